@@ -1,0 +1,1 @@
+"""Environments as pure functions: dynamics, what to draw, and the sentences that describe them."""
