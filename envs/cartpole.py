@@ -1,0 +1,234 @@
+"""CartPole: gymnasium's CartPole-v1 without termination, as in VLM-RM (arXiv 2310.12921, appendix C.1).
+
+Differences from gymnasium, all switched off by `early_termination=True`:
+the pole may turn all the way round (its angle is wrapped to [-pi, pi) after the physics step), the cart
+is held at the ends of the track (its outward speed is lost), and dropping the pole is penalised
+instead of ending the episode.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import Camera2D, box, circle, paint, pixel_grid
+from jaxvlm.spaces import Box, Discrete
+
+# The frame is gymnasium's 600 x 400 screen; lengths below are its pixels, y up.
+SCREEN_WIDTH, SCREEN_HEIGHT = 600.0, 400.0
+SCREEN_PER_METRE = 125.0  # 600 px show the 4.8 m of track
+TRACK_HEIGHT = 100.0
+AXLE_HEIGHT = 107.5
+
+
+@struct.dataclass
+class CartPoleParams:
+    """Numeric constants, float32 scalars; the values are gymnasium's."""
+
+    gravity: ArrayLike = 9.8  # m/s^2
+    mass_cart: ArrayLike = 1.0  # kg
+    mass_pole: ArrayLike = 0.1  # kg
+    half_length: ArrayLike = 0.5  # m, of the pole
+    force: ArrayLike = 10.0  # N
+    time_step: ArrayLike = 0.02  # s
+    track_limit: ArrayLike = 2.4  # m, either side of the middle
+    upright_limit: ArrayLike = 12 * np.pi / 180  # rad, either side of vertical
+    initial_spread: ArrayLike = 0.05  # half-width of the initial x, x_dot, theta_dot
+    initial_angle: ArrayLike = 0.05  # rad, half-width of the initial theta; pi for the swing-up
+
+
+@struct.dataclass
+class CartPoleState:
+    """Cart and pole; theta = 0 is upright, positive leans right."""
+
+    x: Float[Array, ""]  # m
+    x_dot: Float[Array, ""]  # m/s
+    theta: Float[Array, ""]  # rad
+    theta_dot: Float[Array, ""]  # rad/s
+
+
+@struct.dataclass
+class CartPoleScene:
+    """What a frame shows."""
+
+    x: Float[Array, ""]  # m
+    theta: Float[Array, ""]  # rad
+
+
+@struct.dataclass
+class CartPoleAssets:
+    """Colours of the plain look, RGB in [0, 1]."""
+
+    background: Float[Array, " 3"]
+    cart: Float[Array, " 3"]  # the track too
+    pole: Float[Array, " 3"]
+    axle: Float[Array, " 3"]
+
+
+def dynamics(state: CartPoleState, action: Int[Array, ""], params: CartPoleParams) -> CartPoleState:
+    """One explicit Euler step of gymnasium's CartPole-v1, angle not wrapped, track without ends.
+
+    Equations: Florian, "Correct equations for the dynamics of the cart-pole system" (2007), no friction.
+    """
+    force = jnp.where(action == 1, params.force, -params.force)
+    cos, sin = jnp.cos(state.theta), jnp.sin(state.theta)
+    total_mass = params.mass_cart + params.mass_pole
+    pole_moment = params.mass_pole * params.half_length
+    push = (force + pole_moment * state.theta_dot**2 * sin) / total_mass
+    theta_acc = (params.gravity * sin - cos * push) / (
+        params.half_length * (4.0 / 3.0 - params.mass_pole * cos**2 / total_mass)
+    )
+    x_acc = push - pole_moment * theta_acc * cos / total_mass
+    return CartPoleState(
+        x=state.x + params.time_step * state.x_dot,
+        x_dot=state.x_dot + params.time_step * x_acc,
+        theta=state.theta + params.time_step * state.theta_dot,
+        theta_dot=state.theta_dot + params.time_step * theta_acc,
+    )
+
+
+def wrap_angle(theta: Float[Array, ""]) -> Float[Array, ""]:
+    """Maps an angle to [-pi, pi); one that is inside already keeps its bits."""
+    pi = jnp.float32(np.pi)
+    wrapped = jnp.mod(theta + pi, 2 * pi) - pi
+    wrapped = jnp.where(wrapped >= pi, -pi, wrapped)  # mod rounds up to its divisor just below zero
+    return jnp.where((theta >= -pi) & (theta < pi), theta, wrapped)
+
+
+def hold_on_track(state: CartPoleState, params: CartPoleParams) -> CartPoleState:
+    """Stops a cart that would leave the track: position clipped, outward speed set to zero."""
+    outside = jnp.abs(state.x) > params.track_limit
+    outward = outside & (state.x * state.x_dot > 0)
+    return state.replace(
+        x=jnp.clip(state.x, -params.track_limit, params.track_limit),
+        x_dot=jnp.where(outward, 0.0, state.x_dot),
+    )
+
+
+@dataclass(frozen=True)
+class CartPole:
+    """Balance a pole on a cart that is pushed left (0) or right (1).
+
+    Observation f32[4]: x (m), x_dot (m/s), theta (rad), theta_dot (rad/s).
+
+    `info["success"]`: the pole is within 12 degrees of upright and the step did not push the cart past
+    an end of the track. `info["upright"]`: the pole alone.
+
+    `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta).
+    `early_termination=True` is gymnasium's own environment: the reward is 1 every step, the episode
+    terminates as soon as success is lost, and angle and position are left as the physics has them.
+    """
+
+    reward: Literal["balance", "cosine"] = "balance"
+    early_termination: bool = False
+
+    name: ClassVar[str] = "cartpole"
+    looks: ClassVar[tuple[str, ...]] = ("plain",)
+
+    def __post_init__(self) -> None:
+        if self.reward not in ("balance", "cosine"):
+            raise ConfigError(f"unknown CartPole reward {self.reward!r}: choose 'balance' or 'cosine'")
+
+    @property
+    def default_params(self) -> CartPoleParams:
+        return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), CartPoleParams())
+
+    @property
+    def cameras(self) -> dict[str, Camera2D]:
+        return {"default": Camera2D(width=SCREEN_WIDTH, height=SCREEN_HEIGHT)}
+
+    def reset(self, key: jax.Array, params: CartPoleParams) -> tuple[Float[Array, "4"], CartPoleState]:
+        """Draws theta from U(-initial_angle, initial_angle), the others from U(-initial_spread, ...)."""
+        unit = jax.random.uniform(key, (4,), jnp.float32, -1.0, 1.0)
+        state = CartPoleState(
+            x=params.initial_spread * unit[0],
+            x_dot=params.initial_spread * unit[1],
+            theta=wrap_angle(params.initial_angle * unit[2]),
+            theta_dot=params.initial_spread * unit[3],
+        )
+        return _observe(state), state
+
+    def step(
+        self, key: jax.Array, state: CartPoleState, action: Int[Array, ""], params: CartPoleParams
+    ) -> tuple[
+        Float[Array, "4"],
+        CartPoleState,
+        Float[Array, ""],
+        Bool[Array, ""],
+        Bool[Array, ""],
+        dict[str, jax.Array],
+    ]:
+        """Applies the push for one time step; deterministic, `key` is not used."""
+        del key
+        moved = dynamics(state, action, params)
+        on_track = jnp.abs(moved.x) <= params.track_limit
+        if self.early_termination:
+            upright = jnp.abs(moved.theta) <= params.upright_limit
+            success = upright & on_track
+            reward, terminated = jnp.ones((), jnp.float32), ~success
+        else:
+            moved = hold_on_track(moved.replace(theta=wrap_angle(moved.theta)), params)
+            upright = jnp.abs(moved.theta) <= params.upright_limit
+            success = upright & on_track
+            reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
+            terminated = jnp.zeros((), jnp.bool_)
+        info = {"success": success, "upright": upright}
+        return _observe(moved), moved, reward, terminated, jnp.zeros((), jnp.bool_), info
+
+    def observation_space(self, params: CartPoleParams) -> Box:
+        """Speeds are unbounded; with `early_termination` the last state of an episode lies past the limits."""
+        if self.early_termination:
+            x, theta = 2.0 * float(params.track_limit), 2.0 * float(params.upright_limit)
+        else:
+            x, theta = float(params.track_limit), float(np.pi)
+        high = (x, float("inf"), theta, float("inf"))
+        return Box(low=tuple(-bound for bound in high), high=high, shape=(4,))
+
+    def action_space(self, params: CartPoleParams) -> Discrete:
+        return Discrete(2)
+
+    def scene(self, state: CartPoleState, params: CartPoleParams) -> CartPoleScene:
+        return CartPoleScene(x=state.x, theta=state.theta)
+
+    def assets(self, look: str) -> CartPoleAssets:
+        """The palette of a look; raises `ConfigError` for one not in `looks`."""
+        if look not in self.looks:
+            raise ConfigError(f"CartPole has no look {look!r}: choose one of {', '.join(self.looks)}")
+        rgb = {
+            "background": (255, 255, 255),
+            "cart": (0, 0, 0),
+            "pole": (202, 152, 101),
+            "axle": (129, 132, 203),
+        }
+        return CartPoleAssets(
+            **{part: jnp.asarray(value, jnp.float32) / 255.0 for part, value in rgb.items()}
+        )
+
+    def render(
+        self, scene: CartPoleScene, assets: CartPoleAssets, camera: Camera2D, size: int
+    ) -> Float[Array, "size size 3"]:
+        """Draws gymnasium's picture, its 600 x 400 squashed to a square.
+
+        Half pixels: gymnasium's polygons run through pixel centres and include their outline.
+        """
+        grid = pixel_grid(camera, size)
+        cart_x = SCREEN_WIDTH / 2 + SCREEN_PER_METRE * scene.x + 0.5
+        axle = jnp.stack([cart_x, jnp.asarray(AXLE_HEIGHT + 0.5)])
+        to_middle = 57.5 * jnp.stack([jnp.sin(scene.theta), jnp.cos(scene.theta)])
+        cart_center = jnp.stack([cart_x, jnp.asarray(TRACK_HEIGHT + 0.5)])
+
+        frame = jnp.broadcast_to(assets.background, (size, size, 3))
+        track = jnp.asarray([SCREEN_WIDTH / 2, TRACK_HEIGHT + 0.5])
+        frame = paint(frame, box(grid, track, jnp.asarray([SCREEN_WIDTH, 0.5])), assets.cart)
+        frame = paint(frame, box(grid, cart_center, jnp.asarray([25.5, 15.5])), assets.cart)
+        frame = paint(frame, box(grid, axle + to_middle, jnp.asarray([5.5, 63.0]), -scene.theta), assets.pole)
+        return paint(frame, circle(grid, axle, 5.5), assets.axle)
+
+
+def _observe(state: CartPoleState) -> Float[Array, "4"]:
+    return jnp.stack([state.x, state.x_dot, state.theta, state.theta_dot])

@@ -1,0 +1,89 @@
+"""Wrappers around an unbatched environment; `vmap` comes after them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.spaces import Space
+
+from .api import Assets, Camera, Environment, Params, Scene
+
+
+@struct.dataclass
+class TimeLimitState:
+    """State of the wrapped environment and the steps taken since its reset."""
+
+    inner: Any  # state of the wrapped environment
+    steps: Int[Array, ""]  # int32
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """Truncates an episode after `max_steps` steps; params, scenes and pictures are the wrapped environment's.
+
+    A last step that also terminates reports both, as gymnasium's wrapper does.
+    """
+
+    env: Environment
+    max_steps: int
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ConfigError(f"max_steps is {self.max_steps}: an episode needs at least one step")
+
+    @property
+    def name(self) -> str:
+        return self.env.name
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        return self.env.looks
+
+    @property
+    def default_params(self) -> Params:
+        return self.env.default_params
+
+    @property
+    def cameras(self) -> dict[str, Camera]:
+        return self.env.cameras
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Float[Array, " obs"], TimeLimitState]:
+        observation, inner = self.env.reset(key, params)
+        return observation, TimeLimitState(inner=inner, steps=jnp.zeros((), jnp.int32))
+
+    def step(
+        self, key: jax.Array, state: TimeLimitState, action: jax.Array, params: Params
+    ) -> tuple[
+        Float[Array, " obs"],
+        TimeLimitState,
+        Float[Array, ""],
+        Bool[Array, ""],
+        Bool[Array, ""],
+        dict[str, jax.Array],
+    ]:
+        observation, inner, reward, terminated, truncated, info = self.env.step(
+            key, state.inner, action, params
+        )
+        steps = state.steps + 1
+        truncated = truncated | (steps >= self.max_steps)
+        return observation, TimeLimitState(inner=inner, steps=steps), reward, terminated, truncated, info
+
+    def observation_space(self, params: Params) -> Space:
+        return self.env.observation_space(params)
+
+    def action_space(self, params: Params) -> Space:
+        return self.env.action_space(params)
+
+    def scene(self, state: TimeLimitState, params: Params) -> Scene:
+        return self.env.scene(state.inner, params)
+
+    def assets(self, look: str) -> Assets:
+        return self.env.assets(look)
+
+    def render(self, scene: Scene, assets: Assets, camera: Camera, size: int) -> Float[Array, "size size 3"]:
+        return self.env.render(scene, assets, camera, size)
