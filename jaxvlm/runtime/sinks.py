@@ -1,0 +1,107 @@
+"""Optional homes of metrics, imported only when asked for: TensorBoard and Weights & Biases."""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.runtime.files import write_atomic
+from jaxvlm.runtime.metrics import Sink
+
+if TYPE_CHECKING:
+    from jaxvlm.runtime.run import Run
+
+NAMES = ("tensorboard", "wandb")
+
+
+def make_sinks(names: Sequence[str], run: "Run", first_step: int = 0) -> list[Sink]:
+    """Opens the sinks named, for `MetricsWriter`.
+
+    Args:
+        names: of `NAMES`.
+        run: whose directory, name and configuration the sinks show.
+        first_step: environment steps of the checkpoint a run is resumed from; later points are superseded.
+
+    Raises:
+        ConfigError: an unknown name, or one whose extra is not installed.
+    """
+    makers = {"tensorboard": TensorBoardSink, "wandb": WandbSink}
+    for name in names:
+        if name not in makers:
+            raise ConfigError(f"unknown metric sink {name!r}: choose of {', '.join(NAMES)}")
+    return [makers[name](run, first_step) for name in names]
+
+
+class TensorBoardSink:
+    """Event files under `runs/<name>/tensorboard`, written without TensorFlow or PyTorch."""
+
+    def __init__(self, run: "Run", first_step: int = 0):
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise _missing("tensorboard") from error
+        self._event, self._summary = event_pb2, summary_pb2
+        self.path: Path = run.path / "tensorboard"
+        self._writer = EventFileWriter(str(self.path))
+        if first_step:
+            # TensorBoard drops what earlier files hold from this step on.
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            event = event_pb2.Event(wall_time=time.time(), step=first_step + 1, session_log=start)
+            self._writer.add_event(event)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Adds one point to every curve."""
+        values = [self._summary.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        summary = self._summary.Summary(value=values)
+        self._writer.add_event(self._event.Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+
+class WandbSink:
+    """A Weights & Biases run with the name and configuration of the run directory.
+
+    Where the points go is for wandb's own environment variables to say (`WANDB_MODE`, `WANDB_PROJECT`, ...).
+    """
+
+    def __init__(self, run: "Run", first_step: int = 0):
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb") from error
+        self._run = wandb.init(
+            project="jaxvlm",
+            name=run.name,
+            config=run.config,
+            dir=str(run.path),
+            id=_identifier(run.path / "wandb_id.txt"),
+            resume="allow",
+        )
+        self._run.define_metric("*", step_metric="env_steps")
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Logs one row against `env_steps`."""
+        self._run.log({"env_steps": step, **scalars})
+
+    def close(self) -> None:
+        """Finishes the run."""
+        self._run.finish()
+
+
+def _identifier(path: Path) -> str:
+    """A random identifier that stays with the run directory, so that resuming continues the same curves."""
+    if not path.exists():
+        write_atomic(path, secrets.token_hex(6) + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _missing(extra: str) -> ConfigError:
+    return ConfigError(
+        f"the metric sink {extra} is not installed: pip install 'jaxvlm[{extra}]', or leave it out"
+    )
