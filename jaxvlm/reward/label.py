@@ -1,0 +1,155 @@
+"""Labelling whole rollouts: draw, encode and score scenes in chunks of bounded memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import to_uint8
+from jaxvlm.reward.similarity import goal_baseline, softmax_negatives, validate_alpha, validate_prompts
+
+
+@struct.dataclass
+class RewardParams:
+    """Everything numeric that a reward depends on; an argument of the training program, so none of it recompiles."""
+
+    clip: Any  # variables of the CLIP module, {"params": ...}
+    goal: jax.Array  # f32[e], mean of normalised goal prompt embeddings
+    baseline: jax.Array  # f32[e], mean of normalised baseline prompt embeddings
+    alpha: jax.Array  # f32[], goal-baseline regularisation in [0, 1]
+    negatives: jax.Array | None  # f32[k, e], normalised; None selects the goal-baseline reward
+    temperature: jax.Array  # f32[], of the softmax over goal and negatives
+    assets: Any  # look of the scenes, as `env.assets(look)` gives it
+    cameras: Any  # pytree of cameras with a leading axis of views; rewards average over it
+
+
+def make_reward_params(
+    clip_params: Any,
+    embed: Callable[[Sequence[str]], Float[Array, "p e"]],
+    *,
+    goal_prompts: Sequence[str],
+    baseline_prompts: Sequence[str] = (),
+    negative_prompts: Sequence[str] = (),
+    alpha: float = 0.0,
+    temperature: float = 0.01,
+    assets: Any,
+    cameras: Sequence[Any],
+) -> RewardParams:
+    """Embeds the prompts once and packs what `label` needs.
+
+    Args:
+      clip_params: variables of the CLIP module.
+      embed: maps prompts to normalised embeddings, f32[p, e].
+      goal_prompts: at least one; their embeddings are averaged and, as in VLM-RM, not renormalised.
+      baseline_prompts: needed where alpha is above 0.
+      negative_prompts: where given, the reward is the softmax probability of the goal among them.
+      alpha: goal-baseline regularisation strength in [0, 1].
+      temperature: of the softmax, above 0.
+      assets: the look of the scenes.
+      cameras: at least one view.
+
+    Raises:
+      ConfigError: prompts, alpha or temperature that cannot work.
+    """
+    alpha = validate_alpha(alpha)
+    validate_prompts(goal_prompts, baseline_prompts, negative_prompts, alpha)
+    if not temperature > 0:
+        raise ConfigError(f"temperature is {temperature!r}; the softmax over prompts needs one above 0")
+    if not cameras:
+        raise ConfigError("no camera is given; name at least one view")
+    goal = jnp.mean(embed(goal_prompts), axis=0)
+    return RewardParams(
+        clip=clip_params,
+        goal=goal,
+        # Without baseline prompts alpha is 0, where the baseline has no weight.
+        baseline=jnp.mean(embed(baseline_prompts), axis=0) if baseline_prompts else jnp.zeros_like(goal),
+        alpha=jnp.float32(alpha),
+        negatives=embed(negative_prompts) if negative_prompts else None,
+        temperature=jnp.float32(temperature),
+        assets=assets,
+        cameras=jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *cameras),
+    )
+
+
+def score(params: RewardParams, embeddings: Float[Array, "*batch e"]) -> Float[Array, "*batch"]:
+    """Scores image embeddings of any leading shape against the prompts in `params`."""
+
+    def one(state: jax.Array) -> jax.Array:
+        if params.negatives is None:
+            return goal_baseline(state, params.goal, params.baseline, params.alpha)
+        return softmax_negatives(state, params.goal, params.negatives, params.temperature)
+
+    with jax.default_matmul_precision("highest"):
+        flat = jax.vmap(one)(embeddings.reshape(-1, embeddings.shape[-1]))
+    return flat.reshape(embeddings.shape[:-1])
+
+
+def encode_scenes(
+    params: RewardParams,
+    scenes: Any,
+    *,
+    encode: Callable[[Any, jax.Array], jax.Array],
+    render: Callable[[Any, Any, Any, int], jax.Array],
+    size: int,
+    chunk: int,
+) -> Float[Array, "m v e"]:
+    """Draws and encodes scenes, leaves [m, ...], from every camera, `chunk` frames at a time.
+
+    The last chunk is padded, so that one program serves all of them and memory is bounded by the chunk.
+    """
+    num_scenes = jax.tree.leaves(scenes)[0].shape[0]
+    num_views = jax.tree.leaves(params.cameras)[0].shape[0]
+    per_chunk = max(1, min(chunk // num_views, num_scenes))
+    num_chunks = -(-num_scenes // per_chunk)
+    padding = num_chunks * per_chunk - num_scenes
+
+    def to_chunks(leaf: jax.Array) -> jax.Array:
+        padded = jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (padding, *leaf.shape[1:]))]) if padding else leaf
+        return padded.reshape(num_chunks, per_chunk, *leaf.shape[1:])
+
+    def one_chunk(chunk_scenes: Any) -> jax.Array:
+        with jax.named_scope("render"), jax.default_matmul_precision("highest"):
+            draw = jax.vmap(render, in_axes=(None, None, 0, None))
+            draw = jax.vmap(draw, in_axes=(0, None, None, None))
+            frames = to_uint8(draw(chunk_scenes, params.assets, params.cameras, size))
+        with jax.named_scope("encode"):
+            embeddings = encode(params.clip, frames.reshape(-1, size, size, 3))
+        return embeddings.reshape(per_chunk, num_views, -1)
+
+    embeddings = jax.lax.map(one_chunk, jax.tree.map(to_chunks, scenes))
+    return embeddings.reshape(num_chunks * per_chunk, num_views, -1)[:num_scenes]
+
+
+def label(
+    params: RewardParams,
+    scenes: Any,
+    *,
+    encode: Callable[[Any, jax.Array], jax.Array],
+    render: Callable[[Any, Any, Any, int], jax.Array],
+    size: int,
+    chunk: int,
+    batch_ndim: int = 2,
+) -> Float[Array, "*batch"]:
+    """Rewards of scenes by their pictures: draws, encodes and scores, averaged over views.
+
+    Args:
+      params: towers, prompt embeddings, look and cameras.
+      scenes: pytree of scenes; every leaf leads with the same batch axes, say [time, environment].
+      encode: `(clip_params, u8[b, size, size, 3]) -> f32[b, e]`.
+      render: `(scene, assets, camera, size) -> f32[size, size, 3]`, unbatched.
+      size: side of a frame in pixels, the tower's own.
+      chunk: frames drawn and encoded at a time.
+      batch_ndim: how many leading axes are batch axes.
+
+    Returns:
+      f32 rewards of the batch shape.
+    """
+    batch_shape = jax.tree.leaves(scenes)[0].shape[:batch_ndim]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[batch_ndim:]), scenes)
+    embeddings = encode_scenes(params, flat, encode=encode, render=render, size=size, chunk=chunk)
+    with jax.named_scope("score"):
+        return jnp.mean(score(params, embeddings), axis=-1).reshape(batch_shape)

@@ -1,0 +1,202 @@
+"""From settings to a program: loads CLIP, embeds the prompts, makes the agent and the buffer, checks what can be checked."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_prompts
+from jaxvlm.rl import (
+    DQN,
+    SAC,
+    DQNConfig,
+    DQNHyper,
+    SACConfig,
+    SACHyper,
+    make_dqn,
+    make_replay_buffer,
+    make_sac,
+    replay_spec,
+)
+from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, SACSettings, TrainConfig, validate_config
+from jaxvlm.vlmrm.program import Inputs, Program
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A CLIP checkpoint that is ready to score frames."""
+
+    name: str  # what was asked for, with its domain
+    clip: Any  # the flax module
+    params: Any  # its variables
+    tokenizer: Any
+
+    @property
+    def size(self) -> int:
+        """Side of the frames it takes, pixels."""
+        return self.clip.config.vision.image_size
+
+    def encode(self, params: Any, frames: jax.Array) -> jax.Array:
+        """u8[b, size, size, 3] -> f32[b, e]."""
+        return self.clip.apply(params, frames, method="encode_image")
+
+    def embed(self, prompts: Any) -> jax.Array:
+        """Prompts to normalised embeddings, f32[p, e]."""
+        from jaxvlm.clip import embed_prompts
+
+        return embed_prompts(self.clip, self.params, self.tokenizer, list(prompts))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A program with its arguments."""
+
+    program: Program
+    inputs: Inputs
+    hyper: Any
+    notes: tuple[str, ...]  # what the user should know before training starts
+
+
+def load_tower(name: str, domain: str) -> Tower:
+    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means."""
+    from jaxvlm.clip import load, load_tokenizer
+
+    if name in ("tiny", "untrained"):
+        name = f"{name}:{domain}"
+    clip, params = load(name)
+    return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
+
+
+def choose_chunk(size: int, backend: str | None = None) -> int:
+    """Frames to draw and encode at a time: small enough for a CPU's cache, large enough to fill an accelerator."""
+    if (backend or jax.default_backend()) == "cpu":
+        return 64 if size <= 96 else 16
+    return 2048 if size <= 96 else 512
+
+
+def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
+    """Reward parameters, and one note for each prompt with words that the checkpoint never saw."""
+    for camera in settings.camera:
+        if camera not in env.cameras:
+            raise ConfigError(f"unknown camera {camera!r}; this task has {', '.join(env.cameras)}")
+    params = make_reward_params(
+        tower.params,
+        tower.embed,
+        goal_prompts=settings.prompt,
+        baseline_prompts=settings.baseline,
+        negative_prompts=settings.negative,
+        alpha=settings.alpha,
+        temperature=settings.temperature,
+        assets=env.assets(settings.look),
+        cameras=[env.cameras[camera] for camera in settings.camera],
+    )
+    notes = []
+    for prompt in (*settings.prompt, *settings.baseline, *settings.negative):
+        unknown = tower.tokenizer.unknown_words(prompt)
+        if unknown:
+            notes.append(
+                f"{tower.name} has never seen {', '.join(map(repr, unknown))} of {prompt!r}: it knows its own scenes and "
+                "their captions, not the language; see `jaxvlm clip check`"
+            )
+    return params, tuple(notes)
+
+
+def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | SAC, Any]:
+    """The algorithm's functions and its numeric hyperparameters."""
+    settings = config.algorithm
+    observation_space, action_space = env.observation_space(env_params), env.action_space(env_params)
+    if isinstance(settings, DQNSettings):
+        agent = make_dqn(
+            DQNConfig(
+                hidden_sizes=settings.hidden_sizes,
+                double=settings.double,
+                target=settings.target,
+                target_sync=settings.target_sync,
+                bootstrap_at_truncation=settings.bootstrap_at_truncation,
+            ),
+            observation_space,
+            action_space,
+        )
+        hyper = DQNHyper(
+            learning_rate=settings.learning_rate,
+            discount=settings.discount,
+            tau=settings.tau,
+            target_period=settings.target_period,
+            epsilon_start=settings.epsilon_start,
+            epsilon_end=settings.epsilon_end,
+            epsilon_steps=max(1.0, settings.exploration_fraction * config.steps),
+            max_grad_norm=settings.max_grad_norm,
+        )
+    else:
+        agent = make_sac(
+            SACConfig(
+                actor_hidden_sizes=settings.actor_hidden_sizes,
+                critic_hidden_sizes=settings.critic_hidden_sizes,
+                entropy=settings.entropy,
+                bootstrap_at_truncation=settings.bootstrap_at_truncation,
+            ),
+            observation_space,
+            action_space,
+        )
+        target_entropy = settings.target_entropy
+        if target_entropy is None:
+            target_entropy = -float(action_space.shape[0])
+        hyper = SACHyper(
+            learning_rate=settings.learning_rate,
+            discount=settings.discount,
+            tau=settings.tau,
+            target_entropy=target_entropy,
+            entropy_coefficient=settings.entropy_coefficient,
+            action_noise=settings.action_noise,
+        )
+    return agent, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), hyper)
+
+
+def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Built:
+    """Makes the program of a run.
+
+    Args:
+      config: the settings; checked first.
+      env: environment with its time limit.
+      env_params: its numeric parameters.
+      domain: which embedded CLIP `tiny` means.
+
+    Raises:
+      JaxvlmError: the first thing that cannot work, before anything is compiled or written.
+    """
+    validate_config(config)
+    settings = config.reward
+    if settings.look not in env.looks:
+        raise ConfigError(f"unknown look {settings.look!r}; this task can be drawn as {', '.join(env.looks)}")
+    validate_prompts(settings.prompt, settings.baseline, settings.negative, validate_alpha(settings.alpha))
+    # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
+    buffer = make_replay_buffer(
+        config.buffer_rows,
+        config.num_envs,
+        replay_spec(env.observation_space(env_params), env.action_space(env_params)),
+        num_seeds=config.seeds,
+    )
+    agent, hyper = build_agent(config, env, env_params)
+    reward, notes, tower, size = None, (), None, 0
+    if settings.reward == "clip":
+        tower = load_tower(settings.clip, domain)
+        reward, notes = build_reward(settings, env, tower)
+        size = tower.size
+    chunk = settings.chunk or choose_chunk(size)
+    return Built(
+        program=Program(
+            config=replace(config, reward=replace(settings, chunk=chunk)),
+            env=env,
+            agent=agent,
+            buffer=buffer,
+            action_space=env.action_space(env_params),
+            encode=tower.encode if tower else None,
+            frame_size=size,
+            chunk=chunk,
+        ),
+        inputs=Inputs(env_params=env_params, reward=reward),
+        hyper=hyper,
+        notes=notes,
+    )

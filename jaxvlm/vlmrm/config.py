@@ -1,0 +1,176 @@
+"""Settings of a VLM-RM training run. Every field is a flag of `jaxvlm train`."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jaxvlm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """Where the reward comes from."""
+
+    reward: Literal["clip", "ground-truth"] = "clip"
+    """`ground-truth` trains on the environment's own reward through the same program, as the control."""
+    clip: str = "tiny"
+    """CLIP checkpoint: `tiny` (embedded, knows this task's scenes), `untrained` (control), a directory or a hub name."""
+    prompt: tuple[str, ...] = ()
+    """Goal prompts; their embeddings are averaged."""
+    baseline: tuple[str, ...] = ()
+    """Baseline prompts for goal-baseline regularisation; their embeddings are averaged."""
+    negative: tuple[str, ...] = ()
+    """Negative prompts; given any, the reward is the softmax probability of the goal among them."""
+    alpha: float = 0.0
+    """Strength of goal-baseline regularisation, from 0 to 1."""
+    temperature: float = 0.01
+    """Temperature of the softmax over goal and negatives."""
+    look: str = "plain"
+    """How the scene is drawn."""
+    camera: tuple[str, ...] = ("default",)
+    """Views; rewards average over them."""
+    standardise: bool = True
+    """Shift and scale rewards by their mean and deviation before learning starts; optimal policies stay the same."""
+    chunk: int = 0
+    """Frames drawn and encoded at a time; 0 chooses by device and picture size."""
+
+
+@dataclass(frozen=True)
+class DQNSettings:
+    """Deep Q-network (Mnih et al. 2015)."""
+
+    learning_rate: float = 1e-3
+    discount: float = 0.99
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    double: bool = True
+    """Double DQN: the online network chooses the action that the target network values."""
+    target: Literal["polyak", "periodic"] = "polyak"
+    target_sync: Literal["gradient-step", "vector-step"] = "gradient-step"
+    """Whether the polyak average moves once a gradient step or once a step of the environments, as the reference does."""
+    tau: float = 0.005
+    target_period: int = 500
+    """Gradient steps between copies, for `--target periodic`."""
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    exploration_fraction: float = 0.25
+    """Share of the training over which epsilon falls."""
+    max_grad_norm: float = 10.0
+    bootstrap_at_truncation: bool = True
+    """A time limit is no end of the task; the reference code treats it as one."""
+
+
+@dataclass(frozen=True)
+class SACSettings:
+    """Soft actor-critic (Haarnoja et al. 2018)."""
+
+    learning_rate: float = 1e-3
+    discount: float = 0.99
+    tau: float = 0.005
+    actor_hidden_sizes: tuple[int, ...] = (64, 64)
+    critic_hidden_sizes: tuple[int, ...] = (64, 64)
+    entropy: Literal["auto", "fixed"] = "auto"
+    """Whether the entropy coefficient is learned."""
+    entropy_coefficient: float = 1.0
+    """Its first value, or its value if fixed."""
+    target_entropy: float | None = None
+    """Default: minus the number of action dimensions."""
+    action_noise: float = 0.0
+    """Deviation of Gaussian noise on actions, in units of half the action range."""
+    bootstrap_at_truncation: bool = True
+    """A time limit is no end of the task; the reference code treats it as one."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    task: str
+    preset: str = "default"
+    seed: int = 0
+    """First seed; seeds count up from it."""
+    seeds: int = 1
+    """Independent agents trained side by side in one program."""
+    steps: int = 100_000
+    """Environment steps of each seed."""
+    num_envs: int = 16
+    """Environments of each seed."""
+    rollout_length: int = 201
+    """Rows per environment and iteration; an episode takes its steps plus one row for the reset."""
+    learning_starts: int = 3_000
+    """Steps with random actions before the first update."""
+    updates: int = 200
+    """Gradient steps an iteration."""
+    batch_size: int = 128
+    buffer_size: int = 200_000
+    """Transitions kept for each seed."""
+    episodes: int = 100
+    """Evaluation episodes of each seed."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints."""
+    reward: RewardSettings = field(default_factory=RewardSettings)
+    algorithm: DQNSettings | SACSettings = field(default_factory=DQNSettings)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Rows that all environments of one seed add in an iteration, reset rows included."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def iterations(self) -> int:
+        """Iterations that reach `steps`."""
+        return -(-self.steps // self.steps_per_iteration)
+
+    @property
+    def buffer_rows(self) -> int:
+        """Capacity of the replay buffer in rows per environment."""
+        return max(self.rollout_length + 1, -(-self.buffer_size // self.num_envs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `config.json`."""
+        return {**asdict(self), "algorithm_name": "dqn" if isinstance(self.algorithm, DQNSettings) else "sac"}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "TrainConfig":
+        """Inverse of `to_dict`; raises `ConfigError` for settings this version does not know."""
+        data = dict(data)
+        kind = DQNSettings if data.pop("algorithm_name", "dqn") == "dqn" else SACSettings
+        try:
+            return cls(
+                **{
+                    **data,
+                    "reward": RewardSettings(**_tuples(data["reward"])),
+                    "algorithm": kind(**_tuples(data["algorithm"])),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"the saved config does not fit this version of jaxvlm ({error}); train anew") from error
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def validate_config(config: TrainConfig) -> None:
+    """Raises `ConfigError` naming the first setting that cannot work."""
+    for name in ("steps", "num_envs", "seeds", "rollout_length", "updates", "batch_size", "episodes", "checkpoint_every"):
+        value = getattr(config, name)
+        if value < 1:
+            raise ConfigError(f"{name.replace('_', '-')} is {value}; it has to be at least 1")
+    if config.seed < 0 or config.learning_starts < 0:
+        raise ConfigError(f"seed {config.seed} and learning-starts {config.learning_starts} may not be negative")
+    if config.learning_starts >= config.steps:
+        raise ConfigError(
+            f"learning-starts is {config.learning_starts} but training ends at {config.steps} steps; "
+            "raise --steps or lower --learning-starts"
+        )
+    if config.buffer_size < config.steps_per_iteration:
+        raise ConfigError(
+            f"buffer-size is {config.buffer_size}, less than the {config.steps_per_iteration} rows of one iteration; "
+            "raise it or lower --num-envs or --rollout-length"
+        )
+    if config.reward.chunk < 0:
+        raise ConfigError(f"chunk is {config.reward.chunk}; give a number of frames, or 0 to have it chosen")
+    algorithm = config.algorithm
+    for name in ("learning_rate", "discount", "tau"):
+        value = getattr(algorithm, name)
+        if not 0 < value <= 1:
+            raise ConfigError(f"{name.replace('_', '-')} is {value:g}; it has to be above 0 and at most 1")

@@ -1,0 +1,259 @@
+"""The VLM-RM training program: algorithm 1 of the paper as one jitted, donated iteration.
+
+One iteration rolls the policy out, draws and scores the whole rollout, inserts it into the replay buffer and takes
+gradient steps. Seeds run side by side: rollout, insertion and updates are vmapped over them, while drawing and
+encoding see the frames of all seeds as one batch. Counters that schedules depend on are shared and unbatched, so
+that a `cond` on them stays a branch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxvlm.reward import RewardParams, label
+from jaxvlm.rl import (
+    DQN,
+    REPLAY_AXES,
+    SAC,
+    ReplayBuffer,
+    ReplayState,
+    RolloutState,
+    Rows,
+    collect,
+    env_keys,
+    init_rollout,
+)
+from jaxvlm.vlmrm.config import TrainConfig
+
+
+@struct.dataclass
+class RewardStats:
+    """Running moments of the rewards seen before learning starts, one entry per seed (Welford)."""
+
+    count: jax.Array  # f32[seed]
+    mean: jax.Array  # f32[seed]
+    m2: jax.Array  # f32[seed], sum of squared deviations
+
+
+@struct.dataclass
+class Best:
+    """The agents whose rollouts earned the most, one per seed: the paper's rule for choosing a checkpoint."""
+
+    agent: Any  # [seed, ...]
+    reward: jax.Array  # f32[seed], mean reward of the rollout; minus infinity before learning
+    step: jax.Array  # i32[seed], rows collected when the rollout began
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes. Leading axis `seed` except for the counters."""
+
+    rollout: RolloutState  # environments, [seed, env, ...]
+    agent: Any  # parameters, optimiser states, hyperparameters, [seed, ...]
+    buffer: ReplayState  # arrays [seed, time, env, ...], counters shared
+    reward_stats: RewardStats
+    best: Best
+    key: jax.Array  # key[seed]
+    step: jax.Array  # i32[], rows collected per seed, reset rows included
+    iteration: jax.Array  # i32[]
+
+
+@struct.dataclass
+class Inputs:
+    """Arguments that no iteration changes: numbers in them never recompile the program."""
+
+    env_params: Any
+    reward: RewardParams | None  # None trains on the environment's own reward
+
+
+@dataclass(frozen=True)
+class Program:
+    """Static half of a training run: pure functions over `TrainState`. Nothing here is jitted but by the caller.
+
+    `encode(clip_params, frames u8[b, size, size, 3]) -> f32[b, e]`; `frame_size` and `chunk` are in pixels and frames.
+    """
+
+    config: TrainConfig
+    env: Any
+    agent: DQN | SAC
+    buffer: ReplayBuffer
+    action_space: Any
+    encode: Callable[[Any, jax.Array], jax.Array] | None
+    frame_size: int
+    chunk: int
+
+    def init(self, inputs: Inputs, seed: jax.Array, hyper: Any) -> TrainState:
+        """First state for seeds `seed`, i32[seeds]; a seed draws the same numbers alone and among others."""
+        keys = jax.vmap(jax.random.key)(seed)
+        streams = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+        rollout = jax.vmap(
+            lambda key: init_rollout(self.env, inputs.env_params, env_keys(key, self.config.num_envs))
+        )(streams[:, 0])
+        agent = jax.vmap(self.agent.init, in_axes=(0, None))(streams[:, 1], hyper)
+        zeros = jnp.zeros(seed.shape, jnp.float32)
+        return TrainState(
+            rollout=rollout,
+            agent=agent,
+            buffer=self.buffer.init_seeds(seed.shape[0]),
+            reward_stats=RewardStats(count=zeros, mean=zeros, m2=zeros),
+            # A copy: the state is donated, and one buffer cannot be donated twice.
+            best=Best(
+                agent=jax.tree.map(jnp.copy, agent),
+                reward=jnp.full(seed.shape, -jnp.inf, jnp.float32),
+                step=jnp.zeros(seed.shape, jnp.int32),
+            ),
+            key=streams[:, 2],
+            step=jnp.int32(0),
+            iteration=jnp.int32(0),
+        )
+
+    def rollout_stage(self, inputs: Inputs, state: TrainState) -> tuple[RolloutState, Rows]:
+        """Acts for `rollout_length` rows in every environment; rows are [seed, time, env, ...]."""
+        warm_up = state.step < self.config.learning_starts
+
+        def one_seed(rollout: RolloutState, agent: Any, key: jax.Array) -> tuple[RolloutState, Rows]:
+            def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+                key_random, key_policy = jax.random.split(key)
+                chosen = self.agent.act(agent, observation, key_policy, state.step)
+                random = jax.vmap(self.action_space.sample)(jax.random.split(key_random, observation.shape[0]))
+                return jnp.where(warm_up, random, chosen)
+
+            return collect(
+                self.env,
+                inputs.env_params,
+                act,
+                rollout,
+                key,
+                self.config.rollout_length,
+                scenes=inputs.reward is not None,
+            )
+
+        keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 0), state.iteration))(state.key)
+        with jax.named_scope("rollout"), jax.default_matmul_precision("highest"):
+            return jax.vmap(one_seed)(state.rollout, state.agent, keys)
+
+    def label_stage(self, inputs: Inputs, rows: Rows) -> jax.Array:
+        """Rewards of the rows, f32[seed, time, env]: drawn, encoded and scored in chunks."""
+        if inputs.reward is None:
+            return rows.reward
+        assert self.encode is not None
+        with jax.named_scope("label"):
+            return label(
+                inputs.reward,
+                rows.scene,
+                encode=self.encode,
+                render=self.env.render,
+                size=self.frame_size,
+                chunk=self.chunk,
+                batch_ndim=3,
+            )
+
+    def insert_stage(self, state: TrainState, rollout: RolloutState, rows: Rows, rewards: jax.Array) -> ReplayState:
+        """Writes the labelled rows into the replay buffer."""
+        with jax.named_scope("insert"):
+            add = jax.vmap(self.buffer.add, in_axes=(REPLAY_AXES, 0, 0), out_axes=REPLAY_AXES)
+            return add(state.buffer, rows.replace(reward=rewards, scene=None), rollout.observation)
+
+    def update_stage(self, state: TrainState) -> tuple[Any, dict[str, jax.Array]]:
+        """Takes `updates` gradient steps from the buffer; metrics are means over them, f32[seed]."""
+        config = self.config
+        if config.reward.standardise:
+            deviation = jnp.sqrt(state.reward_stats.m2 / jnp.maximum(state.reward_stats.count, 1.0))
+            shift, scale = state.reward_stats.mean, 1.0 / jnp.maximum(deviation, 1e-6)
+        else:
+            shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)
+
+        def one_seed(
+            agent: Any, buffer: ReplayState, key: jax.Array, shift: jax.Array, scale: jax.Array
+        ) -> tuple[Any, dict[str, jax.Array]]:
+            key_sample, key_update = jax.random.split(key)
+            batch = self.buffer.sample(buffer, key_sample, config.batch_size)
+            batch = batch.replace(reward=(batch.reward - shift) * scale)
+            return self.agent.update(agent, batch, key_update)
+
+        def one_update(agents: Any, index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+            keys = jax.vmap(
+                lambda key: jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 1), state.iteration), index)
+            )(state.key)
+            return jax.vmap(one_seed, in_axes=(0, REPLAY_AXES, 0, 0, 0))(agents, state.buffer, keys, shift, scale)
+
+        agents = state.agent
+        if isinstance(self.agent, DQN) and self.agent.config.target_sync == "vector-step":
+            agents = jax.vmap(lambda agent: self.agent.sync(agent, config.rollout_length))(agents)
+        with jax.named_scope("update"):
+            agent, metrics = jax.lax.scan(one_update, agents, jnp.arange(config.updates))
+        return agent, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), metrics)
+
+    def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One pass of algorithm 1. Returns the next state and metrics, f32[seed] each."""
+        config = self.config
+        rollout, rows = self.rollout_stage(inputs, state)
+        rewards = self.label_stage(inputs, rows)
+        buffer = self.insert_stage(state, rollout, rows, rewards)
+        stats = jax.lax.cond(
+            state.step < config.learning_starts,
+            lambda: jax.vmap(_accumulate)(state.reward_stats, rewards, rows.valid),
+            lambda: state.reward_stats,
+        )
+        weight = rows.valid.astype(jnp.float32)
+        count = jnp.maximum(weight.sum((1, 2)), 1.0)
+
+        def mean(values: jax.Array) -> jax.Array:
+            return jnp.sum(values.astype(jnp.float32) * weight, axis=(1, 2)) / count
+
+        mean_reward = mean(rewards)
+        state = state.replace(
+            rollout=rollout,
+            buffer=buffer,
+            reward_stats=stats,
+            best=_keep_best(state, jnp.where(state.step < config.learning_starts, -jnp.inf, mean_reward)),
+            step=state.step + config.steps_per_iteration,
+            iteration=state.iteration + 1,
+        )
+        blank = jax.tree.map(
+            lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(self.update_stage, state)[1]
+        )
+        agent, losses = jax.lax.cond(
+            state.step > config.learning_starts, self.update_stage, lambda state: (state.agent, blank), state
+        )
+        metrics = {
+            "reward": mean_reward,
+            "ground_truth_reward": mean(rows.reward),
+            "success": mean(rows.success),
+            "transitions": weight.sum((1, 2)),
+            **losses,
+        }
+        return state.replace(agent=agent), metrics
+
+
+def _keep_best(state: TrainState, reward: jax.Array) -> Best:
+    """The better of the best so far and the agents that earned `reward`, seed by seed."""
+    better = reward > state.best.reward
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(better.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+
+    return Best(
+        agent=jax.tree.map(pick, state.agent, state.best.agent),
+        reward=jnp.maximum(reward, state.best.reward),
+        step=jnp.where(better, state.step, state.best.step),
+    )
+
+
+def _accumulate(stats: RewardStats, rewards: jax.Array, valid: jax.Array) -> RewardStats:
+    """Merges the moments of one rollout into the running ones (Chan et al. 1979)."""
+    weight = valid.astype(jnp.float32)
+    count = weight.sum()
+    mean = jnp.sum(rewards * weight) / jnp.maximum(count, 1.0)
+    m2 = jnp.sum(weight * (rewards - mean) ** 2)
+    total = jnp.maximum(stats.count + count, 1.0)
+    delta = mean - stats.mean
+    return RewardStats(
+        count=stats.count + count,
+        mean=stats.mean + delta * count / total,
+        m2=stats.m2 + m2 + delta**2 * stats.count * count / total,
+    )

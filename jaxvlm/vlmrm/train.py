@@ -1,0 +1,116 @@
+"""The Python loop around the compiled iteration: metrics, checkpoints and interruptions happen here, nothing else."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvlm.runtime import MetricsWriter, Run
+from jaxvlm.vlmrm.build import Built
+from jaxvlm.vlmrm.program import TrainState
+
+
+@dataclass
+class Session:
+    """A training run between two iterations."""
+
+    built: Built
+    state: TrainState
+    compiled: Callable[..., Any]
+    compile_seconds: float
+    iteration: int = 0
+    env_steps: int = 0  # of each seed, reset rows included
+    losses: dict[str, Any] = field(default_factory=dict)
+
+
+def seeds_of(built: Built) -> jax.Array:
+    """The run's seeds, i32[seed]."""
+    config = built.program.config
+    return config.seed + jnp.arange(config.seeds, dtype=jnp.int32)
+
+
+def init_state(built: Built) -> TrainState:
+    """First training state, made on the device by one compiled program."""
+    return jax.jit(built.program.init)(built.inputs, seeds_of(built), built.hyper)
+
+
+def abstract_state(built: Built) -> TrainState:
+    """Shapes and dtypes of the training state, without computing it."""
+    return jax.eval_shape(built.program.init, built.inputs, seeds_of(built), built.hyper)
+
+
+def compile_iteration(built: Built, state: TrainState) -> tuple[Callable[..., Any], float]:
+    """Compiles the iteration ahead of time with its state donated; returns it and the seconds it took.
+
+    A compiled program refuses other shapes instead of compiling anew, so no iteration can recompile unseen.
+    """
+    start = time.perf_counter()
+    compiled = jax.jit(built.program.iteration, donate_argnums=1).lower(built.inputs, state).compile()
+    return compiled, time.perf_counter() - start
+
+
+def start(built: Built, run: Run | None = None) -> Session:
+    """A session at the beginning, or, given a run, at its newest checkpoint.
+
+    Raises:
+      RunError: the run has no checkpoint, or one of another configuration.
+    """
+    if run is None:
+        state = init_state(built)
+    else:
+        state, _ = run.checkpoints.restore(abstract_state(built))
+    compiled, seconds = compile_iteration(built, state)
+    iteration = int(state.iteration)
+    return Session(
+        built=built,
+        state=state,
+        compiled=compiled,
+        compile_seconds=seconds,
+        iteration=iteration,
+        env_steps=iteration * built.program.config.steps_per_iteration,
+    )
+
+
+def save(session: Session, run: Run) -> None:
+    """Writes a checkpoint of everything, and the best agents by reward without the buffer."""
+    run.checkpoints.save(session.env_steps, session.state)
+    best = session.state.best
+    run.checkpoints.save_best(session.env_steps, best, float(jnp.mean(best.reward)))
+
+
+def iterate(
+    session: Session, run: Run, metrics: MetricsWriter, should_stop: Callable[[], bool]
+) -> Iterator[dict[str, Any]]:
+    """Trains to the end or until `should_stop()`; yields each iteration's metrics after writing them.
+
+    A checkpoint is written every `checkpoint_every` iterations, at the end, and on stopping.
+    """
+    config = session.built.program.config
+    clock = time.perf_counter()
+    while session.iteration < config.iterations:
+        session.state, fetched = session.compiled(session.built.inputs, session.state)
+        fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
+        now = time.perf_counter()
+        transitions = fetched.pop("transitions")
+        session.iteration += 1
+        session.env_steps += config.steps_per_iteration
+        row = {
+            "iteration": session.iteration,
+            "seconds": now - clock,
+            "steps_per_second": float(transitions.sum()) / (now - clock),
+            **{name: value.tolist() for name, value in fetched.items()},
+        }
+        clock = now
+        metrics.write(session.env_steps, row)
+        stopping = should_stop()
+        finished = session.iteration == config.iterations
+        if stopping or finished or session.iteration % config.checkpoint_every == 0:
+            save(session, run)
+            clock = time.perf_counter()
+        yield {"step": session.env_steps, **row}
+        if stopping:
+            return
