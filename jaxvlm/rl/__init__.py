@@ -1,0 +1,32 @@
+"""Policies: networks, rollouts, the replay buffer, DQN and SAC, all as pure functions over explicit state."""
+
+from jaxvlm.rl.buffer import REPLAY_AXES as REPLAY_AXES
+from jaxvlm.rl.buffer import Batch as Batch
+from jaxvlm.rl.buffer import ReplayBuffer as ReplayBuffer
+from jaxvlm.rl.buffer import ReplaySpec as ReplaySpec
+from jaxvlm.rl.buffer import ReplayState as ReplayState
+from jaxvlm.rl.buffer import buffer_bytes as buffer_bytes
+from jaxvlm.rl.buffer import check_memory as check_memory
+from jaxvlm.rl.buffer import make_replay_buffer as make_replay_buffer
+from jaxvlm.rl.buffer import replay_spec as replay_spec
+from jaxvlm.rl.dqn import DQN as DQN
+from jaxvlm.rl.dqn import DQNConfig as DQNConfig
+from jaxvlm.rl.dqn import DQNHyper as DQNHyper
+from jaxvlm.rl.dqn import DQNState as DQNState
+from jaxvlm.rl.dqn import make_dqn as make_dqn
+from jaxvlm.rl.returns import discounted_returns as discounted_returns
+from jaxvlm.rl.returns import finished_mean as finished_mean
+from jaxvlm.rl.returns import first_episode as first_episode
+from jaxvlm.rl.returns import running_returns as running_returns
+from jaxvlm.rl.rollout import Policy as Policy
+from jaxvlm.rl.rollout import RolloutState as RolloutState
+from jaxvlm.rl.rollout import Rows as Rows
+from jaxvlm.rl.rollout import collect as collect
+from jaxvlm.rl.rollout import env_keys as env_keys
+from jaxvlm.rl.rollout import init_rollout as init_rollout
+from jaxvlm.rl.rollout import random_policy as random_policy
+from jaxvlm.rl.sac import SAC as SAC
+from jaxvlm.rl.sac import SACConfig as SACConfig
+from jaxvlm.rl.sac import SACHyper as SACHyper
+from jaxvlm.rl.sac import SACState as SACState
+from jaxvlm.rl.sac import make_sac as make_sac

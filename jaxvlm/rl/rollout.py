@@ -1,0 +1,164 @@
+"""Rollouts of an environment with next-step auto-reset, many environments at a time.
+
+When row t ends an episode, row t + 1 is its reset row: it holds the true final observation, its action is
+ignored, and it is marked `valid=False`. Row t + 2 starts the new episode. So every row's next observation is
+the observation of the row below it, and nothing has to be stored twice.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.spaces import Space
+
+Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (observation [B, ...], key) -> action [B, ...]
+
+
+@struct.dataclass
+class RolloutState:
+    """Where a rollout stands between two calls of `collect`; carries no key."""
+
+    env_state: Any  # pytree of the environment's state, [N, ...]
+    observation: jax.Array  # [N, ...], observation of env_state
+    done: jax.Array  # bool[N], the previous row ended its episode: the next row resets
+
+
+@struct.dataclass
+class Rows:
+    """What happened: time on the first axis, environments on the second."""
+
+    observation: jax.Array  # [T, N, ...], seen before the action
+    action: jax.Array  # [T, N, ...], in the environment's units
+    reward: jax.Array  # f32[T, N], the environment's own; 0 in reset rows
+    terminated: jax.Array  # bool[T, N], the action led to a terminal state
+    truncated: jax.Array  # bool[T, N], a time limit cut the episode after the action
+    valid: jax.Array  # bool[T, N], False in reset rows
+    success: jax.Array  # bool[T, N], info["success"] of the state the action led to
+    scene: Any  # pytree [T, N, ...] of the state the action led to, or None
+
+    @property
+    def done(self) -> jax.Array:
+        """Whether the row ended its episode, bool[T, N]."""
+        return self.terminated | self.truncated
+
+
+def env_keys(key: jax.Array, num_envs: int, first_env_index: jax.Array | int = 0) -> jax.Array:
+    """One key for each environment, from its global index: any partition of them draws the same numbers.
+
+    Args:
+      key: one key.
+      num_envs: how many environments this call holds.
+      first_env_index: global index of the first of them.
+
+    Returns:
+      Keys [num_envs].
+    """
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first_env_index + jnp.arange(num_envs))
+
+
+def init_rollout(env: Any, params: Any, keys: jax.Array) -> RolloutState:
+    """Resets one environment for each key.
+
+    Args:
+      env: an environment that follows the contract (unbatched reset and step).
+      params: its numeric parameters, shared by all.
+      keys: keys [N], for instance `env_keys(key, N)`.
+    """
+    observation, env_state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+    return RolloutState(env_state, observation, jnp.zeros(observation.shape[0], bool))
+
+
+def random_policy(action_space: Space) -> Policy:
+    """A policy that ignores the observation and draws uniformly from `action_space`."""
+
+    def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
+        return jax.vmap(action_space.sample)(jax.random.split(key, observation.shape[0]))
+
+    return policy
+
+
+def collect(
+    env: Any,
+    params: Any,
+    policy: Policy,
+    state: RolloutState,
+    key: jax.Array,
+    length: int,
+    first_env_index: jax.Array | int = 0,
+    scenes: bool = True,
+) -> tuple[RolloutState, Rows]:
+    """Runs `length` rows in each of the N environments of `state`.
+
+    Every draw, the policy's included, comes from a key folded from the environment's global index and the
+    row, so splitting the environments over devices or calls changes nothing. For that reason the policy is
+    called for one environment at a time under `vmap`, on observations [1, ...] with a key of its own; XLA
+    joins the calls into one batch.
+
+    Args:
+      env: an environment that follows the contract.
+      params: its numeric parameters, shared by all.
+      policy: (observation [B, ...], key) -> action [B, ...], in the environment's units.
+      state: made by `init_rollout` or an earlier call.
+      key: one key, fresh for every call.
+      length: number of rows, static.
+      first_env_index: global index of this call's first environment.
+      scenes: whether to keep what frames are drawn from; without, `Rows.scene` is None.
+
+    Returns:
+      The state after the last row, whose observation is that row's next observation, and the rows [length,
+      N, ...].
+
+    Raises:
+      ConfigError: `length` is not positive.
+    """
+    if length < 1:
+        raise ConfigError(f"rollout length is {length}; collect at least one row")
+    keys = env_keys(key, state.done.shape[0], first_env_index)
+
+    def one_env(carry: RolloutState, key: jax.Array) -> tuple[RolloutState, Rows]:
+        policy_key, step_key, reset_key = jax.random.split(key, 3)
+        action = _act_alone(policy, carry.observation, policy_key)
+        observation, env_state, reward, terminated, truncated, info = env.step(
+            step_key, carry.env_state, action, params
+        )
+        reset_observation, reset_state = env.reset(reset_key, params)
+        valid = ~carry.done
+
+        def unless_reset(stepped: jax.Array, reset: jax.Array) -> jax.Array:
+            return jnp.where(valid, stepped, reset)
+
+        env_state = jax.tree.map(unless_reset, env_state, reset_state)
+        terminated, truncated = valid & terminated, valid & truncated
+        rows = Rows(
+            observation=carry.observation,
+            action=action,
+            reward=jnp.where(valid, jnp.asarray(reward, jnp.float32), 0.0),
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            success=valid & info["success"],
+            scene=env.scene(env_state, params) if scenes else None,
+        )
+        observation = unless_reset(observation, reset_observation)
+        return RolloutState(env_state, observation, terminated | truncated), rows
+
+    def row(carry: RolloutState, time: jax.Array) -> tuple[RolloutState, Rows]:
+        row_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
+        return jax.vmap(one_env)(carry, row_keys)
+
+    return jax.lax.scan(row, state, jnp.arange(length))
+
+
+def _act_alone(policy: Policy, observation: jax.Array, key: jax.Array) -> jax.Array:
+    """The policy's action for one observation: [...] -> [...]."""
+    actions = policy(observation[None], key)
+    if actions.shape[:1] != (1,):
+        raise ValueError(
+            f"policy returned actions of shape {actions.shape} for observations of shape "
+            f"{(1, *observation.shape)}; the first axis of both is the batch"
+        )
+    return actions[0]
