@@ -1,0 +1,262 @@
+"""CLIP checkpoints: from a name to a directory, read strictly, written for others to read."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvlm.clip.config import CLIPConfig
+from jaxvlm.clip.layout import huggingface_entries, leaf, nest
+from jaxvlm.clip.model import CLIP, param_shapes, random_init
+from jaxvlm.errors import CheckpointError, ConfigError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+)
+
+_FILES_WANTED = f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt)"
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The directory that a checkpoint's name means.
+
+    `tiny:<domain>` is the embedded CLIP of a domain; `untrained:<domain>[:<seed>]` is the same directory, of
+    which `load` takes all but the weights; then a local directory; then `owner/name` on the Hugging Face hub,
+    from the local cache if it is there and over the network otherwise. Raises CheckpointError.
+    """
+    name = str(name_or_path)
+    kind, _, rest = name.partition(":")
+    if kind in ("tiny", "untrained"):
+        return _embedded(name, rest.partition(":")[0])
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise CheckpointError(f"{name!r} is a file; give the directory that holds {_FILES_WANTED}")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise CheckpointError(
+            f"CLIP checkpoint {name!r} is not a directory here; give a directory that holds {_FILES_WANTED}, "
+            f"a hub name such as 'openai/clip-vit-base-patch32', or one of {', '.join(_tiny_names())}"
+        )
+    return _from_hub(name)
+
+
+def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
+    """Reads a checkpoint: the model and its parameters, `{"params": ...}` of plain dicts.
+
+    Args:
+        name_or_path: what `resolve` takes; `untrained:<domain>[:<seed>]` draws the weights.
+        dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
+            bfloat16 elsewhere.
+
+    Raises CheckpointError when a file is missing or a tensor is missing, left over or of another shape, and
+    ConfigError when the config describes a model that is not supported.
+    """
+    directory = resolve(name_or_path)
+    config = load_config(directory)
+    dtype = jnp.dtype(dtype or (jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16))
+    seed = _untrained_seed(str(name_or_path))
+    if seed is not None:
+        params = random_init(config, jax.random.key(seed))["params"]
+        params = jax.tree.map(lambda x: x.astype(dtype), params) | {"logit_scale": params["logit_scale"]}
+    else:
+        params = _read_params(directory, config, dtype)
+    return CLIP(config), {"params": params}
+
+
+def load_config(name_or_path: str | Path) -> CLIPConfig:
+    """Reads `config.json` and `preprocessor_config.json`; CLIP's own preprocessing without the latter."""
+    directory = resolve(name_or_path)
+    if not (directory / CONFIG).is_file() and (directory / "open_clip_config.json").is_file():
+        raise CheckpointError(
+            f"{directory} is in the OpenCLIP layout, which is not supported yet; "
+            "give the directory of a Hugging Face CLIPModel"
+        )
+    config = _read_json(directory, CONFIG)
+    preprocessor = _read_json(directory, PREPROCESSOR) if (directory / PREPROCESSOR).is_file() else None
+    return CLIPConfig.from_dict(config, preprocessor)
+
+
+def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype: Any = jnp.float32) -> Path:
+    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel.
+
+    `params` is the tree that `load` and `random_init` return, `dtype` that of the file (float16 halves it;
+    `logit_scale` stays float32). The directory is made if need be. Raises CheckpointError when a parameter is
+    not finite in `dtype` or the tree is not the config's.
+    """
+    from safetensors.numpy import save_file
+
+    expected = jax.tree.map(
+        lambda x: x.shape, param_shapes(config)["params"], is_leaf=lambda x: hasattr(x, "shape")
+    )
+    found = jax.tree.map(lambda x: tuple(x.shape), dict(params["params"]))
+    if found != expected:
+        raise CheckpointError(
+            "the parameters do not have the shapes of the config; save them with the config of their model"
+        )
+    tensors = {}
+    for entry in huggingface_entries(config):
+        value = np.asarray(leaf(params["params"], entry.path), np.float32)
+        kind = np.dtype(np.float32) if entry.path == ("logit_scale",) else jnp.dtype(dtype)
+        with np.errstate(over="ignore"):
+            value = value.astype(kind)
+        if not np.isfinite(value.astype(np.float32)).all():
+            raise CheckpointError(
+                f"parameter {'/'.join(entry.path)} is not finite as {kind}; save as float32 or bfloat16"
+            )
+        for name, tensor in zip(entry.names, entry.write(value), strict=True):
+            tensors[name] = np.array(tensor, order="C")
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    (directory / PREPROCESSOR).write_text(json.dumps(config.preprocessor_dict(), indent=2) + "\n")
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    return directory
+
+
+def embedded_domains() -> list[str]:
+    """The domains that have an embedded CLIP."""
+    assets = resources.files("jaxvlm") / "assets"
+    if not assets.is_dir():
+        return []
+    return sorted(child.name for child in assets.iterdir() if (child / CONFIG).is_file())
+
+
+def _tiny_names() -> list[str]:
+    return [f"tiny:{domain}" for domain in embedded_domains()] or ["tiny:<domain> (none is installed)"]
+
+
+def _embedded(name: str, domain: str) -> Path:
+    if domain not in embedded_domains():
+        kind = name.partition(":")[0]
+        known = ", ".join(x.replace("tiny", kind, 1) for x in _tiny_names())
+        raise CheckpointError(f"there is no embedded CLIP {name!r}; known: {known}")
+    return Path(str(resources.files("jaxvlm") / "assets" / domain))
+
+
+def _untrained_seed(name: str) -> int | None:
+    if not name.startswith("untrained:"):
+        return None
+    seed = name.split(":")[2:] or ["0"]
+    if len(seed) > 1 or not seed[0].isdecimal():
+        raise ConfigError(f"{name!r}: the seed has to be one whole number, as in 'untrained:<domain>:0'")
+    return int(seed[0])
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = [CONFIG, PREPROCESSOR, "model*.safetensors", WEIGHTS_INDEX, *TOKENIZER_FILES]
+    try:
+        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        if (cached / CONFIG).is_file() and (
+            (cached / WEIGHTS).is_file() or (cached / WEIGHTS_INDEX).is_file()
+        ):
+            return cached
+    except (OSError, ValueError):
+        pass  # not in the cache
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (
+        Exception
+    ) as error:  # the client's transport raises its own classes, which differ between its versions
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{name!r} is neither a directory nor in the hub's cache, and the hub did not give it "
+            f"({type(error).__name__}: {reason}); without network, put {_FILES_WANTED} "
+            "into a directory and give its path"
+        ) from error
+
+
+def _read_json(directory: Path, name: str) -> dict[str, Any]:
+    try:
+        data = json.loads((directory / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} has no {name}; a checkpoint needs {_FILES_WANTED}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{directory / name} is not valid JSON ({error}); fetch it again") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{directory / name} holds no JSON object; fetch it again")
+    return data
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
+    if (directory / WEIGHTS_INDEX).is_file():
+        names = sorted(set(_read_json(directory, WEIGHTS_INDEX).get("weight_map", {}).values()))
+        missing = [name for name in names if not (directory / name).is_file()]
+        if missing or not names:
+            raise CheckpointError(
+                f"{directory / WEIGHTS_INDEX} lists files that are not there: "
+                f"{', '.join(missing) or '(none listed)'}; put them beside it"
+            )
+        return [directory / name for name in names]
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{directory} has only pickled weights ({', '.join(pickles)}), which can run code and are "
+            "not read; where PyTorch is installed, convert files you trust: "
+            "transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
+        )
+    raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
+
+
+def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:
+    from safetensors import SafetensorError, safe_open
+
+    shapes = param_shapes(config)["params"]
+    with ExitStack() as stack:
+        where = {}
+        for file in _weight_files(directory):
+            try:
+                handle = stack.enter_context(safe_open(file, framework="numpy"))
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{file} is not a safetensors file ({error}); fetch it again") from None
+            names = handle.keys()
+            # A buffer that old transformers versions stored: 0, 1, 2, ...
+            where |= {name: handle for name in names if not name.endswith(".position_ids")}
+        problems = list(_problems(config, shapes, where))
+        if problems:
+            more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+            raise CheckpointError(
+                f"{directory}: the weights do not fit {CONFIG}: {'; '.join(problems[:8])}{more}; "
+                "the two files have to be of one checkpoint"
+            )
+        leaves = {}
+        for entry in huggingface_entries(config):
+            value = entry.read(*(where[name].get_tensor(name) for name in entry.names))
+            kind = jnp.float32 if entry.path == ("logit_scale",) else dtype
+            leaves[entry.path] = jnp.asarray(value.astype(kind))
+    return nest(leaves)
+
+
+def _problems(config: CLIPConfig, shapes: dict, where: Mapping[str, Any]) -> Iterator[str]:
+    """What is missing, misshapen or left over, one phrase a tensor, found from the files' headers alone."""
+    known = set()
+    for entry in huggingface_entries(config):
+        known |= set(entry.names)
+        blank = np.broadcast_to(np.float32(0), leaf(shapes, entry.path).shape)
+        for name, expected in zip(entry.names, entry.write(blank), strict=True):
+            if name not in where:
+                yield f"missing {name}"
+                continue
+            shape = tuple(where[name].get_slice(name).get_shape())
+            if shape != expected.shape:
+                yield f"{name} is {list(shape)} instead of {list(expected.shape)}"
+    yield from (f"left over {name}" for name in sorted(set(where) - known))

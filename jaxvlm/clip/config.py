@@ -1,0 +1,277 @@
+"""What a CLIP checkpoint says about itself: hashable configs read from and written to Hugging Face JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from jaxvlm.errors import ConfigError
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
+
+# Published CLIP configs carry this wrong id; transformers keeps the pooling rule that made them work.
+LEGACY_EOS = 2
+
+# PIL's numbers for its filters, which is what preprocessor_config.json stores.
+RESAMPLE_IDS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+
+
+class _Transformer:
+    """Checks that both towers share; a mixin, so that the fields stay in the order of the dataclass."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_act: str
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    def _check(self, tower: str) -> None:
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"{tower}: hidden_size {self.hidden_size} does not divide into "
+                f"{self.num_attention_heads} attention heads; give a divisor as num_attention_heads"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ConfigError(
+                f"{tower}: hidden_act {self.hidden_act!r} is unknown; use one of {', '.join(ACTIVATIONS)}"
+            )
+
+
+@dataclass(frozen=True)
+class VisionConfig(_Transformer):
+    """The image tower; the defaults are those of transformers' `CLIPVisionConfig` (ViT-B/32)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    image_size: int = 224  # pixels, square
+    patch_size: int = 32  # pixels, square
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self):
+        self._check("vision_config")
+        if self.patch_size < 1 or self.image_size % self.patch_size:
+            raise ConfigError(
+                f"vision_config: image_size {self.image_size} is not a multiple of "
+                f"patch_size {self.patch_size}; change one of them"
+            )
+
+    @property
+    def num_positions(self) -> int:
+        """Tokens of the tower: the class token and one a patch."""
+        return 1 + (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True)
+class TextConfig(_Transformer):
+    """The text tower; the defaults are those of transformers' `CLIPTextConfig`."""
+
+    vocab_size: int = 49408
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77  # the context, in tokens
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int = 1
+    bos_token_id: int = 49406
+    eos_token_id: int = 49407  # 2: pooled at the largest id instead (`LEGACY_EOS`)
+
+    def __post_init__(self):
+        self._check("text_config")
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How a frame of another size reaches the tower's: resized, then cropped at the centre; sizes in pixels.
+
+    `shortest_edge` keeps the aspect ratio, `size` (height, width) does not; without both nothing is resized.
+    """
+
+    shortest_edge: int | None = None
+    size: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    resample: str = "bicubic"
+
+    def __post_init__(self):
+        if self.resample not in RESAMPLE_IDS:
+            raise ConfigError(
+                f"preprocessor: resample {self.resample!r} is unknown; use one of {', '.join(RESAMPLE_IDS)}"
+            )
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """Both towers, the size of the shared embedding and what a frame goes through first."""
+
+    vision: VisionConfig = VisionConfig()
+    text: TextConfig = TextConfig()
+    projection_dim: int = 512
+    logit_scale_init_value: float = 2.6592  # log of the temperature's inverse
+    image_mean: tuple[float, float, float] = OPENAI_MEAN  # of frames in [0, 1]
+    image_std: tuple[float, float, float] = OPENAI_STD
+    resize: Resize | None = None  # None: shortest edge to the tower's size, then its centre crop
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the frames the image tower takes, in pixels."""
+        return self.vision.image_size
+
+    @property
+    def context(self) -> int:
+        """Token ids a sentence is padded to."""
+        return self.text.max_position_embeddings
+
+    @property
+    def resize_or_default(self) -> Resize:
+        """The resize of the checkpoint, or CLIP's own at this tower's size."""
+        return self.resize or _default_resize(self.image_size)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> Self:
+        """Reads the contents of `config.json` and `preprocessor_config.json` of a Hugging Face CLIPModel.
+
+        Absent keys have transformers' defaults. Raises ConfigError on another `model_type` and on values no
+        tower can be built from.
+        """
+        _check_model_type(config)
+        vision = _section(config, "vision_config")
+        text = _section(config, "text_config")
+        if vision.get("num_channels", 3) != 3:
+            raise ConfigError(f"vision_config: num_channels is {vision['num_channels']}; only 3 is supported")
+        for key in ("image_size", "patch_size"):
+            if key in vision:
+                vision[key] = _square(vision[key], f"vision_config: {key}")
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if not isinstance(text.get(key, 0), int):
+                raise ConfigError(f"text_config: {key} {text[key]!r} is not one token id")
+        towers = {"vision": _build(VisionConfig, vision), "text": _build(TextConfig, text)}
+        kwargs = {} if preprocessor is None else _read_preprocessor(preprocessor)
+        if kwargs.get("resize") == _default_resize(towers["vision"].image_size):
+            kwargs["resize"] = None
+        if "logit_scale_init_value" in config:
+            kwargs["logit_scale_init_value"] = float(config["logit_scale_init_value"])
+        return cls(projection_dim=config.get("projection_dim", 512), **towers, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of `config.json`, which transformers' CLIPModel reads."""
+        towers = {
+            f"{name}_config": {
+                "model_type": f"clip_{name}_model",
+                **vars(getattr(self, name)),
+                "projection_dim": self.projection_dim,
+            }
+            for name in ("text", "vision")
+        }
+        return {
+            "architectures": ["CLIPModel"],
+            "model_type": "clip",
+            "projection_dim": self.projection_dim,
+            "logit_scale_init_value": self.logit_scale_init_value,
+            **towers,
+        }
+
+    def preprocessor_dict(self) -> dict[str, Any]:
+        """The contents of `preprocessor_config.json`, which transformers' CLIPImageProcessor reads."""
+        resize = self.resize_or_default
+        result: dict[str, Any] = {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": resize.shortest_edge is not None or resize.size is not None,
+            "do_center_crop": resize.crop is not None,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            "resample": RESAMPLE_IDS[resize.resample],
+        }
+        if resize.size is not None:
+            result["size"] = {"height": resize.size[0], "width": resize.size[1]}
+        elif resize.shortest_edge is not None:
+            result["size"] = {"shortest_edge": resize.shortest_edge}
+        if resize.crop is not None:
+            result["crop_size"] = {"height": resize.crop[0], "width": resize.crop[1]}
+        return result
+
+
+def _default_resize(size: int) -> Resize:
+    return Resize(shortest_edge=size, crop=(size, size))
+
+
+def _check_model_type(config: Mapping[str, Any]) -> None:
+    if "model_cfg" in config:
+        raise ConfigError(
+            "config.json is in the OpenCLIP layout, which is not supported yet; "
+            "use a Hugging Face CLIPModel checkpoint (model_type 'clip')"
+        )
+    model_type = config.get("model_type")
+    if model_type != "clip":
+        raise ConfigError(
+            f"config.json: model_type {model_type!r} is not supported yet; "
+            "use a Hugging Face CLIPModel checkpoint (model_type 'clip')"
+        )
+
+
+def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    # Old files also hold `text_config_dict`; transformers lets it win over `text_config`, defaults included.
+    legacy = config.get(f"{name}_dict")
+    return dict(config.get(name) or {}) if legacy is None else dict(legacy)
+
+
+def _square(value: int | list[int], name: str) -> int:
+    sizes = [value] if isinstance(value, int) else list(value)
+    if len(set(sizes)) != 1:
+        raise ConfigError(f"{name} {value} is not square, which is not supported")
+    return sizes[0]
+
+
+def _build(kind: type, values: Mapping[str, Any]) -> Any:
+    return kind(**{key: values[key] for key in kind.__dataclass_fields__ if values.get(key) is not None})
+
+
+def _pair(value: int | Mapping[str, int], name: str) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    if not {"height", "width"} <= set(value):
+        raise ConfigError(f"preprocessor_config.json: {name} {dict(value)} needs height and width")
+    return value["height"], value["width"]
+
+
+def _read_preprocessor(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of CLIPConfig in `preprocessor_config.json`; absent keys as in CLIPImageProcessor."""
+    size = values.get("size") or {"shortest_edge": 224}
+    resample = values.get("resample", RESAMPLE_IDS["bicubic"])
+    names = {number: name for name, number in RESAMPLE_IDS.items()}
+    edge: int | None = None
+    target: tuple[int, int] | None = None
+    if values.get("do_resize", True):
+        if isinstance(size, int):
+            edge = size
+        elif set(size) == {"shortest_edge"}:
+            edge = size["shortest_edge"]
+        else:
+            target = _pair(size, "size")
+    crop = _pair(values.get("crop_size") or 224, "crop_size") if values.get("do_center_crop", True) else None
+
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if values.get("do_normalize", True):
+        mean = tuple(values.get("image_mean") or OPENAI_MEAN)
+        std = tuple(values.get("image_std") or OPENAI_STD)
+    # The towers divide by 255; any other factor moves into mean and std. 255 * (1 / 255) is exactly one.
+    factor = 255 * (values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0)
+    return {
+        "image_mean": tuple(float(m) / factor for m in mean),
+        "image_std": tuple(float(s) / factor for s in std),
+        "resize": Resize(edge, target, crop, names.get(resample, str(resample))),
+    }
