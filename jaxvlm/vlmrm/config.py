@@ -1,7 +1,9 @@
 """Settings of a VLM-RM training run. Every field is a flag of `jaxvlm train`."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from jaxvlm.errors import ConfigError
 
@@ -39,21 +41,29 @@ class DQNSettings:
     """Deep Q-network (Mnih et al. 2015)."""
 
     learning_rate: float = 1e-3
+    """Of Adam."""
     discount: float = 0.99
+    """Weight of the next step's value."""
     hidden_sizes: tuple[int, ...] = (128, 128)
+    """Widths of the Q-network's layers."""
     double: bool = True
     """Double DQN: the online network chooses the action that the target network values."""
     target: Literal["polyak", "periodic"] = "polyak"
+    """Whether the target network moves a little at a time or is copied now and then."""
     target_sync: Literal["gradient-step", "vector-step"] = "gradient-step"
     """Whether the polyak average moves once a gradient step or once a step of the environments, as the reference does."""
     tau: float = 0.005
+    """Share of the way that the target network moves."""
     target_period: int = 500
     """Gradient steps between copies, for `--target periodic`."""
     epsilon_start: float = 1.0
+    """Share of random actions at the beginning."""
     epsilon_end: float = 0.05
+    """Share of random actions at the end."""
     exploration_fraction: float = 0.25
     """Share of the training over which epsilon falls."""
     max_grad_norm: float = 10.0
+    """Longer gradients are scaled down to this norm."""
     bootstrap_at_truncation: bool = True
     """A time limit is no end of the task; the reference code treats it as one."""
 
@@ -63,10 +73,15 @@ class SACSettings:
     """Soft actor-critic (Haarnoja et al. 2018)."""
 
     learning_rate: float = 1e-3
+    """Of Adam, for actor, critics and entropy coefficient."""
     discount: float = 0.99
+    """Weight of the next step's value."""
     tau: float = 0.005
+    """Share of the way that the target critics move at each gradient step."""
     actor_hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the policy's layers."""
     critic_hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the critics' layers."""
     entropy: Literal["auto", "fixed"] = "auto"
     """Whether the entropy coefficient is learned."""
     entropy_coefficient: float = 1.0
@@ -83,8 +98,8 @@ class SACSettings:
 class TrainConfig:
     """A whole run."""
 
-    task: str
-    preset: str = "default"
+    task: Annotated[str, tyro.conf.Suppress]
+    preset: Annotated[str, tyro.conf.Suppress] = "default"
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1
@@ -100,6 +115,7 @@ class TrainConfig:
     updates: int = 200
     """Gradient steps an iteration."""
     batch_size: int = 128
+    """Transitions in a gradient step."""
     buffer_size: int = 200_000
     """Transitions kept for each seed."""
     episodes: int = 100

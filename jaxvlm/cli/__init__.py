@@ -1,0 +1,64 @@
+"""The command line: one file a verb, imported only when it is called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from jaxvlm import __version__
+from jaxvlm.errors import JaxvlmError
+
+VERBS = {
+    "train": ("train", "learn a task from a sentence: jaxvlm train cartpole"),
+    "resume": ("resume", "go on with a run that was stopped: jaxvlm resume RUN"),
+    "evaluate": ("evaluate", "ground truth and a GIF of a run's policy: jaxvlm evaluate RUN"),
+    "landscape": ("landscape", "plot the reward over pole angle or car position: jaxvlm landscape cartpole"),
+    "clip train": ("clip_train", "train an embedded CLIP from captioned renders: jaxvlm clip train cartpole"),
+    "clip check": ("clip_check", "does a checkpoint rank frames as the sentence says: jaxvlm clip check cartpole"),
+}
+
+
+def usage() -> str:
+    """The text of `jaxvlm --help`."""
+    lines = [f"  {verb:<12}{summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: jaxvlm VERB ... [--help]",
+            "",
+            "Reinforcement learning from a sentence.",
+            "",
+            *lines,
+            "",
+            "  --version   print the version",
+            "  --help      this page; after a verb, its own",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a verb; bad input ends with one line on standard error and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(f"jaxvlm {__version__}")
+        return
+    for verb, (module, _) in VERBS.items():
+        words = verb.split()
+        if arguments[: len(words)] == words:
+            try:
+                importlib.import_module(f"jaxvlm.cli.{module}").run(arguments[len(words) :])
+            except JaxvlmError as error:
+                print(f"jaxvlm: {error}", file=sys.stderr)
+                raise SystemExit(2) from None
+            except KeyboardInterrupt:
+                print("jaxvlm: interrupted", file=sys.stderr)
+                raise SystemExit(130) from None
+            return
+    if arguments[0] == "clip":
+        print(f"jaxvlm: 'clip' is followed by train or check, not {' '.join(arguments[1:2]) or 'nothing'}", file=sys.stderr)
+    else:
+        print(
+            f"jaxvlm: unknown verb {arguments[0]!r}; choose one of {', '.join(VERBS)}, or see jaxvlm --help", file=sys.stderr
+        )
+    raise SystemExit(2)

@@ -1,0 +1,145 @@
+"""`jaxvlm clip check TASK`: can this checkpoint and this sentence work, before anyone trains for hours?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional
+
+
+@dataclass(frozen=True)
+class ClipCheck:
+    """Does a checkpoint rank the frames of a task the way its sentence says?"""
+
+    clip: str = "tiny"
+    """CLIP checkpoint: `tiny`, `untrained`, a directory or a hub name."""
+    prompt: tuple[str, ...] = ()
+    """Goal prompts; their embeddings are averaged."""
+    baseline: tuple[str, ...] = ()
+    """Baseline prompts; their embeddings are averaged."""
+    opposite: tuple[str, ...] = ()
+    """Prompts of what should score lowest."""
+    alpha: float = 0.5
+    """Strength of regularisation in the goal-baseline row."""
+    look: str = "plain"
+    """How the scene is drawn."""
+    states: int = 1000
+    """Random states to score."""
+    seed: int = 0
+    """Seed that the states are drawn with."""
+    output: Path = Path("runs/clip-check")
+    """Folder for the PNG and the JSON."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Scores random states by each prompt, compares with the ground truth and plots."""
+    name, _, rest = split_positional(arguments, [])
+    if name is None:
+        parse(ClipCheck, ["--help"], prog="jaxvlm clip check TASK")
+    assert name is not None
+    task = find_task(name)
+    default = ClipCheck(
+        prompt=task.goal_prompts, baseline=task.baseline_prompts, opposite=task.opposite_prompts, look=task.look
+    )
+    options = parse(ClipCheck, rest, prog=f"jaxvlm clip check {name}", default=default)
+
+    import jax
+    import jax.numpy as jnp
+
+    from jaxvlm.cli.landscape import sweep_scenes
+    from jaxvlm.clip.figures import auc, spearman
+    from jaxvlm.errors import ConfigError
+    from jaxvlm.reward.label import encode_scenes, score
+    from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.runtime.files import write_json
+    from jaxvlm.runtime.plots import scores as plot_scores
+    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
+    from jaxvlm.vlmrm.config import RewardSettings
+
+    enable_compilation_cache()
+    if options.states < 2:
+        raise ConfigError(f"states is {options.states}; a ranking needs at least 2")
+    if options.look not in task.env.looks:
+        raise ConfigError(f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}")
+    directory = Output(options.output).prepare()
+    tower = load_tower(options.clip, task.domain)
+    dataset = find_dataset(task.domain)
+    states = dataset.sample_states(jax.random.key(options.seed), options.states)
+    goal = dataset.concept(dataset.goal)
+    holds, graded = np.asarray(goal.holds(states)), np.asarray(goal.log_odds(states), np.float64)
+    scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(states, dataset.params)
+    line, values, line_holds = sweep_scenes(dataset)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), scenes, line)
+
+    rows: dict[str, RewardSettings] = {}
+    for use, prompts in (("goal", options.prompt), ("baseline", options.baseline), ("opposite", options.opposite)):
+        if prompts:
+            rows[use] = RewardSettings(prompt=prompts, look=options.look)
+    if options.baseline and options.alpha > 0:
+        rows[f"goal-baseline, alpha {options.alpha:g}"] = RewardSettings(
+            prompt=options.prompt, baseline=options.baseline, alpha=options.alpha, look=options.look
+        )
+    embeddings, figures, curves = None, {}, {}
+    for use, settings in rows.items():
+        params, notes = build_reward(settings, task.env, tower)
+        for note in notes:
+            print(f"note: {note}")
+        if embeddings is None:
+            embeddings = encode_scenes(
+                params,
+                both,
+                encode=tower.encode,
+                render=task.env.render,
+                size=tower.size,
+                chunk=choose_chunk(tower.size),
+            )
+        rewards = np.asarray(score(params, embeddings), np.float64).mean(-1)
+        figures[use] = {
+            "prompt": list(settings.prompt),
+            "auc": auc(rewards[: options.states], holds),
+            "rank_correlation": spearman(rewards[: options.states], graded),
+        }
+        curves[f"{use}: {' + '.join(settings.prompt)}"] = rewards[options.states :]
+
+    print(f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal")
+    print(f"{'':<28}{'AUC':>8}{'rank correlation':>20}   prompt")
+    for use, row in figures.items():
+        print(f"{use:<28}{row['auc']:>8.3f}{row['rank_correlation']:>20.3f}   {' + '.join(row['prompt'])}")
+    print(verdict(figures))
+    stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
+    result = {"task": task.name, "clip": options.clip, "look": options.look, "states": options.states, "rows": figures}
+    write_json(directory / f"{stem}.json", result)
+    repeats = len(dataset.sweep.contexts)
+    picture = plot_scores(
+        directory / f"{stem}.png",
+        np.tile(values, repeats),
+        curves,
+        np.tile(line_holds, repeats),
+        xlabel=f"{dataset.sweep.coordinate} ({dataset.sweep.unit})",
+        title=f"{task.name}, CLIP {options.clip}",
+    )
+    print(f"figures  {directory / f'{stem}.json'}")
+    print(f"picture  {picture}")
+
+
+def verdict(figures: dict[str, dict]) -> str:
+    """One sentence on whether training can be expected to work."""
+    goal = figures["goal"]
+    opposite = figures.get("opposite")
+    if not np.isfinite(goal["auc"]):
+        return "no random state is at the goal: raise --states"
+    if goal["auc"] < 0.6:
+        return (
+            f"this sentence does not tell goal frames from others (AUC {goal['auc']:.2f}, chance is 0.5): "
+            "training on it is unlikely to work"
+        )
+    if opposite and opposite["auc"] >= goal["auc"]:
+        return (
+            f"the opposite sentence ranks goal frames as high (AUC {opposite['auc']:.2f}) as the goal sentence does "
+            f"({goal['auc']:.2f}): this checkpoint does not read the difference, so do not trust its reward"
+        )
+    if goal["auc"] < 0.9 or goal["rank_correlation"] < 0.3:
+        return "the sentence points the right way, but not clearly: look at the plot before training"
+    return "the sentence ranks goal frames highest: training can work"

@@ -1,0 +1,104 @@
+"""What several verbs share: finding `envs`, reading arguments, and what follows a training."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tyro
+
+from jaxvlm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from envs.registry import Task
+
+Settings = TypeVar("Settings")
+
+
+def find_task(name: str) -> "Task":
+    """The task called `name`.
+
+    Raises:
+      ConfigError: the task is unknown, or another project's `envs` hides ours.
+    """
+    make_task = _import_ours("envs.registry").make_task
+    return make_task(name)
+
+
+def find_dataset(domain: str) -> Any:
+    """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`."""
+    return _import_ours("envs.captions").captioned_dataset(domain)
+
+
+def domains() -> tuple[str, ...]:
+    """Domains that an embedded CLIP can be trained for."""
+    return tuple(_import_ours("envs.captions").DATASETS)
+
+
+def _import_ours(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "envs":
+            raise
+        found = getattr(sys.modules.get("envs"), "__path__", None)
+        where = f"the folder {list(found)[0]} is imported instead of it" if found else "it is not installed"
+        raise ConfigError(
+            f"jaxvlm's environments cannot be imported as `envs`: {where}; run from another directory or reinstall jaxvlm"
+        ) from error
+
+
+def parse(settings: type[Settings], arguments: Sequence[str], *, prog: str, default: Settings | None = None) -> Settings:
+    """Reads flags into a dataclass; nested settings need no prefix."""
+    keywords: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(
+        settings,
+        prog=prog,
+        args=list(arguments),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
+        **keywords,
+    )
+
+
+def split_positional(arguments: Sequence[str], flags: Sequence[str]) -> tuple[str | None, dict[str, str], list[str]]:
+    """Takes the leading positional argument and the values of some flags out of an argument list.
+
+    They decide what the defaults of the other flags are, so they are read before those.
+
+    Returns:
+      The positional (None where the list begins with a flag or is empty), the flags' values, and what is left.
+    """
+    rest = list(arguments)
+    positional = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    values: dict[str, str] = {}
+    left: list[str] = []
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if name in flags:
+            if not equals:
+                if not rest:
+                    raise ConfigError(f"{name} is the last argument; give it a value")
+                value = rest.pop(0)
+            values[name] = value
+        else:
+            left.append(argument)
+    return positional, values, left
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a picture goes."""
+
+    directory: Path
+
+    def prepare(self) -> Path:
+        """Makes the directory; raises `ConfigError` where that is not allowed."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write to {self.directory}: {error.strerror}; choose another --output") from error
+        return self.directory

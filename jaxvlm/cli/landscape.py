@@ -1,0 +1,107 @@
+"""`jaxvlm landscape TASK`: the paper's figure 2, reward against pole angle or car position."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Plot the CLIP reward of a task over its state parameter, for several alphas."""
+
+    clip: str = "tiny"
+    """CLIP checkpoint: `tiny`, `untrained`, a directory or a hub name."""
+    prompt: tuple[str, ...] = ()
+    """Goal prompts; their embeddings are averaged."""
+    baseline: tuple[str, ...] = ()
+    """Baseline prompts; their embeddings are averaged."""
+    alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """Strengths of goal-baseline regularisation."""
+    look: str = "plain"
+    """How the scene is drawn."""
+    output: Path = Path("runs/landscapes")
+    """Folder for the PNG and the CSV."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Draws, scores and plots."""
+    name, _, rest = split_positional(arguments, [])
+    if name is None:
+        parse(Landscape, ["--help"], prog="jaxvlm landscape TASK")
+    assert name is not None
+    task = find_task(name)
+    default = Landscape(prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look)
+    options = parse(Landscape, rest, prog=f"jaxvlm landscape {name}", default=default)
+
+    import jax.numpy as jnp
+
+    from jaxvlm.errors import ConfigError
+    from jaxvlm.reward.label import encode_scenes, score
+    from jaxvlm.reward.similarity import validate_alpha
+    from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.runtime.plots import landscape
+    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
+    from jaxvlm.vlmrm.config import RewardSettings
+
+    enable_compilation_cache()
+    alphas = [validate_alpha(alpha) for alpha in options.alphas]
+    if not alphas:
+        raise ConfigError("no alpha is given; name at least one, such as --alphas 0 0.5 1")
+    directory = Output(options.output).prepare()
+    tower = load_tower(options.clip, task.domain)
+    settings = RewardSettings(
+        clip=options.clip, prompt=options.prompt, baseline=options.baseline, alpha=max(alphas), look=options.look
+    )
+    if options.look not in task.env.looks:
+        raise ConfigError(f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}")
+    params, notes = build_reward(settings, task.env, tower)
+    for note in notes:
+        print(f"note: {note}")
+    dataset = find_dataset(task.domain)
+    scenes, values, holds = sweep_scenes(dataset)
+    embeddings = encode_scenes(
+        params, scenes, encode=tower.encode, render=task.env.render, size=tower.size, chunk=choose_chunk(tower.size)
+    )
+    curves = {}
+    for alpha in alphas:
+        rewards = np.asarray(score(replace(params, alpha=jnp.float32(alpha)), embeddings)).mean(-1)
+        curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
+    goal = values[holds]
+    stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
+    label = f"{dataset.sweep.coordinate} ({dataset.sweep.unit})" if dataset.sweep.unit else dataset.sweep.coordinate
+    picture = landscape(
+        directory / f"{stem}.png",
+        values,
+        curves,
+        xlabel=label,
+        goal=(float(goal.min()), float(goal.max())) if goal.size else None,
+        title=" + ".join(options.prompt),
+    )
+    table = directory / f"{stem}.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([dataset.sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
+        writer.writerows(zip(values.tolist(), *(curve.tolist() for curve in curves.values()), strict=True))
+    for alpha, curve in curves.items():
+        print(f"alpha {alpha:<5g} highest at {values[int(curve.argmax())]:.4g}, lowest at {values[int(curve.argmin())]:.4g}")
+    print(f"picture  {picture}")
+    print(f"table    {table}")
+
+
+def sweep_scenes(dataset):  # noqa: ANN001, ANN201
+    """Scenes along a dataset's sweep, every context after the other, with the values and where the goal holds."""
+    import jax
+    import jax.numpy as jnp
+
+    sweep = dataset.sweep
+    values = jnp.asarray(sweep.values, jnp.float32)
+    states = [sweep.states(values, context) for context in sweep.contexts]
+    stacked = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+    scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(stacked, dataset.params)
+    holds = np.asarray(dataset.concept(dataset.goal).holds(states[0]))
+    return scenes, np.asarray(values), holds

@@ -1,0 +1,27 @@
+"""`jaxvlm resume RUN`: go on with a run that was stopped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jaxvlm.cli.common import parse
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its newest checkpoint, to the same numbers as if it had never stopped."""
+
+    run: tyro.conf.Positional[str]
+    """Run directory, or its name."""
+    runs_dir: Path = Path("runs")
+    """Folder of the run directories."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Resumes, evaluates and draws."""
+    resume = parse(Resume, arguments, prog="jaxvlm resume")
+    from jaxvlm.cli.session import train_on
+
+    train_on(resume.run, runs_dir=resume.runs_dir)

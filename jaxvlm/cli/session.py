@@ -1,0 +1,217 @@
+"""What `train`, `resume` and `evaluate` do once their flags are read."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxvlm.cli.common import find_task
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import to_uint8
+from jaxvlm.runtime import (
+    MetricsWriter,
+    Progress,
+    Run,
+    enable_compilation_cache,
+    make_sinks,
+    save_gif,
+    stop_flag,
+    tile,
+)
+from jaxvlm.runtime.environment import describe_environment
+from jaxvlm.runtime.files import write_json
+from jaxvlm.runtime.metrics import mean
+from jaxvlm.runtime.plots import learning_curves
+from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, run_episodes, summarise
+from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
+
+GIF_SIZE = 160  # pixels a side of one episode
+GIF_EVERY = 2  # steps between frames
+GIF_FPS = 25.0  # CartPole's own time: a frame every two steps of 20 ms
+
+
+def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: Sequence[str]) -> None:
+    """Trains from the beginning."""
+    enable_compilation_cache()
+    task = find_task(config.task)
+    print(describe(config), flush=True)
+    built = build(config, task.env, task.params, domain=task.domain)
+    for note in built.notes:
+        print(f"note: {note}", flush=True)
+    config = built.program.config
+    run = Run.create(
+        {**config.to_dict(), "sinks": list(sinks)},
+        name=name,
+        task=config.task,
+        runs_dir=runs_dir,
+        environment={"chunk": config.reward.chunk},
+    )
+    _train(built, run, sinks, resumed=False)
+
+
+def train_on(path: str, *, runs_dir: Path) -> None:
+    """Goes on from the newest checkpoint of a run."""
+    enable_compilation_cache()
+    run = Run.open(path, runs_dir=runs_dir)
+    config, sinks = _config(run)
+    task = find_task(config.task)
+    print(f"resuming {run.path}: {describe(config)}", flush=True)
+    built = build(config, task.env, task.params, domain=task.domain)
+    for difference in run.record_session(chunk=config.reward.chunk):
+        print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
+    _train(built, run, sinks, resumed=True)
+
+
+def evaluate_run(path: str, *, runs_dir: Path, episodes: int, checkpoint: str) -> None:
+    """Evaluates a run's best or last agents and draws them."""
+    enable_compilation_cache()
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}; evaluate at least one")
+    run = Run.open(path, runs_dir=runs_dir)
+    config, _ = _config(run)
+    task = find_task(config.task)
+    built = build(replace(config, episodes=episodes), task.env, task.params, domain=task.domain)
+    template = abstract_state(built)
+    if checkpoint == "best":
+        agent = run.checkpoints.restore_best(template.best)[0].agent
+    else:
+        agent = run.checkpoints.restore(template)[0].agent
+    finish(built, run, agent, checkpoint=checkpoint)
+
+
+def describe(config: TrainConfig) -> str:
+    """One line on what is about to be learned."""
+    reward = config.reward
+    agents = f"{config.seeds} seeds" if config.seeds > 1 else f"seed {config.seed}"
+    if reward.reward == "ground-truth":
+        return f"{config.task}: learning from the ground-truth reward, {config.steps:,} steps, {agents}"
+    prompts = " + ".join(f'"{prompt}"' for prompt in reward.prompt)
+    return (
+        f"{config.task}: learning from {prompts} with CLIP {reward.clip}, alpha {reward.alpha:g}, "
+        f"{config.steps:,} steps, {agents}"
+    )
+
+
+def _config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:
+    data = dict(run.config)
+    sinks = tuple(data.pop("sinks", ()))
+    return TrainConfig.from_dict(data), sinks
+
+
+def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> None:
+    config = built.program.config
+    total = config.iterations * config.steps_per_iteration
+    print(f"run directory: {run.path}", flush=True)
+    print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
+    session = start(built, run if resumed else None)
+    print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+    if resumed:
+        run.checkpoints.discard_after(session.env_steps)
+    with (
+        stop_flag() as stop,
+        MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps)) as metrics,
+        Progress(total, initial=session.env_steps) as progress,
+    ):
+        metrics.truncate(session.env_steps)
+        for row in iterate(session, run, metrics, lambda: bool(stop)):
+            progress.update(
+                row["step"],
+                reward=mean(row["reward"]),
+                success=mean(row["success"]),
+            )
+    if session.iteration < config.iterations:
+        print(f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Go on with:")
+        print(f"  jaxvlm resume {run.path}")
+        raise SystemExit(130)
+    finish(built, run, session.state.best.agent, checkpoint="best")
+
+
+def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, Any]:
+    """Evaluates agents, writes `evaluation.json`, the GIF and the curves, and prints where they are."""
+    program, config = built.program, built.program.config
+    task = find_task(config.task)
+    print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
+
+    def play(inputs: Any, agent: Any, seeds: jax.Array, deterministic: bool) -> Episodes:
+        return run_episodes(
+            program,
+            inputs,
+            agent,
+            seeds,
+            episodes=config.episodes,
+            length=task.episode_length,
+            window=task.window,
+            threshold=task.threshold,
+            deterministic=deterministic,
+            score=deterministic,
+        )
+
+    play_jit = jax.jit(play, static_argnums=3)
+    episodes = play_jit(built.inputs, agent, seeds_of(built), True)
+    stochastic = summarise(play_jit(built.inputs, agent, seeds_of(built), False), task.metric)
+    del stochastic["mean_clip_reward"]
+    environment = describe_environment(chunk=config.reward.chunk)
+    result = {
+        "task": config.task,
+        "checkpoint": checkpoint,
+        "reward": config.reward.reward,
+        "clip": config.reward.clip,
+        "prompt": list(config.reward.prompt),
+        "alpha": config.reward.alpha,
+        "episodes": config.episodes,
+        "seeds": list(range(config.seed, config.seed + config.seeds)),
+        **summarise(episodes, task.metric),
+        "stochastic": stochastic,
+        "versions": {"python": environment["python"], **environment["versions"]},
+        "devices": environment["devices"],
+    }
+    write_json(run.path / "evaluation.json", result)
+    gif = save_gif(run.videos / f"{checkpoint}.gif", draw_episodes(built, task, episodes), GIF_FPS)
+    curves = run.plots / "learning_curves.png"
+    learning_curves(curves, run.rows(), title=f"{config.task}: {' + '.join(config.reward.prompt)}")
+    print()
+    print(report(result, task.metric))
+    print(f"  run        {run.path}")
+    print(f"  figures    {run.path / 'evaluation.json'}")
+    print(f"  video      {gif}")
+    print(f"  curves     {curves}")
+    return result
+
+
+def report(result: dict[str, Any], metric: str) -> str:
+    """The result in words and figures, a line each."""
+    seeds = result["seeds"]
+    over = f"{result['episodes']} episodes" + (f" of each of {len(seeds)} seeds" if len(seeds) > 1 else "")
+    lines = [
+        f"{result['task']} over {over}, by ground truth:",
+        f"  success    {result['success_rate']:.1%} of the episodes"
+        + (f" (by seed {', '.join(f'{rate:.0%}' for rate in result['per_seed']['success_rate'])})" if len(seeds) > 1 else ""),
+        f"  {metric.replace('_', ' ')} {result[metric]:.3f}, mean return {result['mean_ground_truth_return']:.1f}"
+        + (f", mean CLIP reward {result['mean_clip_reward']:.3f}" if result["mean_clip_reward"] is not None else ""),
+        f"  exploring  {result['stochastic']['success_rate']:.1%} of the episodes when actions are sampled",
+    ]
+    return "\n".join(lines)
+
+
+def draw_episodes(built: Built, task: Any, episodes: Episodes) -> np.ndarray:
+    """Up to four episodes side by side, u8[time, height, width, 3], of as many seeds as there are."""
+    look = built.program.config.reward.look
+    assets, camera = task.env.assets(look), task.env.cameras[built.program.config.reward.camera[0]]
+
+    def pick(leaf: jax.Array) -> jax.Array:  # [seed, time, shown, ...] -> [time, video, ...]
+        by_time = leaf.swapaxes(0, 1).swapaxes(1, 2)[::GIF_EVERY]  # [time, shown, seed, ...]
+        return by_time.reshape(by_time.shape[0], -1, *by_time.shape[3:])[:, :4]
+
+    scenes = jax.tree.map(pick, episodes.scene)
+
+    @jax.jit
+    def draw(scenes: Any, assets: Any, camera: Any) -> jax.Array:
+        row = jax.vmap(lambda scene: to_uint8(task.env.render(scene, assets, camera, GIF_SIZE)))
+        return jax.lax.map(row, scenes)
+
+    return tile(np.asarray(draw(scenes, assets, camera)))
+
+

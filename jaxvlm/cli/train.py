@@ -1,0 +1,65 @@
+"""`jaxvlm train TASK`: learn a task from a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jaxvlm.cli.common import find_task, parse, split_positional
+from jaxvlm.vlmrm.config import TrainConfig
+from jaxvlm.vlmrm.presets import PRESETS, preset
+
+
+@dataclass(frozen=True)
+class Train:
+    """Learn a task from a sentence."""
+
+    name: str | None = None
+    """Name of the run directory; the default is the task and the time."""
+    runs_dir: Path = Path("runs")
+    """Folder of the run directories."""
+    sinks: tuple[str, ...] = ()
+    """Where metrics go besides JSONL and CSV: tensorboard, wandb."""
+    config: TrainConfig = field(default_factory=lambda: TrainConfig(task="cartpole"))
+
+
+def usage() -> str:
+    """The text of `jaxvlm train --help`."""
+    from envs.registry import TASKS, make_task
+
+    return "\n".join(
+        [
+            "usage: jaxvlm train TASK [--preset NAME] [--prompt TEXT ...] [--alpha A] [--seeds N] [...]",
+            "",
+            "Learn a task from a sentence. `jaxvlm train TASK --help` lists every flag with the task's defaults.",
+            "",
+            "tasks:",
+            *(f"  {name:<20}{make_task(name).summary}" for name in TASKS),
+            "",
+            "presets:",
+            *(f"  {name:<20}{summary}" for name, summary in PRESETS.items()),
+        ]
+    )
+
+
+def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Train:
+    """Flags over the preset of a task."""
+    task = find_task(task_name)
+    config = preset(task.name, task.algorithm, preset_name)
+    reward = replace(
+        config.reward, prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look, camera=task.cameras
+    )
+    default = Train(config=replace(config, reward=reward))
+    return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Trains, evaluates and draws."""
+    name, flags, rest = split_positional(arguments, ["--preset"])
+    if name is None:
+        print(usage())
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    train = settings(name, flags.get("--preset", "default"), rest)
+    # Imported after the flags are read, so that --help and a typing error answer at once.
+    from jaxvlm.cli.session import train_new
+
+    train_new(train.config, name=train.name, runs_dir=train.runs_dir, sinks=train.sinks)
