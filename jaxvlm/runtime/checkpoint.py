@@ -72,7 +72,7 @@ class Checkpoints:
         """Reads a checkpoint into the structure, dtypes and shapes of `template`.
 
         Args:
-            template: a pytree like the one saved, of arrays or `jax.ShapeDtypeStruct` (from `jax.eval_shape`);
+            template: a pytree like the one saved, of arrays or what `jax.eval_shape` gives;
                 a leaf placed on several devices is restored to them. Whether a leaf is NumPy or jax follows
                 the template.
             step: which one; None takes the newest that can be read and warns about damaged newer ones.
@@ -169,8 +169,8 @@ class Checkpoints:
         found = {key: entry.get(key) for key in expected}
         if found != expected:
             raise RunError(
-                f"checkpoint {step} of run {self.run}: {name} is {_words(entry)}, expected {_words(expected)}; "
-                "use the configuration it was made with"
+                f"checkpoint {step} of run {self.run}: {name} is {_words(entry)}, "
+                f"expected {_words(expected)}; use the configuration it was made with"
             )
 
 

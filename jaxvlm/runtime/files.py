@@ -5,7 +5,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,35 @@ def write_atomic(path: Path, text: str) -> None:
     Raises:
         RunError: the folder cannot be written or the disk is full; an earlier file is left as it was.
     """
-    temporary = None
+
+    def write(draft: str) -> None:
+        Path(draft).write_text(text, encoding="utf-8")
+
+    replace_file(path, write)
+
+
+def replace_file(path: Path, write: Callable[[str], object]) -> Path:
+    """Lets `write` fill a hidden file beside `path`, then renames it: the file is whole or absent.
+
+    The folder is made when missing; the hidden file keeps the suffix, which tells writers the format.
+
+    Raises:
+        RunError: the folder cannot be written or the disk is full; an earlier file is left as it was.
+    """
+    draft = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files, results are meant to be shared
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        write(draft)
+        os.chmod(draft, 0o644)  # mkstemp makes private files, results are meant to be shared
+        os.replace(draft, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        if draft is not None:
+            Path(draft).unlink(missing_ok=True)
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -61,9 +79,3 @@ def reason(error: BaseException) -> str:
         return error.strerror.lower()
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -76,7 +76,7 @@ class MetricsWriter:
         if not set(row) <= set(self._header):
             self._rewrite_csv(read_rows(self.path))
         for sink in self._sinks:
-            sink.write(row["step"], _scalars(row))
+            sink.write(int(step), _scalars(row))
 
     def truncate(self, step: int) -> None:
         """Drops the rows after `step`: what a resumed run will write again. A half-written line goes too."""
@@ -151,14 +151,14 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def mean(value: float | None | Sequence[float | None]) -> float:
+def mean(value: float | Sequence[float | None] | None) -> float:
     """Mean of the finite entries of a row's value, NaN where there are none."""
     entries = value if isinstance(value, Sequence) else [value]
     finite = [float(entry) for entry in entries if entry is not None and math.isfinite(entry)]
     return statistics.fmean(finite) if finite else math.nan
 
 
-def _numbers(value: Any) -> float | int | None | list[float | int | None]:
+def _numbers(value: Any) -> float | int | list[float | int | None] | None:
     if hasattr(value, "tolist"):
         value = value.tolist()  # jax and NumPy
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -181,7 +181,7 @@ def _csv_line(row: Mapping[str, Any], header: Sequence[str]) -> str:
     return ",".join(_cell(row.get(name)) for name in header) + "\n"
 
 
-def _cell(value: float | int | None | list[float | int | None]) -> str:
+def _cell(value: float | int | list[float | int | None] | None) -> str:
     if isinstance(value, int):
         return str(value)
     number = mean(value)

@@ -56,15 +56,16 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._start = self._clock()
         if self.console.is_terminal:
-            self._bar = Bar(
+            bar = Bar(
                 BarColumn(bar_width=24),
                 TaskProgressColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[text]}"),
                 console=self.console,
             )
-            self._bar.start()
-            self._task = self._bar.add_task("", total=self.total, completed=self._step, text="")
+            bar.start()
+            self._task = bar.add_task("", total=self.total, completed=self._step, text="")
+            self._bar = bar
         return self
 
     def __exit__(self, *exception: object) -> None:

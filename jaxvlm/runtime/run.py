@@ -47,7 +47,7 @@ class Run:
         """Makes `runs_dir/name` with its configuration; it appears complete or not at all.
 
         Args:
-            config: what was asked for; dataclasses, tuples, paths and arrays are written as JSON can hold them.
+            config: what was asked for; dataclasses, tuples, paths and arrays become what JSON can hold.
             name: a bare name under `runs_dir`, or a path (anything with a separator). None takes
                 `<task>-<YYYYmmdd-HHMMSS>`, with `-2`, `-3`, ... appended until it is free.
             task: first part of a default name.

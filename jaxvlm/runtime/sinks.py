@@ -39,24 +39,25 @@ class TensorBoardSink:
 
     def __init__(self, run: "Run", first_step: int = 0):
         try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore
+            from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         except ImportError as error:
             raise _missing("tensorboard") from error
-        self._event, self._summary = event_pb2, summary_pb2
+        self._event, self._summary = Event, Summary
         self.path: Path = run.path / "tensorboard"
         self._writer = EventFileWriter(str(self.path))
         if first_step:
             # TensorBoard drops what earlier files hold from this step on.
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            event = event_pb2.Event(wall_time=time.time(), step=first_step + 1, session_log=start)
+            start = SessionLog(status=SessionLog.START)
+            event = Event(wall_time=time.time(), step=first_step + 1, session_log=start)
             self._writer.add_event(event)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds one point to every curve."""
-        values = [self._summary.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        summary = self._summary.Summary(value=values)
-        self._writer.add_event(self._event.Event(wall_time=time.time(), step=step, summary=summary))
+        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        summary = self._summary(value=values)
+        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=summary))
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,17 +1,14 @@
 """Frames to files: GIF with Pillow always, MP4 with the `video` extra."""
 
 import math
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
-from jaxvlm.errors import ConfigError, RunError
-from jaxvlm.runtime.files import reason
+from jaxvlm.errors import ConfigError
+from jaxvlm.runtime.files import replace_file
 
 PALETTE_FRAMES = 8  # frames the shared palette is made from
 
@@ -56,7 +53,7 @@ def save_gif(path: str | Path, frames: Any, fps: float) -> Path:
             optimize=False,
         )
 
-    return _write(Path(path), write)
+    return replace_file(Path(path), write)
 
 
 def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
@@ -68,8 +65,7 @@ def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
         ConfigError: the `video` extra is not installed.
     """
     try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg  # noqa: F401  the part of the extra that encodes
+        import imageio_ffmpeg
     except ImportError as error:
         raise ConfigError(
             "MP4 needs the video extra: pip install 'jaxvlm[video]', or write a .gif"
@@ -79,13 +75,19 @@ def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
 
     def write(draft: str) -> None:
-        with imageio.get_writer(
-            draft, format="FFMPEG", fps=fps, codec="libx264", macro_block_size=1, ffmpeg_log_level="error"
-        ) as writer:
-            for frame in frames:
-                writer.append_data(frame)
+        writer = imageio_ffmpeg.write_frames(
+            draft,
+            (width + width % 2, height + height % 2),
+            fps=cast(int, fps),  # ffmpeg takes fractions as well
+            codec="libx264",
+            macro_block_size=1,
+        )
+        writer.send(None)  # starts the generator
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
 
-    return _write(Path(path), write)
+    return replace_file(Path(path), write)
 
 
 def tile(frames: Any, columns: int | None = None, border: int = 2) -> np.ndarray:
@@ -123,20 +125,3 @@ def _check(frames: Any, fps: float) -> np.ndarray:
     if not fps > 0:
         raise ConfigError(f"frames a second must be positive, got {fps}")
     return frames
-
-
-def _write(path: Path, write: Callable[[str], None]) -> Path:
-    """Lets `write` fill a hidden file beside `path`, then renames it: a video is whole or absent."""
-    draft = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        os.close(handle)
-        write(draft)
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except OSError as error:
-        if draft is not None:
-            Path(draft).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {reason(error)}") from error
-    return path
