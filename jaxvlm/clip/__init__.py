@@ -3,18 +3,26 @@
 from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
+from jaxvlm.clip.preprocess import preprocess
+from jaxvlm.clip.prompts import embed_prompts
+from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, load_tokenizer
 
 __all__ = [
     "CLIP",
     "CLIPConfig",
     "Resize",
     "TextConfig",
+    "Tokenizer",
     "VisionConfig",
+    "build_word_tokenizer",
+    "embed_prompts",
     "embedded_domains",
     "load",
     "load_config",
+    "load_tokenizer",
     "normalise",
     "param_shapes",
+    "preprocess",
     "random_init",
     "resolve",
     "save_checkpoint",

@@ -15,7 +15,7 @@ ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 LEGACY_EOS = 2
 
 # PIL's numbers for its filters, which is what preprocessor_config.json stores.
-RESAMPLE_IDS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+RESAMPLE_IDS = {"bilinear": 2, "bicubic": 3}
 
 
 class _Transformer:

@@ -204,8 +204,10 @@ class CLIP(nn.Module):
         return self.text(ids)
 
 
-def normalise(frames: UInt8[Array, "*batch h w 3"], config: CLIPConfig) -> Float[Array, "*batch h w 3"]:
-    """`(frames / 255 - mean) / std` a channel, float32."""
+def normalise(
+    frames: UInt8[Array, "*batch h w 3"] | Float[Array, "*batch h w 3"], config: CLIPConfig
+) -> Float[Array, "*batch h w 3"]:
+    """`(frames / 255 - mean) / std` a channel, float32; the frames are grey levels from 0 to 255."""
     scale = jnp.asarray([1 / (255 * std) for std in config.image_std], jnp.float32)
     shift = jnp.asarray([mean / std for mean, std in zip(config.image_mean, config.image_std, strict=True)])
     return frames.astype(jnp.float32) * scale - shift

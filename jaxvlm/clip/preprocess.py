@@ -1,0 +1,110 @@
+"""Frames of any size to what the image tower takes, as CLIP's image processor does it with Pillow."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt8
+
+from jaxvlm.clip.config import CLIPConfig, Resize
+from jaxvlm.clip.model import normalise
+from jaxvlm.errors import ConfigError
+
+
+def preprocess(
+    frames: UInt8[Array, "batch h w 3"],
+    config: CLIPConfig,
+    mode: Literal["checkpoint", "squash"] = "checkpoint",
+) -> Float[Array, "batch size size 3"]:
+    """Resizes, crops and normalises uint8 frames; pure, with static shapes.
+
+    Each axis is resized by a matrix, width first, and rounded to whole grey levels, as Pillow does; rounding
+    ties may differ by one level from its fixed-point arithmetic. (Pillow 13 goes height first where the height
+    shrinks and the width grows; that order is not followed.) Frames of the tower's size are only normalised.
+
+    Args:
+        mode: `checkpoint` follows `preprocessor_config.json` (CLIP: shortest edge, then the centre crop);
+            `squash` resizes to the tower's square whatever the aspect ratio, with the same filter.
+
+    Raises ConfigError for frames that are not uint8 RGB and for a crop that is not of the tower's size.
+    """
+    if frames.dtype != jnp.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ConfigError(
+            f"frames are {frames.dtype}{list(frames.shape)}; preprocess takes uint8 [batch, height, width, 3]"
+        )
+    size, (height, width) = config.image_size, frames.shape[1:3]
+    if (height, width) == (size, size):
+        return normalise(frames, config)
+    rule = config.resize_or_default
+    if mode == "squash":
+        rule = Resize(size=(size, size), resample=rule.resample)
+    rows, columns = resize_matrices(height, width, rule)
+    if (len(rows), len(columns)) != (size, size):
+        raise ConfigError(
+            f"frames of {height}x{width} become {len(rows)}x{len(columns)} in preprocessing, but the image "
+            f"tower takes {size}x{size}; draw at size {size} or use mode 'squash'"
+        )
+    levels = _resample("vw,bhwc->bhvc", columns, frames.astype(jnp.float32))
+    levels = _resample("uh,bhvc->buvc", rows, levels)
+    return normalise(levels, config)
+
+
+def resize_matrices(height: int, width: int, rule: Resize) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices that resize and crop rows and columns, f32[out, height] and f32[out, width]."""
+    if rule.size is not None:
+        resized = rule.size
+    elif rule.shortest_edge is not None:
+        # Truncated, as transformers does.
+        short, long = rule.shortest_edge, int(rule.shortest_edge * max(height, width) / min(height, width))
+        resized = (short, long) if height <= width else (long, short)
+    else:
+        resized = (height, width)
+    crop = resized if rule.crop is None else rule.crop
+    return (
+        _cropped(_resize_matrix(height, resized[0], rule.resample), crop[0]),
+        _cropped(_resize_matrix(width, resized[1], rule.resample), crop[1]),
+    )
+
+
+def _resample(equation: str, matrix: np.ndarray, levels: Float[Array, "b h w c"]) -> Float[Array, "b u v c"]:
+    # HIGHEST: TF32 or bfloat16 passes would be off by whole grey levels.
+    out = jnp.einsum(equation, matrix, levels, precision=lax.Precision.HIGHEST)
+    return jnp.clip(jnp.floor(out + 0.5), 0, 255)
+
+
+def _resize_matrix(before: int, after: int, resample: str) -> np.ndarray:
+    """Antialiased resampling of one axis, f32[after, before]; the window and the weights are Pillow's.
+
+    Pillow, `precompute_coeffs` in `libImaging/Resample.c`: the filter is widened by the shrinking factor, its
+    window is cut off at the border and the weights that are left are normalised.
+    """
+    kernel, support = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}[resample]
+    scale = before / after
+    widened = max(scale, 1.0)
+    centre = (np.arange(after)[:, None] + 0.5) * scale
+    first = np.trunc(np.maximum(centre - support * widened + 0.5, 0))
+    last = np.trunc(np.minimum(centre + support * widened + 0.5, before))
+    pixel = np.arange(before)[None, :]
+    weights = kernel((pixel - centre + 0.5) / widened) * ((pixel >= first) & (pixel < last))
+    weights /= weights.sum(1, keepdims=True)
+    return np.asarray(weights, np.float32)
+
+
+def _cropped(matrix: np.ndarray, size: int) -> np.ndarray:
+    """The centre rows; rows beyond the matrix are zero, which draws black."""
+    index = np.arange(size) + (len(matrix) - size) // 2
+    inside = (index >= 0) & (index < len(matrix))
+    return np.where(inside[:, None], matrix[np.clip(index, 0, len(matrix) - 1)], np.float32(0))
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic with a = -1/2 (Keys 1981, IEEE TASSP 29)."""
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))

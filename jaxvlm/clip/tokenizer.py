@@ -1,0 +1,182 @@
+"""Sentences to token ids, with the tokenizer of a checkpoint; nothing is ever cut off in silence."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from jaxvlm.clip.checkpoint import load_config, resolve
+from jaxvlm.clip.config import LEGACY_EOS
+from jaxvlm.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# The end of text must not get id 2: a config that says 2 is read as the legacy one, pooled at the largest id.
+PAD, BOS, UNK, EOS = "[PAD]", "[BOS]", "[UNK]", "[EOS]"
+
+
+class Tokenizer:
+    """Pads sentences to a fixed context: `tokenizer(["a pole"])` is i32[1, context].
+
+    `pad_id`, `bos_id` and `eos_id` are the ids around a sentence.
+    """
+
+    def __init__(self, backend: "tokenizers.Tokenizer", context: int, pad_token: str | None = None):
+        """Wraps a `tokenizers.Tokenizer`; without a known `pad_token` the end-of-text token pads.
+
+        Raises CheckpointError when the backend does not put a token before and one after a sentence.
+        """
+        backend.no_padding()
+        backend.no_truncation()
+        frame = backend.encode("").ids
+        if len(frame) != 2:
+            raise CheckpointError(
+                f"the tokenizer adds {len(frame)} tokens around a sentence, not a first and a last one; "
+                "use the files of a CLIP checkpoint"
+            )
+        pad_id = None if pad_token is None else backend.token_to_id(pad_token)
+        self.context = context
+        self.bos_id, self.eos_id = frame
+        self.pad_id = self.eos_id if pad_id is None else pad_id
+        self._backend = backend
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are."""
+        return self._backend.get_vocab_size()
+
+    def __call__(self, prompts: Sequence[str]) -> Int32[np.ndarray, "prompts context"]:
+        """Token ids of each prompt.
+
+        Raises ConfigError when there are no prompts, one is empty, or one has more tokens than the context.
+        """
+        if isinstance(prompts, str):
+            raise ConfigError(f"prompts have to be a list; give [{prompts!r}]")
+        if not prompts:
+            raise ConfigError("there is no prompt; give at least one sentence")
+        ids = np.full((len(prompts), self.context), self.pad_id, np.int32)
+        for row, prompt in zip(ids, prompts, strict=True):
+            tokens = self._backend.encode(prompt).ids
+            if len(tokens) <= 2:
+                raise ConfigError(f"prompt {prompt!r} is empty; write a sentence")
+            if self.eos_id in tokens[:-1]:
+                raise ConfigError(f"prompt {prompt!r} holds the end-of-text token; leave it out")
+            if len(tokens) > self.context:
+                raise ConfigError(
+                    f"prompt {prompt!r} has {len(tokens)} tokens with the first and last one, but the text "
+                    f"tower takes {self.context}; shorten it"
+                )
+            row[: len(tokens)] = tokens
+        return ids
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words the vocabulary does not have, in order; byte-pair encodings know every word."""
+        unknown = getattr(self._backend.model, "unk_token", None)
+        if unknown is None or type(self._backend.model).__name__ == "BPE":
+            return []
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        missing = self._backend.token_to_id(unknown)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[start:end] for token, (start, end) in spans if token == missing]
+
+
+def load_tokenizer(name_or_path: str | Path) -> Tokenizer:
+    """Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of a checkpoint (see `resolve` for names).
+
+    Raises CheckpointError when the files are missing or broken, or not those of the checkpoint's text tower.
+    """
+    directory = resolve(name_or_path)
+    text = load_config(directory).text
+    tokenizer = Tokenizer(_read_backend(directory), text.max_position_embeddings, _pad_token(directory))
+    if tokenizer.vocab_size > text.vocab_size:
+        raise CheckpointError(
+            f"{directory}: the tokenizer has {tokenizer.vocab_size} ids and the tower {text.vocab_size}; "
+            "use the files of one checkpoint"
+        )
+    pooled = tokenizer.vocab_size - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
+    if tokenizer.eos_id != pooled:
+        raise CheckpointError(
+            f"{directory}: the tokenizer ends sentences with id {tokenizer.eos_id} and the tower is pooled at "
+            f"id {pooled}; use the files of one checkpoint"
+        )
+    return tokenizer
+
+
+def build_word_tokenizer(vocabulary: Sequence[str], directory: str | Path, context: int) -> Tokenizer:
+    """Writes a tokenizer that knows whole words only: `tokenizer.json`, `tokenizer_config.json`.
+
+    Sentences are lower-cased, and whatever is no letter or digit parts words. Words get the ids 4, 5, ... in
+    the order given. transformers' AutoTokenizer reads the directory. Raises ConfigError for a word that could
+    never be found in a sentence and for a repeated one.
+    """
+    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Backend
+
+    specials = [PAD, BOS, UNK, EOS]
+    ids = {token: k for k, token in enumerate([*specials, *vocabulary])}
+    if len(ids) != len(specials) + len(vocabulary):
+        repeated = sorted({word for word in vocabulary if list(vocabulary).count(word) > 1})
+        raise ConfigError(
+            f"the vocabulary repeats {', '.join(repeated) or 'a special token'}; give each word once"
+        )
+    backend = Backend(models.WordLevel(ids, unk_token=UNK))
+    apart = normalizers.Replace(Regex(r"[^\p{L}\p{N}]+"), " ")
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), apart])
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}", special_tokens=[(BOS, ids[BOS]), (EOS, ids[EOS])]
+    )
+    for word in vocabulary:
+        if backend.encode(word, add_special_tokens=False).ids != [ids[word]]:
+            raise ConfigError(f"vocabulary entry {word!r} is not one lower-case word of letters and digits")
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Declared after the words were checked: a special token is found in a sentence before it is normalised.
+    backend.add_special_tokens(specials)
+    backend.save(str(directory / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "pad_token": PAD,
+        "bos_token": BOS,
+        "unk_token": UNK,
+        "eos_token": EOS,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return Tokenizer(backend, context, PAD)
+
+
+def _read_backend(directory: Path) -> "tokenizers.Tokenizer":
+    file = directory / "tokenizer.json"
+    if file.is_file():
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            return Backend.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{file} is not a tokenizer ({error}); fetch it again") from None
+    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        from transformers import CLIPTokenizer
+
+        return CLIPTokenizer.from_pretrained(directory).backend_tokenizer
+    raise CheckpointError(
+        f"{directory} has no tokenizer; put tokenizer.json, or vocab.json and merges.txt, there"
+    )
+
+
+def _pad_token(directory: Path) -> str | None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if not (directory / name).is_file():
+            continue
+        try:
+            token: Any = json.loads((directory / name).read_text(encoding="utf-8")).get("pad_token")
+        except (AttributeError, ValueError):
+            raise CheckpointError(f"{directory / name} is not a JSON object; fetch it again") from None
+        if token:
+            return token if isinstance(token, str) else token["content"]
+    return None
