@@ -217,17 +217,16 @@ class CartPole:
         Half pixels: gymnasium's polygons run through pixel centres and include their outline.
         """
         grid = pixel_grid(camera, size)
-        cart_x = SCREEN_WIDTH / 2 + SCREEN_PER_METRE * scene.x + 0.5
-        axle = jnp.stack([cart_x, jnp.asarray(AXLE_HEIGHT + 0.5)])
-        to_middle = 57.5 * jnp.stack([jnp.sin(scene.theta), jnp.cos(scene.theta)])
-        cart_center = jnp.stack([cart_x, jnp.asarray(TRACK_HEIGHT + 0.5)])
+        middle = SCREEN_WIDTH / 2 + SCREEN_PER_METRE * scene.x + 0.5
+        cart = grid.local(jnp.stack([middle, jnp.asarray(TRACK_HEIGHT + 0.5)]), 0.0)
+        pole = grid.local(jnp.stack([middle, jnp.asarray(AXLE_HEIGHT + 0.5)]), -scene.theta)
 
         frame = jnp.broadcast_to(assets.background, (size, size, 3))
         track = jnp.asarray([SCREEN_WIDTH / 2, TRACK_HEIGHT + 0.5])
         frame = paint(frame, box(grid, track, jnp.asarray([SCREEN_WIDTH, 0.5])), assets.cart)
-        frame = paint(frame, box(grid, cart_center, jnp.asarray([25.5, 15.5])), assets.cart)
-        frame = paint(frame, box(grid, axle + to_middle, jnp.asarray([5.5, 63.0]), -scene.theta), assets.pole)
-        return paint(frame, circle(grid, axle, 5.5), assets.axle)
+        frame = paint(frame, box(cart, jnp.zeros(2), jnp.asarray([25.5, 15.5])), assets.cart)
+        frame = paint(frame, box(pole, jnp.asarray([0.0, 57.5]), jnp.asarray([5.5, 63.0])), assets.pole)
+        return paint(frame, circle(pole, jnp.zeros(2), 5.5), assets.axle)
 
 
 def _observe(state: CartPoleState) -> Float[Array, "4"]:

@@ -6,12 +6,13 @@ flag in the same places.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxvlm.render import Camera2D, Grid, box, circle, curve, paint, pixel_grid, polygon, resample
+from jaxvlm.render import Camera2D, box, circle, curve, paint, pixel_grid, polygon, resample
 
-from .mountain_scenery import paint_scenery
+from .mountain_scenery import RESOLUTION, WIDTH, paint_scenery
 
 SCREEN_WIDTH, SCREEN_HEIGHT = 600.0, 400.0
 LEFT_POSITION = -1.2  # at the left edge of the screen
@@ -19,6 +20,11 @@ SCREEN_PER_POSITION = SCREEN_WIDTH / 1.8
 FLAG_X = 549.0  # gymnasium truncates the goal, position 0.45, to whole pixels
 FLAG_BOTTOM = 329.0
 CLEARANCE = 10.0  # of the plain car's axles above the curve
+
+# Outlines of the textured car, anticlockwise: x forwards from its middle, y up from the ground.
+BODY = np.array([[-32, 6], [31, 6], [33, 9], [31, 14.5], [20, 17], [-30, 17], [-33, 14]], np.float32)
+CABIN = np.array([[-24, 16], [21, 16], [10, 28], [-14, 28]], np.float32)
+GLASS = np.array([[-20, 16.5], [17, 16.5], [8.7, 25.8], [-12.8, 25.8]], np.float32)
 
 
 @struct.dataclass
@@ -39,11 +45,9 @@ class TexturedAssets:
     paintwork: Float[Array, " 3"]
     paintwork_shade: Float[Array, " 3"]
     glass: Float[Array, " 3"]
-    trim: Float[Array, " 3"]  # bumpers, window posts
+    lamp: Float[Array, " 3"]
     tyre: Float[Array, " 3"]
     rim: Float[Array, " 3"]
-    headlight: Float[Array, " 3"]
-    tail_light: Float[Array, " 3"]
 
 
 def plain_assets() -> PlainAssets:
@@ -55,16 +59,17 @@ def plain_assets() -> PlainAssets:
 
 def textured_assets() -> TexturedAssets:
     """Paints the scenery (about a second, on the host) and picks the colours of a red car."""
+    x = WIDTH * (np.arange(RESOLUTION, dtype=np.float32) + 0.5) / RESOLUTION
+    curve_slope = 1.35 * np.cos(3.0 * _position(x))
+    curve_height = SCREEN_PER_POSITION * (0.45 * np.sin(3.0 * _position(x)) + 0.55)
     return TexturedAssets(
-        background=jnp.asarray(paint_scenery()),
-        paintwork=_rgb(200, 24, 28),
-        paintwork_shade=_rgb(120, 10, 16),
-        glass=_rgb(188, 214, 232),
-        trim=_rgb(40, 40, 44),
-        tyre=_rgb(24, 24, 26),
-        rim=_rgb(190, 192, 196),
-        headlight=_rgb(255, 244, 190),
-        tail_light=_rgb(255, 70, 50),
+        background=jnp.asarray(paint_scenery(curve_height, curve_slope, FLAG_X, FLAG_BOTTOM)),
+        paintwork=_rgb(206, 26, 30),
+        paintwork_shade=_rgb(112, 12, 18),
+        glass=_rgb(176, 206, 228),
+        lamp=_rgb(255, 240, 190),
+        tyre=_rgb(26, 26, 28),
+        rim=_rgb(196, 198, 202),
     )
 
 
@@ -81,43 +86,49 @@ def slope(screen_x: jax.Array) -> jax.Array:
 def render_plain(
     position: Float[Array, ""], assets: PlainAssets, camera: Camera2D, size: int
 ) -> Float[Array, "size size 3"]:
-    """gymnasium's drawing; the car leans by cos(3 position) rad, which is its approximation of the slope."""
+    """gymnasium's drawing; the car leans by cos(3 position) rad, its approximation of the slope."""
     grid = pixel_grid(camera, size)
-    angle = jnp.cos(3.0 * position)
-    axles = _on_curve(position, CLEARANCE)
-    up = jnp.stack([-jnp.sin(angle), jnp.cos(angle)])
-    along = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     # Half pixels: gymnasium's shapes run through pixel centres and include their outline.
     frame = jnp.broadcast_to(assets.background, (size, size, 3))
     frame = paint(frame, curve(grid, surface(grid.x) + 0.5, slope(grid.x), 1.0), assets.ink)
-    frame = paint(frame, box(grid, axles + 10.0 * up, jnp.asarray([20.5, 10.5]), angle), assets.ink)
-    for side in (10.0, -10.0):
-        frame = paint(frame, circle(grid, axles + side * along, 8.5), assets.wheel)
-    pole = jnp.asarray([FLAG_X + 0.5, FLAG_BOTTOM + 25.5])
-    frame = paint(frame, box(grid, pole, jnp.asarray([0.5, 25.5])), assets.ink)
-    corners = jnp.asarray([[-0.5, 50.5], [-0.5, 39.5], [25.5, 45.0]])
-    return paint(frame, polygon(grid, corners + pole - jnp.asarray([0.0, 25.5])), assets.flag)
+    x = _screen_x(position)
+    car = grid.local(jnp.stack([x, surface(x) + CLEARANCE]) + 0.5, jnp.cos(3.0 * position))
+    frame = paint(frame, box(car, jnp.asarray([0.0, 10.0]), jnp.asarray([20.5, 10.5])), assets.ink)
+    frame = paint(frame, circle(car.mirrored(), jnp.asarray([10.0, 0.0]), 8.5), assets.wheel)
+    pole = grid.local(jnp.asarray([FLAG_X + 0.5, FLAG_BOTTOM]), 0.0)
+    frame = paint(frame, box(pole, jnp.asarray([0.0, 25.5]), jnp.asarray([0.5, 25.5])), assets.ink)
+    pennant = jnp.asarray([[-0.5, 51.0], [-0.5, 40.0], [25.5, 45.5]])
+    return paint(frame, polygon(pole, pennant), assets.flag)
 
 
 def render_textured(
     position: Float[Array, ""], assets: TexturedAssets, camera: Camera2D, size: int
 ) -> Float[Array, "size size 3"]:
-    """The scenery with a red car, seen from its side, standing on the slope."""
-    grid = pixel_grid(camera, size)
-    frame = resample(assets.background, size)
-    angle = jnp.arctan(slope(_screen_x(position)))
-    axles = _on_curve(position, CLEARANCE)
-    up = jnp.stack([-jnp.sin(angle), jnp.cos(angle)])
-    along = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    frame = paint(frame, box(grid, axles + 10.0 * up, jnp.asarray([20.5, 10.5]), angle), assets.paintwork)
-    for side in (10.0, -10.0):
-        frame = paint(frame, circle(grid, axles + side * along, 8.5), assets.tyre)
-    return frame
+    """The scenery with a red car, seen from its side, standing on the slope.
 
-
-def _on_curve(position: jax.Array, clearance: float) -> jax.Array:
+    The car is half as long again as the plain one, as in VLM-RM's picture, with its middle in the same place.
+    """
     x = _screen_x(position)
-    return jnp.stack([x, surface(x) + clearance])
+    ground = jnp.stack([x, surface(x)])
+    car = pixel_grid(camera, size).local(ground, jnp.arctan(slope(x)))
+    wheel = jnp.asarray([18.5, 7.0])
+    both = car.mirrored()
+
+    frame = resample(assets.background, size)
+    for coverage, colour in (
+        (0.45 * box(car, jnp.asarray([0.0, 0.5]), jnp.asarray([29.0, 2.0])), assets.tyre),  # shadow
+        (polygon(car, CABIN), assets.paintwork),
+        (polygon(car, GLASS), assets.glass),
+        (box(car, jnp.asarray([0.5, 20.0]), jnp.asarray([1.2, 6.0])), assets.paintwork),  # window post
+        (polygon(car, BODY), assets.paintwork),
+        (box(car, jnp.asarray([0.0, 6.6]), jnp.asarray([30.0, 1.6])), assets.paintwork_shade),  # sill
+        (box(both, jnp.asarray([31.3, 12.2]), jnp.asarray([1.6, 1.8])), assets.lamp),
+        (circle(both, wheel, 8.4), assets.paintwork_shade),  # wheel arches
+        (circle(both, wheel, 7.2), assets.tyre),
+        (circle(both, wheel, 3.8), assets.rim),
+    ):
+        frame = paint(frame, coverage, colour)
+    return frame
 
 
 def _screen_x(position: jax.Array) -> jax.Array:

@@ -4,7 +4,10 @@ Shapes are given in the units of the camera's view box, y up, and return coverag
 pixel that they hide, float32[size, size] in [0, 1]. A pixel need not be square in view units (a 3:2 view
 on a square frame is squashed), so every signed distance is divided by the width of a pixel along its own
 gradient, and what is thinner than a pixel keeps its exact share of it. All functions are pure and
-unbatched; shape parameters may be traced.
+unbatched; shape parameters may be traced. For a turned shape, draw an upright one on `grid.local(...)`.
+
+Per pixel there are only sums, products and clips. XLA takes a root or a quotient for expensive and stores it
+rather than repeat it in each colour channel, and those stores cost more than all the arithmetic does.
 """
 
 import jax
@@ -25,76 +28,104 @@ class Camera2D:
 
 @struct.dataclass
 class Grid:
-    """Pixel centres in view units, as a row and a column so that what depends on one axis is cheap."""
+    """Pixel centres, as a row and a column where axes allow, so that what depends on one axis is cheap.
 
-    x: Float[Array, "1 size"]  # left to right
-    y: Float[Array, "size 1"]  # top row first, y up
-    pixel_width: Float[Array, ""]
-    pixel_height: Float[Array, ""]
+    The metric says how wide a pixel is along a unit vector (a, b): sqrt(xx a^2 + 2 xy a b + yy b^2).
+    """
+
+    x: Float[Array, "rows size"]  # left to right; one row when not turned
+    y: Float[Array, "size columns"]  # top row first, y up; one column when not turned
+    xx: Float[Array, ""]
+    xy: Float[Array, "*pixels"]
+    yy: Float[Array, ""]
+    pixel_area: Float[Array, ""]
+
+    def pixel_along(self, a: ArrayLike, b: ArrayLike) -> jax.Array:
+        """Width of a pixel along the vector (a, b), times that vector's length."""
+        return jnp.sqrt(self.xx * a * a + 2.0 * self.xy * a * b + self.yy * b * b)
+
+    def local(self, origin: Float[Array, " 2"], angle: ArrayLike) -> "Grid":
+        """The same pixels in coordinates with this origin, turned anticlockwise by `angle` rad."""
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        x, y = self.x - origin[0], self.y - origin[1]
+        return Grid(
+            x=cos * x + sin * y,
+            y=cos * y - sin * x,
+            xx=self.pixel_along(cos, sin) ** 2,
+            xy=(self.yy - self.xx) * sin * cos + self.xy * (cos**2 - sin**2),
+            yy=self.pixel_along(-sin, cos) ** 2,
+            pixel_area=self.pixel_area,
+        )
+
+    def mirrored(self) -> "Grid":
+        """Folds the left half plane onto the right one: what is drawn at x appears at -x too."""
+        return self.replace(x=jnp.abs(self.x), xy=self.xy * jnp.sign(self.x))
 
 
 def pixel_grid(camera: Camera2D, size: int) -> Grid:
     """The centres of the pixels of a square frame that shows `camera`'s rectangle."""
     steps = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
+    pixel_width, pixel_height = jnp.asarray(camera.width / size), jnp.asarray(camera.height / size)
     return Grid(
         x=(camera.left + camera.width * steps)[None, :],
         y=(camera.bottom + camera.height * (1.0 - steps))[:, None],
-        pixel_width=jnp.asarray(camera.width / size, jnp.float32),
-        pixel_height=jnp.asarray(camera.height / size, jnp.float32),
+        xx=pixel_width**2,
+        xy=jnp.zeros((), jnp.float32),
+        yy=pixel_height**2,
+        pixel_area=pixel_width * pixel_height,
     )
 
 
 def half_plane(
-    grid: Grid, point: Float[Array, " 2"], normal: Float[Array, " 2"]
+    grid: Grid, point: Float[Array, " 2"], outward: Float[Array, " 2"]
 ) -> Float[Array, "size size"]:
-    """Coverage of the side of the line through `point` that `normal`, of any length, points away from."""
-    return jnp.clip(0.5 - _line_distance(grid, point, normal), 0.0, 1.0)
+    """Coverage of the side of the line through `point` that `outward`, of any length, points away from."""
+    return jnp.clip(0.5 - _distance(grid, _lines(grid, point[None], outward[None])[0]), 0.0, 1.0)
 
 
-def box(
-    grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"], angle: ArrayLike = 0.0
-) -> Float[Array, "size size"]:
-    """Coverage of a rectangle turned by `angle` rad, anticlockwise."""
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    along, across = jnp.stack([cos, sin]), jnp.stack([-sin, cos])
-    return _slab(grid, center, along, half_size[0]) * _slab(grid, center, across, half_size[1])
+def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -> Float[Array, "size size"]:
+    """Coverage of an upright rectangle."""
+    per_width, per_height = jax.lax.rsqrt(grid.xx), jax.lax.rsqrt(grid.yy)
+    columns = _overlap((grid.x - center[0]) * per_width, half_size[0] * per_width)
+    return columns * _overlap((grid.y - center[1]) * per_height, half_size[1] * per_height)
 
 
 def segment(
     grid: Grid, start: Float[Array, " 2"], end: Float[Array, " 2"], width: ArrayLike
 ) -> Float[Array, "size size"]:
-    """Coverage of a straight stroke of `width` view units with flat ends; start and end must differ."""
-    half = 0.5 * (end - start)
-    length = jnp.sqrt(jnp.sum(half**2))
-    along = half / length
-    across = jnp.stack([-along[1], along[0]])
-    center = 0.5 * (start + end)
-    return _slab(grid, center, along, length) * _slab(grid, center, across, 0.5 * jnp.asarray(width))
+    """Coverage of a straight stroke of `width` view units with flat ends."""
+    along = end - start
+    turned = grid.local(0.5 * (start + end), jnp.arctan2(along[1], along[0]))
+    half_size = 0.5 * jnp.stack([jnp.sqrt(jnp.sum(along**2)), jnp.asarray(width, along.dtype)])
+    return box(turned, jnp.zeros(2), half_size)
 
 
 def circle(grid: Grid, center: Float[Array, " 2"], radius: ArrayLike) -> Float[Array, "size size"]:
     """Coverage of a disc."""
-    dx, dy = grid.x - center[0], grid.y - center[1]
-    squared = dx * dx + dy * dy
-    # |p| - r over the footprint along p/|p|; written so that the centre is finite.
-    footprint = jnp.sqrt((dx * grid.pixel_width) ** 2 + (dy * grid.pixel_height) ** 2)
-    distance = (squared - radius * jnp.sqrt(squared)) / jnp.maximum(footprint, 1e-6)
-    # At the very centre the quotient is 0/0; there the disc covers the pixel as far as it reaches.
-    coverage = jnp.where(squared < 1e-9, 1.0, jnp.clip(0.5 - distance, 0.0, 1.0))
-    return coverage * jnp.minimum(1.0, jnp.pi * radius**2 / (grid.pixel_width * grid.pixel_height))
+    x, y = grid.x - center[0], grid.y - center[1]
+    # Near the rim the signed distance is (|p|^2 - r^2) / 2r, and the squared width of a pixel along p
+    # is q = metric(p, p) / r^2. 1/sqrt(q) by Newton's method, from the mean over all directions; away from
+    # the rim any positive value does, and the bounds on q keep it positive.
+    mean = 0.5 * (grid.xx + grid.yy)
+    ratio = (grid.xx * x * x + 2.0 * grid.xy * x * y + grid.yy * y * y) * (1.0 / (radius**2 * mean))
+    ratio = jnp.clip(ratio, 0.3, 2.2)
+    inverse = 1.5 - 0.5 * ratio
+    for _ in range(2):
+        inverse = inverse * (1.5 - 0.5 * ratio * inverse * inverse)
+    distance = (x * x + y * y - radius**2) * (0.5 / (radius * jnp.sqrt(mean))) * inverse
+    return jnp.clip(0.5 - distance, 0.0, 1.0) * jnp.minimum(1.0, jnp.pi * radius**2 / grid.pixel_area)
 
 
-def polygon(grid: Grid, vertices: Float[Array, "n 2"]) -> Float[Array, "size size"]:
+def polygon(grid: Grid, vertices: Float[ArrayLike, "n 2"]) -> Float[Array, "size size"]:
     """Coverage of a convex polygon, its vertices anticlockwise.
 
     What the edges cut off a pixel is added up: exact where no two edges cut the same corner of it,
     slivers thinner than a pixel included.
     """
-    cut = 0.0
-    for i in range(vertices.shape[0]):
-        edge = vertices[(i + 1) % vertices.shape[0]] - vertices[i]
-        outward = jnp.stack([edge[1], -edge[0]])
-        cut = cut + jnp.clip(0.5 + _line_distance(grid, vertices[i], outward), 0.0, 1.0)
+    start = jnp.asarray(vertices, jnp.float32)
+    edge = jnp.roll(start, -1, axis=0) - start
+    lines = _lines(grid, start, jnp.stack([edge[:, 1], -edge[:, 0]], axis=1))
+    cut = sum(jnp.clip(0.5 + _distance(grid, line), 0.0, 1.0) for line in lines)
     return jnp.maximum(1.0 - cut, 0.0)
 
 
@@ -102,23 +133,20 @@ def curve(
     grid: Grid, height: Float[Array, "1 size"], slope: Float[Array, "1 size"], width: ArrayLike
 ) -> Float[Array, "size size"]:
     """Coverage of a stroke of `width` along y = height(x), with dheight/dx = slope, per pixel column."""
-    across = 1.0 / jnp.sqrt(1.0 + slope**2)
-    pixel = across * jnp.sqrt((slope * grid.pixel_width) ** 2 + grid.pixel_height**2)
-    distance = (grid.y - height) * (across / pixel)
-    return _overlap(distance, 0.5 * jnp.asarray(width) / pixel)
+    per_pixel = 1.0 / grid.pixel_along(-slope, 1.0)
+    half_width = 0.5 * jnp.asarray(width) * jnp.sqrt(1.0 + slope**2) * per_pixel
+    return _overlap((grid.y - height) * per_pixel, half_width)
 
 
-def _line_distance(grid: Grid, point: jax.Array, normal: jax.Array) -> jax.Array:
-    """Signed distance in pixels to the line through `point`, positive along `normal`."""
-    per_pixel = jnp.sqrt((normal[0] * grid.pixel_width) ** 2 + (normal[1] * grid.pixel_height) ** 2)
-    normal = normal / per_pixel
-    return (grid.x - point[0]) * normal[0] + (grid.y - point[1]) * normal[1]
+def _lines(grid: Grid, points: jax.Array, normals: jax.Array) -> jax.Array:
+    """Coefficients [n, 3] of the lines through `points`, for signed distances in pixels along `normals`."""
+    a, b = normals[:, 0], normals[:, 1]
+    per_pixel = 1.0 / grid.pixel_along(a, b)
+    return jnp.stack([a, b, -(points[:, 0] * a + points[:, 1] * b)], axis=1) * per_pixel[:, None]
 
 
-def _slab(grid: Grid, center: jax.Array, normal: jax.Array, half_width: ArrayLike) -> jax.Array:
-    """Coverage of the band within `half_width` of `center` along the unit vector `normal`."""
-    per_pixel = jnp.sqrt((normal[0] * grid.pixel_width) ** 2 + (normal[1] * grid.pixel_height) ** 2)
-    return _overlap(_line_distance(grid, center, normal), half_width / per_pixel)
+def _distance(grid: Grid, line: jax.Array) -> jax.Array:
+    return grid.x * line[0] + grid.y * line[1] + line[2]
 
 
 def _overlap(distance: jax.Array, half_width: ArrayLike) -> jax.Array:
