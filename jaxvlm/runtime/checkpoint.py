@@ -236,7 +236,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"checkpoint {path} is damaged: manifest.json: {reason(error)}") from error
     if version != FORMAT:
         raise RunError(
-            f"checkpoint {path} has format {version}, this version reads {FORMAT}: use another version"
+            f"checkpoint {path} has format {version}, expected {FORMAT}: use the version it was made with"
         )
     return manifest
 

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxvlm.errors import RunError
 from jaxvlm.runtime.files import reason, write_atomic
@@ -16,6 +16,7 @@ from jaxvlm.runtime.files import reason, write_atomic
 Value = float | int | Sequence[float | int]  # a scalar, or one number a seed
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where rows go besides the files; see `jaxvlm.runtime.sinks`."""
 

@@ -114,7 +114,7 @@ def landscape(
         axes.plot(x, values, color=colour, linewidth=1.8, label=f"α = {label:g}" if numeric else str(label))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.set_title(title)
+    axes.set_title(title, fontsize=10)
     axes.margins(x=0.01)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return _save(figure, path)
@@ -173,7 +173,7 @@ def scores(
                 )
         left.set_ylabel("share of states")
         right.set_ylabel("score")
-        left.set_title(_shorten(prompt), loc="left")
+        left.set_title(_shorten(prompt), loc="left", fontsize=10)
         left.tick_params(labelbottom=True)
     grid[-1, 0].set_xlabel("score")
     grid[-1, 1].set_xlabel(xlabel)
@@ -236,7 +236,6 @@ def _save(figure: Figure, path: str | Path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color="#e4e4e4", linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.title.set_fontsize(10)
     for legend in [axes.get_legend() for axes in figure.axes]:
         if legend is not None:
             legend.set_frame_on(False)

@@ -1,0 +1,53 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.runtime import plots
+
+
+def ink(path) -> int:
+    """Pixels that are clearly coloured."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    return int((pixels.max(-1) - pixels.min(-1) > 60).sum())
+
+
+def test_learning_curves(tmp_path):
+    rows = [
+        {"step": step, "reward": [step / 10, None, step / 12], "success": [0.0, 0.5, step / 10]}
+        for step in range(10)
+    ]
+    rows.insert(5, {"step": 5, "loss": 1.0})
+    path = plots.learning_curves(tmp_path / "new" / "curves.png", rows, title="cartpole")
+    assert ink(path) > 1_000
+    plots.learning_curves(tmp_path / "one.pdf", [{"step": 1, "success": 0.5}])
+    assert "matplotlib.pyplot" not in sys.modules
+    with pytest.raises(ConfigError, match="no row of the metrics has 'reward' or 'success'"):
+        plots.learning_curves(tmp_path / "none.png", [{"step": 1, "loss": 1.0}])
+
+
+def test_landscape(tmp_path):
+    x = np.linspace(-1, 1, 21)
+    curves = {alpha: alpha * x**2 for alpha in (0.0, 0.5, 1.0)}
+    path = plots.landscape(tmp_path / "a.png", x, curves, xlabel="pole angle (rad)", goal=(-0.2, 0.2))
+    assert ink(path) > 1_000
+    plots.landscape(tmp_path / "b.png", x, {"plain": x, "textured": -x}, xlabel="position", goal=0.45)
+    plots.landscape(tmp_path / "c.png", x, {0.5: x}, xlabel="position")
+    with pytest.raises(ConfigError, match=r"curve 0\.5 has shape \[20\], x has \[21\]"):
+        plots.landscape(tmp_path / "d.png", x, {0.5: x[:-1]}, xlabel="position")
+    with pytest.raises(ConfigError, match="at least one curve"):
+        plots.landscape(tmp_path / "d.png", x, {}, xlabel="position")
+
+
+def test_scores(tmp_path):
+    x = np.linspace(-1, 1, 31)
+    path = plots.scores(tmp_path / "a.png", x, {"up": 1 - x**2, "down": x**2}, abs(x) < 0.2, xlabel="angle")
+    assert ink(path) > 1_000
+    plots.scores(tmp_path / "b.png", x, {"flat": np.zeros(31)}, np.zeros(31, bool), xlabel="angle")
+    with pytest.raises(ConfigError, match="scores of 'up', parameter and is_goal differ in shape"):
+        plots.scores(tmp_path / "c.png", x, {"up": x[1:]}, abs(x) < 0.2, xlabel="angle")
+    with pytest.raises(ConfigError, match="at least one prompt"):
+        plots.scores(tmp_path / "c.png", x, {}, abs(x) < 0.2, xlabel="angle")
