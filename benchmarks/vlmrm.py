@@ -1,0 +1,337 @@
+"""Environment steps per second end to end, stage by stage, beside the same work in PyTorch.
+
+    python benchmarks/vlmrm.py                     # ours and the peer, embedded patch-16 tower, one core
+    python benchmarks/vlmrm.py tiny-p8 vit-b32     # other towers
+    python benchmarks/vlmrm.py --no-peer --first-iteration
+
+One case is a tower. Both sides act in 16 CartPole environments for 200 steps, draw every state at the tower's input,
+encode all frames, and take 200 DQN updates of batch 128: what one iteration of the default preset does. The
+peer is what a careful user writes with gymnasium's renderer, transformers' CLIPModel and stable-baselines3's DQN
+(extra `peers`): frames of a rollout encoded in batches, no environment processes, memory kept by the allocator.
+Repeats alternate between the two sides, and both run pinned to the same core (`--cores`).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+# width, layers, heads, MLP width, image size, patch size, projection
+TOWERS = {
+    "tiny-p16": (128, 4, 4, 512, 64, 16, 64),
+    "tiny-p8": (128, 4, 4, 512, 64, 8, 64),
+    "vit-b32": (768, 12, 12, 3072, 224, 32, 512),
+}
+NUM_ENVS, STEPS, UPDATES, BATCH = 16, 200, 200, 128
+GOAL = "pole vertically upright on top of the cart"
+
+
+def clip_config(tower: str):
+    """The tower's config; random weights are as fast as trained ones."""
+    from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig
+
+    width, layers, heads, mlp, size, patch, projection = TOWERS[tower]
+    return CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=width,
+            intermediate_size=mlp,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            image_size=size,
+            patch_size=patch,
+            hidden_act="gelu",
+        ),
+        text=TextConfig(
+            vocab_size=64,
+            hidden_size=64,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=8,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=3,
+        ),
+        projection_dim=projection,
+    )
+
+
+class Ours:
+    """One iteration of the library's program."""
+
+    def __init__(self, tower: str):
+        import jax
+
+        from envs.registry import make_task
+        from jaxvlm.clip import CLIP, random_init
+        from jaxvlm.reward import make_reward_params
+        from jaxvlm.rl import make_replay_buffer, replay_spec
+        from jaxvlm.vlmrm import Built, Inputs, Program, Tower, preset
+        from jaxvlm.vlmrm.build import build_agent, choose_chunk
+        from jaxvlm.vlmrm.train import compile_iteration, init_state
+
+        self.jax = jax
+        task = make_task("cartpole")
+        config = preset("cartpole", "dqn", "default")
+        config = replace(config, num_envs=NUM_ENVS, rollout_length=STEPS + 1, updates=UPDATES, batch_size=BATCH)
+        clip = clip_config(tower)
+        encoder = Tower(name=tower, clip=CLIP(clip), params=random_init(clip, jax.random.key(0)), tokenizer=None)
+        agent, hyper = build_agent(config, task.env, task.params)
+        goal = jax.random.normal(jax.random.key(1), (1, clip.projection_dim))
+        reward = make_reward_params(
+            encoder.params,
+            lambda prompts: goal / jax.numpy.linalg.norm(goal),
+            goal_prompts=[GOAL],
+            assets=task.env.assets("plain"),
+            cameras=[task.env.cameras["default"]],
+        )
+        spec = replay_spec(task.env.observation_space(task.params), task.env.action_space(task.params))
+        program = Program(
+            config=config,
+            env=task.env,
+            agent=agent,
+            buffer=make_replay_buffer(config.buffer_rows, NUM_ENVS, spec),
+            action_space=task.env.action_space(task.params),
+            encode=encoder.encode,
+            frame_size=encoder.size,
+            chunk=choose_chunk(encoder.size),
+        )
+        self.built = Built(program=program, inputs=Inputs(task.params, reward), hyper=hyper, notes=())
+        state = init_state(self.built)
+        self.compiled, self.compile_seconds = compile_iteration(self.built, state)
+        for _ in range(2):  # past learning_starts
+            state, _ = self.compiled(self.built.inputs, state)
+        self.state = jax.block_until_ready(state)
+
+    def iterate(self) -> float:
+        """Seconds of one iteration."""
+        start = time.perf_counter()
+        self.state, metrics = self.compiled(self.built.inputs, self.state)
+        self.jax.block_until_ready((self.state, metrics))
+        return time.perf_counter() - start
+
+    def stages(self, repeats: int) -> dict[str, float]:
+        """Median seconds of each stage, jitted alone."""
+        jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
+        rollout = jax.jit(program.rollout_stage)
+        label = jax.jit(program.label_stage)
+        insert = jax.jit(lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0)
+        update = jax.jit(program.update_stage)
+        next_rollout, rows = rollout(inputs, state)
+        rewards = label(inputs, rows)
+        spare = jax.tree.map(jax.numpy.copy, state)
+
+        def insert_in_place() -> None:
+            nonlocal spare
+            spare = insert(spare, next_rollout, rows, rewards)
+            jax.block_until_ready(spare.buffer)
+
+        calls = {
+            "rollout": lambda: jax.block_until_ready(rollout(inputs, state)),
+            "draw, encode and score": lambda: jax.block_until_ready(label(inputs, rows)),
+            "insert": insert_in_place,
+            "update": lambda: jax.block_until_ready(update(state)),
+        }
+        return {name: median_seconds(call, repeats) for name, call in calls.items()}
+
+
+class Peer:
+    """The same work with gymnasium, transformers and stable-baselines3."""
+
+    def __init__(self, tower: str):
+        import gymnasium
+        import numpy as np
+        import torch
+        from stable_baselines3 import DQN
+        from stable_baselines3.common.logger import Logger
+        from stable_baselines3.common.vec_env import DummyVecEnv
+        from transformers import CLIPConfig, CLIPModel
+
+        torch.set_num_threads(1)
+        self.np, self.torch = np, torch
+        wanted = clip_config(tower).to_dict()
+        torch.manual_seed(0)
+        self.model = CLIPModel(CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")}))
+        self.model.eval()
+        self.size = TOWERS[tower][4]
+        self.goal = torch.nn.functional.normalize(torch.randn(TOWERS[tower][6]), dim=0)
+        self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+        self.std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+        envs = [lambda: gymnasium.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=STEPS) for _ in range(NUM_ENVS)]
+        self.env = DummyVecEnv(envs)
+        # SB3's `train_freq` counts vector steps; the loop below calls collect and train itself.
+        self.agent = DQN(
+            "MlpPolicy",
+            self.env,
+            learning_rate=1e-3,
+            buffer_size=200_000,
+            batch_size=BATCH,
+            tau=0.005,
+            target_update_interval=1,
+            policy_kwargs={"net_arch": [128, 128]},
+            device="cpu",
+            seed=0,
+        )
+        self.agent.set_logger(Logger(folder=None, output_formats=[]))
+        self.observation = self.env.reset()
+
+    def frames(self):
+        """One frame of every environment at the tower's size: cut down at once, so that a rollout fits in memory."""
+        from PIL import Image
+
+        images = [Image.fromarray(env.render()) for env in self.env.envs]
+        return [self.np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR)) for image in images]
+
+    def iterate(self) -> float:
+        """Seconds of one iteration."""
+        np, torch, agent = self.np, self.torch, self.agent
+        start = time.perf_counter()
+        pictures, rows = [], []
+        for _ in range(STEPS):
+            with torch.inference_mode():
+                greedy = agent.q_net(torch.as_tensor(self.observation)).argmax(1).numpy()
+            explore = np.random.random(NUM_ENVS) < 0.1
+            action = np.where(explore, np.random.randint(0, 2, NUM_ENVS), greedy)
+            observation, _, done, infos = self.env.step(action)
+            pictures.extend(self.frames())
+            rows.append((self.observation, observation, action, done, infos))
+            self.observation = observation
+        rewards = []
+        with torch.inference_mode():
+            for first in range(0, len(pictures), 64):
+                batch = torch.as_tensor(np.stack(pictures[first : first + 64])).permute(0, 3, 1, 2).float() / 255
+                embedding = self.model.get_image_features(pixel_values=(batch - self.mean) / self.std)
+                embedding = getattr(embedding, "pooler_output", embedding)
+                rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
+        reward = torch.cat(rewards).numpy().reshape(STEPS, NUM_ENVS)
+        for index, (before, after, action, done, infos) in enumerate(rows):
+            agent.replay_buffer.add(before, after, action[:, None], reward[index], done, infos)
+        for _ in range(UPDATES):  # one by one, with the soft target update that train() leaves to the rollout
+            agent.train(gradient_steps=1, batch_size=BATCH)
+            agent._on_step()
+        return time.perf_counter() - start
+
+
+def median_seconds(call, repeats: int) -> float:
+    """Median wall seconds of `call`, after one call that does not count."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def run_case(tower: str, repeats: int, peer: bool) -> dict:
+    """Alternates both sides and returns medians."""
+    print(f"{tower}: compiling ...", flush=True)
+    ours = Ours(tower)
+    theirs = Peer(tower) if peer else None
+    if theirs:
+        theirs.iterate()
+    times: dict[str, list[float]] = {"jaxvlm": [], "peer": []}
+    for index in range(repeats):
+        times["jaxvlm"].append(ours.iterate())
+        if theirs:
+            times["peer"].append(theirs.iterate())
+        print(f"  repeat {index + 1}/{repeats}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v), flush=True)
+    steps = NUM_ENVS * STEPS
+    result = {
+        "tower": tower,
+        "compile_seconds": ours.compile_seconds,
+        "steps_per_second": steps / statistics.median(times["jaxvlm"]),
+        "stages_seconds": ours.stages(repeats),
+    }
+    if theirs:
+        result["peer_steps_per_second"] = steps / statistics.median(times["peer"])
+        result["ratio"] = statistics.median(b / a for a, b in zip(times["jaxvlm"], times["peer"], strict=True))
+    return result
+
+
+def report(result: dict) -> str:
+    """A case in lines of text."""
+    stages = result["stages_seconds"]
+    total = sum(stages.values())
+    lines = [
+        f"{result['tower']}",
+        f"  compile                  {result['compile_seconds']:.1f} s",
+        f"  jaxvlm                   {result['steps_per_second']:,.0f} environment steps/s",
+    ]
+    if "ratio" in result:
+        lines += [
+            f"  PyTorch pipeline         {result['peer_steps_per_second']:,.0f} environment steps/s",
+            f"  ratio (median of pairs)  {result['ratio']:.2f}",
+        ]
+    lines += [f"  {name:<24} {seconds / total:.0%}, {seconds:.3f} s" for name, seconds in stages.items()]
+    return "\n".join(lines)
+
+
+FIRST_ITERATION = """
+import time; start = time.perf_counter()
+from jaxvlm.runtime import enable_compilation_cache; enable_compilation_cache()
+import dataclasses, jax
+from envs.registry import make_task
+from jaxvlm.vlmrm import build, preset
+from jaxvlm.vlmrm.train import compile_iteration, init_state
+task = make_task("cartpole"); config = preset("cartpole", "dqn", "default")
+config = dataclasses.replace(config, reward=dataclasses.replace(config.reward, prompt=task.goal_prompts, look=task.look))
+built = build(config, task.env, task.params, domain=task.domain)
+state = init_state(built); compiled, _ = compile_iteration(built, state)
+jax.block_until_ready(compiled(built.inputs, state)); print(time.perf_counter() - start)
+"""
+
+
+def first_iteration() -> tuple[float, float]:
+    """Seconds from the first import to the end of the first iteration, with an empty and with a warm compilation cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+        seconds = [
+            float(subprocess.run([sys.executable, "-c", FIRST_ITERATION], env=environment, check=True, capture_output=True, text=True).stdout.split()[-1])
+            for _ in range(2)
+        ]
+    return seconds[0], seconds[1]
+
+
+def main() -> None:
+    """Runs the cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("towers", nargs="*", default=["tiny-p16"], help=f"of {', '.join(TOWERS)}")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-peer", action="store_true", help="measure jaxvlm alone")
+    parser.add_argument("--cores", default="0", help="cores to run on, such as 0 or 0,1; empty for all")
+    parser.add_argument("--first-iteration", action="store_true", help="also time a first iteration, compilation included")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    unknown = set(options.towers) - set(TOWERS)
+    if unknown:
+        parser.error(f"unknown tower {', '.join(sorted(unknown))}; choose of {', '.join(TOWERS)}")
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
+        keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep, "SDL_VIDEODRIVER": "dummy"})
+    if options.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    results = []
+    for tower in options.towers:
+        results.append(run_case(tower, options.repeats, not options.no_peer))
+        print(report(results[-1]), flush=True)
+    if options.first_iteration:
+        cold, warm = first_iteration()
+        print(f"first iteration, imports and compilation included: {cold:.1f} s cold, {warm:.1f} s with a warm cache")
+        results.append({"first_iteration_cold": cold, "first_iteration_warm": warm})
+    import jax
+
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, cores {options.cores or 'all'}, float32")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`jaxvlm clip train DOMAIN`: train an embedded CLIP from captioned renders of our own environments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxvlm.clip.train import ClipTrainConfig
+from jaxvlm.cli.common import domains, find_dataset, parse, split_positional
+
+
+@dataclass(frozen=True)
+class ClipTrain:
+    """Train an embedded CLIP from captioned renders; the result is a directory that `--clip` takes."""
+
+    output: Path | None = None
+    """Directory of the checkpoint; the default is runs/clip/DOMAIN. It may not exist yet."""
+    config: ClipTrainConfig = field(default_factory=ClipTrainConfig)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Trains, measures and exports."""
+    domain, _, rest = split_positional(arguments, [])
+    if domain is None:
+        print(f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())}")
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    dataset = find_dataset(domain)
+    options = parse(ClipTrain, rest, prog=f"jaxvlm clip train {domain}")
+
+    from jaxvlm.clip.train import train_clip
+    from jaxvlm.errors import ConfigError
+    from jaxvlm.runtime import Progress, enable_compilation_cache
+
+    enable_compilation_cache()
+    output = options.output or Path("runs/clip") / domain
+    if output.exists():
+        raise ConfigError(f"output directory {output} exists already; choose another --output")
+    images = options.config.steps * options.config.batch_size
+    print(f"{domain}: {options.config.steps} steps of {options.config.batch_size} pictures; compiling ...", flush=True)
+    with Progress(images) as progress:
+        figures = train_clip(
+            dataset,
+            options.config,
+            output,
+            progress=lambda step, metrics: progress.update(step * options.config.batch_size, loss=metrics["loss"]),
+        )
+    for look, entry in figures.items():
+        goal = entry["goal"]
+        print(f"{look}: held-out AUC of the goal prompt {goal['auc']['0.0'] if isinstance(goal['auc'], dict) else goal['auc']}")
+    print(f"checkpoint  {output}")
+    print(f"card        {output / 'README.md'}")
+    print(f"try it      jaxvlm clip check TASK --clip {output}")

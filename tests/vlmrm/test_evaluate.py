@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvlm.vlmrm import run_episodes, summarise
+from jaxvlm.vlmrm.train import init_state, seeds_of
+from tests.vlmrm.conftest import build_random, tiny_config
+
+
+def play(built, agent, **changes):
+    options = dict(episodes=4, length=200, window=200, threshold=0.9, deterministic=True, score=False, shown=2)
+    options |= changes
+    call = jax.jit(lambda inputs, agent, seeds: run_episodes(built.program, inputs, agent, seeds, **options))
+    return call(built.inputs, agent, seeds_of(built))
+
+
+@pytest.fixture(scope="module")
+def episodes(built):
+    return play(built, init_state(built).agent)
+
+
+def test_episodes_are_counted_by_hand(built, episodes):
+    """The same episodes stepped one at a time in Python."""
+    program, inputs = built.program, built.inputs
+    agent = jax.tree.map(lambda leaf: leaf[0], init_state(built).agent)
+    step, act = jax.jit(program.env.step), jax.jit(lambda obs: program.agent.act(agent, obs, None, None, deterministic=True))
+    from jaxvlm.rl import env_keys
+
+    key_start, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))
+    observation, state = program.env.reset(env_keys(key_start, 4)[1], inputs.env_params)
+    success, rewards = [], []
+    for _ in range(200):
+        observation, state, reward, terminated, truncated, info = step(
+            jax.random.key(0), state, act(observation), inputs.env_params
+        )
+        success.append(bool(info["success"]))
+        rewards.append(float(reward))
+    assert truncated
+    assert not terminated
+    np.testing.assert_allclose(episodes.ground_truth_return[0, 1], sum(rewards), atol=1e-3)
+    np.testing.assert_allclose(episodes.fraction[0, 1], np.mean(success), atol=1e-6)
+    assert int(episodes.length[0, 1]) == 200
+
+
+def test_window_and_threshold(built):
+    agent = init_state(built).agent
+    whole = play(built, agent, window=200, threshold=0.05)
+    last = play(built, agent, window=5, threshold=1.0)
+    assert (np.asarray(whole.fraction) * 200 % 1 < 1e-3).all()
+    np.testing.assert_array_equal(whole.success, np.asarray(whole.fraction) >= 0.05 - 1e-6)
+    np.testing.assert_array_equal(last.success, np.asarray(last.fraction) >= 1.0)
+
+
+def test_clip_reward_is_the_mean_over_the_pictures(built):
+    agent = init_state(built).agent
+    scored = play(built, agent, episodes=2, shown=2, score=True)
+    from jaxvlm.reward import label
+
+    reward = built.inputs.reward
+    rewards = label(
+        reward,
+        scored.scene,
+        encode=built.program.encode,
+        render=built.program.env.render,
+        size=built.program.frame_size,
+        chunk=50,
+        batch_ndim=3,
+    )
+    np.testing.assert_allclose(scored.clip_reward, rewards.mean(1), atol=1e-5)
+
+
+def test_early_ends_count_the_first_episode_only():
+    from dataclasses import replace
+
+    from envs.cartpole import CartPole
+    from envs.wrappers import TimeLimit
+
+    built = build_random(tiny_config(reward_reward="ground-truth"))
+    program = replace(built.program, env=TimeLimit(CartPole(early_termination=True), 200))
+    built = replace(built, program=program)
+    episodes = play(built, init_state(built).agent)
+    # Gymnasium's CartPole pays 1 a step: return and length agree, and an untrained agent drops the pole early.
+    np.testing.assert_allclose(episodes.ground_truth_return, episodes.length)
+    assert int(episodes.length.max()) < 200
+
+
+def test_summary(episodes):
+    summary = summarise(episodes, "upright_fraction")
+    assert summary["upright_fraction"] == pytest.approx(float(jnp.mean(episodes.fraction)), abs=1e-6)
+    assert summary["mean_clip_reward"] is None
+    assert len(summary["per_seed"]["success_rate"]) == 2

@@ -1,0 +1,209 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvlm.vlmrm.train import compile_iteration, init_state, seeds_of
+from tests.vlmrm.conftest import build_random, tiny_config
+
+HOST_OPERATIONS = ("callback", "infeed", "outfeed", "host_compute", "SendToHost", "RecvFromHost")
+
+
+@pytest.fixture(scope="module")
+def compiled(built):
+    return compile_iteration(built, init_state(built))[0]
+
+
+def test_iteration_learns_after_learning_starts(built, compiled):
+    state = init_state(built)
+    before = jax.tree.map(np.asarray, state.agent.params)
+    state, metrics = compiled(built.inputs, state)
+    assert jnp.isnan(metrics["loss"]).all()  # 30 rows are there, and learning starts after 30
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), before, jax.tree.map(np.asarray, state.agent.params)))
+    state, metrics = compiled(built.inputs, state)
+    assert jnp.isfinite(metrics["loss"]).all()
+    assert int(state.step) == 60
+    assert int(state.iteration) == 2
+    changed = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), before, state.agent.params)
+    assert all(jax.tree.leaves(changed))
+
+
+def test_rewards_in_the_buffer_are_those_of_the_pictures(built):
+    program, inputs = built.program, built.inputs
+    state = init_state(built)
+    rollout, rows = jax.jit(program.rollout_stage)(inputs, state)
+    rewards = jax.jit(program.label_stage)(inputs, rows)
+    buffer = jax.jit(program.insert_stage)(state, rollout, rows, rewards)
+    assert rewards.shape == (2, 10, 3)
+    np.testing.assert_array_equal(buffer.data.reward[:, :10], rewards)
+    np.testing.assert_array_equal(buffer.data.observation[:, 10], rollout.observation)
+    # One picture at a time, without chunks or padding, scored by the formula.
+    from jaxvlm.render import to_uint8
+    from jaxvlm.reward import goal_baseline
+
+    reward, camera = inputs.reward, program.env.cameras["default"]
+    for seed, time, env in [(0, 0, 0), (0, 9, 2), (1, 4, 1)]:
+        scene = jax.tree.map(lambda leaf, index=(seed, time, env): leaf[index], rows.scene)
+        frame = to_uint8(program.env.render(scene, reward.assets, camera, program.frame_size))
+        embedding = program.encode(reward.clip, frame[None])[0]
+        expected = goal_baseline(embedding, reward.goal, reward.baseline, reward.alpha)
+        np.testing.assert_allclose(rewards[seed, time, env], expected, atol=1e-5)
+        # The row's picture is that of the state its action led to.
+        if time < 9:
+            np.testing.assert_array_equal(scene.theta, rows.observation[seed, time + 1, env, 2])
+
+
+@pytest.mark.parametrize("chunk", [1, 60, 1000])
+def test_chunk_does_not_change_rewards(built, chunk):
+    from dataclasses import replace
+
+    state = init_state(built)
+    _, rows = jax.jit(built.program.rollout_stage)(built.inputs, state)
+    expected = jax.jit(built.program.label_stage)(built.inputs, rows)
+    other = replace(built.program, chunk=chunk)
+    np.testing.assert_allclose(jax.jit(other.label_stage)(built.inputs, rows), expected, atol=1e-5)
+
+
+def test_a_seed_draws_the_same_numbers_alone():
+    together = build_random(tiny_config(seeds=2))
+    alone = build_random(tiny_config(seeds=1, seed=1))
+    outcomes = []
+    for built in (together, alone):
+        state = init_state(built)
+        run = compile_iteration(built, state)[0]
+        for _ in range(3):
+            state, metrics = run(built.inputs, state)
+        outcomes.append((jax.tree.map(lambda leaf: leaf[-1], state.agent.params), metrics["reward"][-1]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *outcomes)
+
+
+def test_numbers_do_not_recompile(built, compiled):
+    """Reward, environment and hyperparameters are arguments: the compiled program takes any of them."""
+    state = init_state(built)
+    reward = built.inputs.reward.replace(alpha=jnp.float32(1.0), goal=-built.inputs.reward.goal)
+    params = built.inputs.env_params.replace(gravity=jnp.float32(3.7))
+    inputs = built.inputs.replace(reward=reward, env_params=params)
+    hyper = state.agent.hyper.replace(learning_rate=state.agent.hyper.learning_rate * 2)
+    state, first = compiled(inputs, state.replace(agent=state.agent.replace(hyper=hyper)))
+    _, second = compiled(built.inputs, init_state(built))
+    assert not np.allclose(first["reward"], second["reward"])
+
+
+def test_one_compilation_for_all_iterations(built):
+    state = init_state(built)
+    iteration = jax.jit(built.program.iteration, donate_argnums=1)
+    for _ in range(4):
+        state, _ = iteration(built.inputs, state)
+    assert iteration._cache_size() == 1
+
+
+@pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
+def test_nothing_leaves_the_device(task):
+    built = build_random(tiny_config(task))
+    state = jax.eval_shape(built.program.init, built.inputs, seeds_of(built), built.hyper)
+    jaxpr = str(jax.make_jaxpr(built.program.iteration)(built.inputs, state))
+    lowered = jax.jit(built.program.iteration, donate_argnums=1).lower(built.inputs, state)
+    texts = {"jaxpr": jaxpr, "StableHLO": lowered.as_text(), "HLO": lowered.compile().as_text()}
+    for name, text in texts.items():
+        found = [word for word in HOST_OPERATIONS if word.lower() in text.lower()]
+        assert not found, f"{found} in the {name} of an iteration of {task}"
+
+
+def test_the_search_for_host_operations_finds_one():
+    """The control of the test above: a callback does leave a trace in all three texts."""
+
+    def talkative(x):
+        jax.debug.callback(lambda x: None, x)
+        return x
+
+    lowered = jax.jit(talkative).lower(jnp.ones(3))
+    for text in (str(jax.make_jaxpr(talkative)(jnp.ones(3))), lowered.as_text(), lowered.compile().as_text()):
+        assert any(word.lower() in text.lower() for word in HOST_OPERATIONS)
+
+
+def test_the_state_is_donated_and_the_buffer_written_in_place():
+    built = build_random(tiny_config(buffer_size=30_000))
+    state = init_state(built)
+    compiled = jax.jit(built.program.iteration, donate_argnums=1).lower(built.inputs, state).compile()
+    memory = compiled.memory_analysis()
+    buffer_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state.buffer.data))
+    assert memory.alias_size_in_bytes >= buffer_bytes
+    assert memory.temp_size_in_bytes < buffer_bytes / 2
+    old = state.buffer.data.observation
+    compiled(built.inputs, state)
+    assert old.is_deleted()
+
+
+@pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
+def test_exports_for_accelerators(task):
+    built = build_random(tiny_config(task))
+    state = jax.eval_shape(built.program.init, built.inputs, seeds_of(built), built.hyper)
+    exported = jax.export.export(jax.jit(built.program.iteration), platforms=("cuda", "tpu"))(built.inputs, state)
+    assert set(exported.platforms) == {"cuda", "tpu"}
+
+
+def test_ground_truth_goes_through_the_same_program():
+    built = build_random(tiny_config(reward_reward="ground-truth"))
+    state = init_state(built)
+    run = compile_iteration(built, state)[0]
+    for _ in range(2):
+        state, metrics = run(built.inputs, state)
+    np.testing.assert_array_equal(metrics["reward"], metrics["ground_truth_reward"])
+
+
+def test_reward_statistics_are_those_of_the_warm_up():
+    from jaxvlm.vlmrm.program import RewardStats, _accumulate
+
+    rng = np.random.default_rng(0)
+    rewards = rng.normal(3.0, 2.0, size=(2, 20, 4)).astype(np.float32)
+    valid = rng.random((2, 20, 4)) < 0.9
+    stats = RewardStats(count=jnp.zeros(()), mean=jnp.zeros(()), m2=jnp.zeros(()))
+    for batch, mask in zip(rewards, valid, strict=True):
+        stats = _accumulate(stats, jnp.array(batch), jnp.array(mask))
+    kept = rewards[valid].astype(np.float64)
+    np.testing.assert_allclose(stats.mean, kept.mean(), rtol=1e-5)
+    np.testing.assert_allclose(stats.m2 / stats.count, kept.var(), rtol=1e-5)
+
+
+def test_best_agents_are_kept_seed_by_seed(built, compiled):
+    state = init_state(built)
+    seen = []
+    for _ in range(4):
+        agents = jax.tree.map(np.asarray, state.agent.params)
+        learned = int(state.step) >= built.program.config.learning_starts
+        state, metrics = compiled(built.inputs, state)
+        if learned:
+            seen.append((np.asarray(metrics["reward"]), agents))
+    rewards = np.stack([reward for reward, _ in seen])
+    np.testing.assert_array_equal(state.best.reward, rewards.max(0))
+    for seed in range(2):
+        best = seen[int(rewards[:, seed].argmax())][1]
+        jax.tree.map(
+            lambda kept, agent, seed=seed: np.testing.assert_array_equal(kept[seed], agent[seed]),
+            state.best.agent.params,
+            best,
+        )
+
+
+def test_sac_runs_through_the_program():
+    built = build_random(tiny_config("mountain-car"))
+    state = init_state(built)
+    run = compile_iteration(built, state)[0]
+    for _ in range(2):
+        state, metrics = run(built.inputs, state)
+    assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
+
+
+def test_preset_paper_syncs_the_target_once_a_vector_step():
+    frozen = build_random(tiny_config(algorithm_target_sync="vector-step", algorithm_learning_rate=1e-9))
+    state = init_state(frozen)
+    apart = jax.tree.map(jnp.zeros_like, state.agent.target_params)
+    state = state.replace(agent=state.agent.replace(target_params=apart), step=jnp.int32(1000))
+    params = jax.tree.map(np.asarray, state.agent.params)
+    state, _ = compile_iteration(frozen, state)[0](frozen.inputs, state)
+    share = 1 - (1 - 0.005) ** 10  # ten rows of the rollout
+    jax.tree.map(
+        lambda target, online: np.testing.assert_allclose(target, share * online, atol=1e-6),
+        state.agent.target_params,
+        params,
+    )
