@@ -41,7 +41,7 @@ class TensorBoardSink:
         try:
             from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore
             from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise _missing("tensorboard") from error
         self._event, self._summary = Event, Summary
@@ -73,7 +73,7 @@ class WandbSink:
 
     def __init__(self, run: "Run", first_step: int = 0):
         try:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise _missing("wandb") from error
         self._run = wandb.init(

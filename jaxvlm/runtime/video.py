@@ -65,7 +65,7 @@ def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
         ConfigError: the `video` extra is not installed.
     """
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(
             "MP4 needs the video extra: pip install 'jaxvlm[video]', or write a .gif"
