@@ -1,0 +1,24 @@
+"""What the embedded CLIP of each domain is trained on: states to draw, sentences and their truth.
+
+Nothing here is imported by `jaxvlm` outside its command line; training takes the dataset as an argument.
+"""
+
+from collections.abc import Callable
+
+from jaxvlm.clip.captions import CaptionedDataset
+from jaxvlm.errors import ConfigError
+
+from .cartpole import cartpole_captions as cartpole_captions
+from .mountain_car import mountain_car_captions as mountain_car_captions
+
+DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
+    "cartpole": cartpole_captions,
+    "mountain_car": mountain_car_captions,
+}
+
+
+def captioned_dataset(domain: str) -> CaptionedDataset:
+    """The dataset an embedded CLIP of `domain` is trained on; raises `ConfigError` for an unknown domain."""
+    if domain not in DATASETS:
+        raise ConfigError(f"no captions for domain {domain!r}; choose one of {', '.join(DATASETS)}")
+    return DATASETS[domain]()

@@ -1,0 +1,189 @@
+"""What an embedded CLIP is trained from: states of an environment and sentences whose truth is computed.
+
+Captions come from predicates over simulator states, so the truth of *every* caption is known for *every* image
+and no pair has to be guessed negative. Truth is graded: a concept gives log-odds, and since a sigmoid loss makes
+`scale * cosine + bias` approach the log-odds it is shown, the shape declared here is the shape of the reward.
+"""
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import to_uint8
+
+State = Any  # an environment's state; batched over its leading axis where a docstring says "states"
+
+_CHOICE = re.compile(r"\[([^\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One fact about a state, the sentences that say it and how true they are.
+
+    `log_odds(state)` works element-wise, on one state or on a batch, and returns float32; `held_out` is a wording
+    kept out of training, made of trained words, that measures whether the text tower reads or recites.
+    The fact counts as true, in figures, where the log-odds are positive.
+    """
+
+    name: str
+    wordings: tuple[str, ...]
+    held_out: str
+    log_odds: Callable[[State], Float[Array, "..."]]
+
+    def holds(self, state: State) -> Bool[Array, "..."]:
+        """Whether the fact counts as true."""
+        return self.log_odds(state) > 0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A line through state space along which the goal's score should climb: the reward landscape.
+
+    `states(values)` puts the swept coordinate at `values[n]` and everything else at `context` (one of `contexts`).
+    """
+
+    coordinate: str
+    unit: str
+    values: tuple[float, ...]
+    contexts: tuple[float, ...]
+    states: Callable[[Float[Array, " n"], float], State]
+
+
+@dataclass(frozen=True)
+class CaptionedDataset:
+    """Images drawn on the fly and the concepts that describe them.
+
+    `environment` follows the contract of `envs/api.py` (only `scene`, `assets`, `render` and `cameras` are used);
+    `sample_states(key, n)` draws states far beyond those a policy visits. Several looks share one model: a batch is
+    split evenly over them. `goal`, `baseline` and `opposite` name concepts; their first wordings are the prompts.
+    """
+
+    domain: str
+    environment: Any
+    params: Any
+    sample_states: Callable[[jax.Array, int], State]
+    concepts: tuple[Concept, ...]
+    goal: str
+    baseline: str
+    opposite: str
+    sweep: Sweep
+    looks: tuple[str, ...] = ("plain",)
+    camera: str = "default"
+
+    def concept(self, name: str) -> Concept:
+        """The concept called `name`; raises `ConfigError` when there is none."""
+        for concept in self.concepts:
+            if concept.name == name:
+                return concept
+        known = ", ".join(c.name for c in self.concepts)
+        raise ConfigError(f"domain {self.domain!r} has no concept {name!r}; choose one of {known}")
+
+    def assets(self, look: str | None = None) -> tuple[Any, ...]:
+        """What the frames of one look, or of every look, share; an argument of `frames`."""
+        looks = self.looks if look is None else (look,)
+        return tuple(self.environment.assets(name) for name in looks)
+
+    def frames(self, states: State, assets: tuple[Any, ...], size: int) -> UInt8[Array, "n size size 3"]:
+        """Draws states; with several assets the k-th of as many equal blocks gets the k-th look."""
+        count = jax.tree.leaves(states)[0].shape[0]
+        if count % len(assets):
+            raise ConfigError(
+                f"{count} states cannot be split evenly over {len(assets)} looks; use a multiple"
+            )
+        block = count // len(assets)
+        camera = self.environment.cameras[self.camera]
+
+        def draw(state: State, look: Any) -> Array:
+            scene = self.environment.scene(state, self.params)
+            return self.environment.render(scene, look, camera, size)
+
+        with jax.default_matmul_precision("highest"):
+            parts = [
+                jax.vmap(draw, (0, None))(select(states, slice(k * block, (k + 1) * block)), look)
+                for k, look in enumerate(assets)
+            ]
+        return to_uint8(jnp.concatenate(parts))
+
+    def log_odds(self, states: State) -> Float[Array, "n concepts"]:
+        """The truth of every concept for every state, as log-odds."""
+        count = jax.tree.leaves(states)[0].shape[0]
+        columns = [jnp.broadcast_to(concept.log_odds(states), (count,)) for concept in self.concepts]
+        return jnp.stack(columns, axis=1).astype(jnp.float32)
+
+
+def expand(*templates: str) -> tuple[str, ...]:
+    """All sentences of templates with choices: `expand("[a|the] pole")` is `("a pole", "the pole")`.
+
+    A choice may be empty; blanks are collapsed and repeats dropped, the first sentence of the first template first.
+    """
+    sentences: dict[str, None] = {}
+    for template in templates:
+        pieces = _CHOICE.split(template)
+        choices = [piece.split("|") if k % 2 else [piece] for k, piece in enumerate(pieces)]
+        for words in itertools.product(*choices):
+            sentences[" ".join("".join(words).split())] = None
+    return tuple(sentences)
+
+
+def both(*log_odds: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Log-odds of a conjunction: a smooth minimum, `-log(sum(exp(-l)))`."""
+    return -jax.nn.logsumexp(-jnp.stack(jnp.broadcast_arrays(*log_odds)), axis=0)
+
+
+def truth_matrix(log_odds: Float[Array, "n concepts"], caption_concepts: Array) -> Float[Array, "n captions"]:
+    """M[i, j]: the probability that caption j, which says concept `caption_concepts[j]`, is true of image i."""
+    return jax.nn.sigmoid(log_odds[:, caption_concepts])
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a sentence, punctuation dropped."""
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def vocabulary(dataset: CaptionedDataset) -> list[str]:
+    """The words of all trained wordings, sorted."""
+    return sorted({word for concept in dataset.concepts for text in concept.wordings for word in words(text)})
+
+
+def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> None:
+    """Raises `ConfigError` for a declaration that cannot be trained or measured.
+
+    Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two concepts, and
+    every held-out wording is neither trained nor made of unknown words.
+    """
+    for name in (dataset.goal, dataset.baseline, dataset.opposite):
+        dataset.concept(name)
+    owner: dict[str, str] = {}
+    for concept in dataset.concepts:
+        if len(concept.wordings) < least_wordings:
+            raise ConfigError(
+                f"concept {concept.name!r} has {len(concept.wordings)} wordings; give at least {least_wordings}"
+            )
+        for text in concept.wordings:
+            key = " ".join(words(text))
+            if owner.setdefault(key, concept.name) != concept.name:
+                raise ConfigError(
+                    f"wording {text!r} is said by {owner[key]!r} and {concept.name!r}; keep it in one"
+                )
+    known = set(vocabulary(dataset))
+    for concept in dataset.concepts:
+        if " ".join(words(concept.held_out)) in owner:
+            raise ConfigError(f"held-out wording {concept.held_out!r} is also trained; remove one of them")
+        unknown = [word for word in words(concept.held_out) if word not in known]
+        if unknown:
+            raise ConfigError(
+                f"held-out wording {concept.held_out!r} has untrained words {unknown}; reword it"
+            )
+
+
+def select(states: State, index: Array | np.ndarray | slice) -> State:
+    """Rows of a batched state."""
+    return jax.tree.map(lambda leaf: leaf[index], states)

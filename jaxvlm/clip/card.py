@@ -1,0 +1,128 @@
+"""What an embedded CLIP says about itself: its concepts, its figures and a model card."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxvlm.clip.captions import CaptionedDataset
+
+CONCEPTS, FIGURES, CARD = "concepts.json", "figures.json", "README.md"
+
+
+def write_card(
+    output: Path,
+    dataset: CaptionedDataset,
+    config: Any,
+    figures: Mapping[str, Any],
+    *,
+    command: str | None,
+    seconds: float,
+    loss: float,
+    notes: str = "",
+) -> None:
+    """Writes `concepts.json`, `figures.json` and the model card into a checkpoint's directory.
+
+    `config` is the dataclass of the training's numbers, `notes` Markdown that is put before the tables.
+    """
+    concepts = {
+        "domain": dataset.domain,
+        "goal": dataset.concept(dataset.goal).wordings[0],
+        "baseline": dataset.concept(dataset.baseline).wordings[0],
+        "opposite": dataset.concept(dataset.opposite).wordings[0],
+        "concepts": {
+            concept.name: {"wordings": list(concept.wordings), "held_out": concept.held_out}
+            for concept in dataset.concepts
+        },
+    }
+    training = {"config": dataclasses.asdict(config), "final_loss": loss, "looks": figures}
+    (output / CONCEPTS).write_text(json.dumps(concepts, indent=1) + "\n")
+    (output / FIGURES).write_text(json.dumps(training, indent=1, default=float) + "\n")
+    (output / CARD).write_text(card(dataset, config, figures, command=command, seconds=seconds, notes=notes))
+
+
+def card(
+    dataset: CaptionedDataset,
+    config: Any,
+    figures: Mapping[str, Any],
+    *,
+    command: str | None,
+    seconds: float,
+    notes: str = "",
+) -> str:
+    """The model card, Markdown."""
+    changed = [
+        f"--{field.name.replace('_', '-')} {getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    ]
+    command = command or " ".join(["jaxvlm clip train", dataset.domain, *changed])
+    wordings = sum(len(concept.wordings) for concept in dataset.concepts)
+    parts = [
+        f"""---
+license: mit
+library_name: jaxvlm
+tags: [clip, reinforcement-learning, reward-model]
+---
+# An embedded CLIP that knows {dataset.domain.replace("_", " ")} and nothing else
+
+A tiny model of CLIP's architecture, trained from scratch by jaxvlm on its own synthetic renders, with captions
+generated from simulator state. It is **not zero-shot and no substitute for a pretrained CLIP**: it knows these scenes
+({", ".join(dataset.looks)}) and {wordings} sentences about {len(dataset.concepts)} facts. Its labels use the
+simulator's state, so what a policy learns from it says nothing about foundation models. It exists so that the whole
+program (frame, CLIP, sentence reward, policy) can be run, tested and timed without a download; load OpenAI's or
+OpenCLIP's weights for the method of the paper.
+
+## Use
+`jaxvlm train ... --clip tiny`, or `transformers.CLIPModel.from_pretrained` on this directory. `concepts.json` lists
+the sentences it was trained on; words outside them become `[UNK]` and carry no meaning.
+
+| prompt | |
+|---|---|
+| goal | {dataset.concept(dataset.goal).wordings[0]} |
+| baseline | {dataset.concept(dataset.baseline).wordings[0]} |
+| opposite | {dataset.concept(dataset.opposite).wordings[0]} |
+
+## Training
+`{command}`
+
+Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at {config.image_size} x
+{config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and {config.captions_per_concept}
+wordings of every fact ({config.prompt_emphasis} times as many of the three prompts'), whose graded truth is computed
+for all pairs. The mean frame is taken off the input; in this
+file it is folded into the position embeddings.
+"""
+    ]
+    if notes:
+        parts.append(notes.strip() + "\n")
+    parts.append(
+        f"""## Held-out figures
+{config.evaluation_states} fresh states. Truth is "log-odds above 0"; the EPIC distance to an indicator has a floor well
+above 0 for any smooth score, so the distance to the graded truth stands beside it.
+"""
+    )
+    for look, entry in figures.items():
+        parts.append(_tables(look, entry))
+    return "\n".join(parts)
+
+
+def _tables(look: str, entry: Mapping[str, Any]) -> str:
+    goal = entry["goal"]
+    lines = [
+        f"### {look}",
+        "| goal prompt, alpha | AUC | rank correlation | EPIC to the indicator | EPIC to the graded truth |",
+        "|---|---|---|---|---|",
+    ]
+    for alpha in goal["auc"]:
+        row = (goal[name][alpha] for name in ("auc", "rank_correlation", "epic_indicator", "epic_graded"))
+        lines.append(f"| {alpha} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
+    lines += [
+        "",
+        "| fact | AUC | rank correlation | AUC of wordings, median | worst | held-out wording |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in entry["concepts"].items():
+        values = (row[key] for key in ("auc", "rank_correlation", "auc_median", "auc_worst", "auc_held_out"))
+        lines.append(f"| {name} | " + " | ".join("-" if v != v else f"{v:.3f}" for v in values) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,203 @@
+"""Figures of a CLIP on captioned states: does a sentence rank pictures as the simulator would?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxvlm.clip.captions import CaptionedDataset, Concept, State, select
+from jaxvlm.clip.model import CLIP
+from jaxvlm.clip.prompts import embed_prompts
+from jaxvlm.clip.tokenizer import Tokenizer
+from jaxvlm.errors import ConfigError
+from jaxvlm.reward.similarity import goal_baseline
+
+ALPHAS = (0.0, 0.5, 1.0)
+
+
+def auc(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Probability that a true item scores above a false one, ties half: the area under the ROC curve.
+
+    Not a number when all items are true or all false.
+    """
+    positives = int(truth.sum())
+    negatives = truth.size - positives
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    rank_sum = float(ranks(scores)[truth].sum())
+    return (rank_sum - positives * (positives - 1) / 2) / (positives * negatives)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0, ties sharing their mean rank, float64[n]."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation; not a number when either side is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else float("nan")
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of ranks."""
+    return pearson(ranks(a), ranks(b))
+
+
+def epic(scores: np.ndarray, truth: np.ndarray) -> float:
+    """EPIC distance of two rewards that depend on the state alone: sqrt((1 - correlation) / 2).
+
+    Gleave et al. 2020 (arXiv 2006.13478) as VLM-RM uses it: 0 for the same up to scale, 0.707 for unrelated.
+    """
+    return float(np.sqrt(max(0.0, (1.0 - pearson(scores, truth)) / 2)))
+
+
+def embed_states(
+    clip: CLIP, params: Any, dataset: CaptionedDataset, states: State, look: str, chunk: int = 64
+) -> np.ndarray:
+    """Unit image embeddings of states, float32[n, embed]; the last chunk is padded."""
+    size = clip.config.image_size
+    assets = dataset.assets(look)
+
+    @jax.jit
+    def embed(params: Any, states: State, assets: tuple[Any, ...]) -> Array:
+        out = clip.apply(params, dataset.frames(states, assets, size), method="encode_image")
+        return out / jnp.linalg.norm(out, axis=-1, keepdims=True)
+
+    count = jax.tree.leaves(states)[0].shape[0]
+    parts = []
+    for start in range(0, count, chunk):
+        index = np.minimum(np.arange(start, start + chunk), count - 1)
+        parts.append(np.asarray(embed(params, select(states, index), assets)))
+    return np.concatenate(parts)[:count]
+
+
+def goal_scores(
+    images: Float[np.ndarray, "n e"], goal: np.ndarray, baseline: np.ndarray, alpha: float
+) -> np.ndarray:
+    """Goal-baseline rewards of unit image embeddings for one goal and one baseline sentence, float32[n]."""
+    return np.asarray(jax.vmap(lambda s: goal_baseline(s, goal, baseline, alpha))(jnp.asarray(images)))
+
+
+def monotone_violation(scores: np.ndarray, distance: np.ndarray) -> float:
+    """How much of a landscape's range it climbs again on the way from the goal, 0 for one that only falls.
+
+    `distance[n]` orders the states by how far they are from the goal; both sides of a goal are walked apart when the
+    distances are signed.
+    """
+    worst = 0.0
+    for side in (distance >= 0, distance <= 0):
+        walk = scores[side][np.argsort(np.abs(distance[side]), kind="stable")]
+        if walk.size:
+            worst = max(worst, float(np.max(walk - np.minimum.accumulate(walk))))
+    return worst / max(float(scores.max() - scores.min()), 1e-12)
+
+
+def evaluate_clip(
+    clip: CLIP,
+    params: Any,
+    tokenizer: Tokenizer,
+    dataset: CaptionedDataset,
+    *,
+    seed: int = 1,
+    count: int = 2000,
+    alphas: Sequence[float] = ALPHAS,
+    wordings: int = 12,
+) -> dict[str, Any]:
+    """Held-out figures as plain numbers and lists, look by look.
+
+    `count` fresh states are drawn from the dataset's sampler with a seed of their own. A look's entry has
+
+    * `goal`: by alpha, AUC against the goal being true, EPIC distance to that and to the graded truth, rank
+      correlation with the graded truth, and `landscape`, the mean score along the sweep and its spread over contexts;
+    * `concepts`: by name, AUC and rank correlation of the first wording, the median and the worst AUC of up to
+      `wordings` trained ones, and the AUC of the held-out one.
+
+    Raises `ConfigError` when there are fewer than two states.
+    """
+    if count < 2:
+        raise ConfigError(f"count is {count}; figures need at least 2 states")
+    states = dataset.sample_states(jax.random.key(seed), count)
+    log_odds = np.asarray(dataset.log_odds(states), np.float64)
+    texts = {concept.name: _wordings(concept, wordings) for concept in dataset.concepts}
+    flat = [text for group in texts.values() for text in group]
+    embedded = np.asarray(embed_prompts(clip, params, tokenizer, flat))
+    split = np.split(embedded, np.cumsum([len(group) for group in texts.values()])[:-1])
+    prompts = dict(zip(texts, split, strict=True))
+    figures = {}
+    for look in dataset.looks:
+        images = embed_states(clip, params, dataset, states, look)
+        figures[look] = {
+            "goal": _goal_figures(clip, params, dataset, images, log_odds, prompts, look, alphas),
+            "concepts": {
+                concept.name: _concept_figures(images @ prompts[concept.name].T, log_odds[:, k])
+                for k, concept in enumerate(dataset.concepts)
+            },
+        }
+    return figures
+
+
+def _wordings(concept: Concept, count: int) -> list[str]:
+    """The held-out wording, then up to `count` trained ones spread over the list, the first of them first."""
+    chosen = np.unique(np.linspace(0, len(concept.wordings) - 1, count).astype(int))
+    return [concept.held_out, *(concept.wordings[k] for k in chosen)]
+
+
+def _goal_figures(
+    clip: CLIP,
+    params: Any,
+    dataset: CaptionedDataset,
+    images: np.ndarray,
+    log_odds: np.ndarray,
+    prompts: dict[str, np.ndarray],
+    look: str,
+    alphas: Sequence[float],
+) -> dict[str, Any]:
+    goal, baseline = prompts[dataset.goal][1], prompts[dataset.baseline][1]
+    graded = log_odds[:, [concept.name for concept in dataset.concepts].index(dataset.goal)]
+    sweep = dataset.sweep
+    lines = np.concatenate(
+        [
+            embed_states(
+                clip, params, dataset, sweep.states(jnp.asarray(sweep.values, jnp.float32), context), look
+            )
+            for context in sweep.contexts
+        ]
+    )
+    result: dict[str, Any] = {
+        "auc": {},
+        "epic_indicator": {},
+        "epic_graded": {},
+        "rank_correlation": {},
+        "landscape": {"values": list(sweep.values), "mean": {}, "spread": {}},
+    }
+    for alpha in alphas:
+        scores = goal_scores(images, goal, baseline, alpha).astype(np.float64)
+        name = f"{alpha:g}"
+        result["auc"][name] = auc(scores, graded > 0)
+        result["epic_indicator"][name] = epic(scores, (graded > 0).astype(np.float64))
+        result["epic_graded"][name] = epic(scores, graded)
+        result["rank_correlation"][name] = spearman(scores, graded)
+        land = goal_scores(lines, goal, baseline, alpha).reshape(len(sweep.contexts), -1)
+        result["landscape"]["mean"][name] = land.mean(0).tolist()
+        result["landscape"]["spread"][name] = land.std(0).tolist()
+    return result
+
+
+def _concept_figures(scores: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
+    """`scores[n, 0]` are those of the held-out wording; AUC is not a number for a fact that always holds."""
+    truth = log_odds > 0
+    areas = [auc(column, truth) for column in scores.T]
+    return {
+        "auc": areas[1],
+        "rank_correlation": spearman(scores[:, 1].astype(np.float64), log_odds),
+        "auc_median": float(np.median(areas[1:])),
+        "auc_worst": float(np.min(areas[1:])),
+        "auc_held_out": areas[0],
+    }

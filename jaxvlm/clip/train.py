@@ -1,0 +1,352 @@
+"""Training of the embedded CLIP: a tiny model learned from captioned renders, exported in the Hugging Face layout.
+
+It is not zero-shot and no substitute for a pretrained CLIP. It exists so that frame -> CLIP -> reward -> policy can be
+run, tested and timed without a download.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxvlm.clip.captions import CaptionedDataset, truth_matrix, validate_dataset, vocabulary
+from jaxvlm.clip.card import write_card
+from jaxvlm.clip.checkpoint import load, save_checkpoint
+from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
+from jaxvlm.clip.figures import evaluate_clip
+from jaxvlm.clip.losses import infonce_loss, sigmoid_loss
+from jaxvlm.clip.model import CLIP, random_init
+from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
+from jaxvlm.errors import ConfigError
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class ClipTrainConfig:
+    """Numbers of a training run; the defaults give the shipped models in a few minutes on one CPU core."""
+
+    seed: int = 0
+    steps: int = 800
+    batch_size: int = 96  # images a step, split evenly over the looks
+    captions_per_concept: int = 2  # wordings drawn of every concept, a step
+    prompt_emphasis: int = 4  # how many times as many of the goal, the baseline and the opposite
+    learning_rate: float = 1.5e-3  # peak, after a linear warm-up and before a cosine to zero
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    loss: Literal["sigmoid", "infonce"] = "sigmoid"
+    image_size: int = 64  # pixels
+    patch_size: int = 16
+    width: int = 128
+    layers: int = 4
+    text_width: int = 96
+    text_layers: int = 2
+    context: int = 24  # tokens
+    projection: int = 64
+    image_std: float = 0.25  # what pixels are divided by once the mean is off
+    mean_states: int = 1024  # states that the mean frame and the balance of concepts are measured on
+    report_every: int = 10  # steps between reports
+    evaluation_states: int = 2000  # held-out states of the figures
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "captions_per_concept",
+            "prompt_emphasis",
+            "report_every",
+            "mean_states",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.loss not in ("sigmoid", "infonce"):
+            raise ConfigError(f"unknown loss {self.loss!r}; choose 'sigmoid' or 'infonce'")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0")
+
+
+@struct.dataclass
+class TrainState:
+    """All that a training step changes."""
+
+    clip: Any  # variables of the CLIP module, float32
+    bias: Float[Array, ""]  # added to scale * cosine; used in training only
+    optimiser: Any
+    key: jax.Array
+
+
+@struct.dataclass
+class TrainData:
+    """All that a training step reads and shares with the others."""
+
+    assets: Any  # looks, as `CaptionedDataset.assets` gives them
+    mean_frame: Float[Array, "h w 3"]  # in [0, 1]
+    token_ids: Int[Array, "wordings context"]
+    first_wording: Int[Array, " concepts"]  # row of `token_ids`
+    wording_count: Int[Array, " concepts"]
+    positive_share: Float[Array, " concepts"]  # mean truth
+
+
+def clip_config(
+    config: ClipTrainConfig, tokenizer: Tokenizer, image_mean: tuple[float, float, float]
+) -> CLIPConfig:
+    """The architecture of an embedded CLIP; frames of another size are squashed, as VLM-RM does."""
+    size = config.image_size
+    return CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=config.width,
+            intermediate_size=4 * config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=max(1, config.width // 32),
+            image_size=size,
+            patch_size=config.patch_size,
+            hidden_act="quick_gelu",
+        ),
+        text=TextConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=config.text_width,
+            intermediate_size=4 * config.text_width,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=max(1, config.text_width // 32),
+            max_position_embeddings=config.context,
+            hidden_act="quick_gelu",
+            pad_token_id=tokenizer.pad_id,
+            bos_token_id=tokenizer.bos_id,
+            eos_token_id=tokenizer.eos_id,
+        ),
+        projection_dim=config.projection,
+        image_mean=image_mean,
+        image_std=(config.image_std,) * 3,
+        resize=Resize(size=(size, size)),
+    )
+
+
+def init_params(config: CLIPConfig, key: jax.Array) -> dict:
+    """Starting point of training: patch filters blind to flat colour, large embeddings, residual branches scaled down.
+
+    CLIP's own small initial embeddings leave the pictures of one scene nearly parallel, and training on them stalls.
+    """
+    params = random_init(config, key)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+    fresh = []
+    for (path, leaf), leaf_key in zip(leaves, keys, strict=True):
+        names = [str(entry.key) for entry in path]  # pyright: ignore[reportAttributeAccessIssue]
+        if names[-1] in ("token", "pos", "cls"):
+            leaf = 0.5 * jax.random.normal(leaf_key, leaf.shape)
+        elif names[-1] == "kernel":
+            leaf = jax.random.normal(leaf_key, leaf.shape) * leaf.shape[0] ** -0.5
+            layers = config.vision.num_hidden_layers if "visual" in names else config.text.num_hidden_layers
+            if names[-2] == "patch":
+                leaf = 2.0 * (leaf - jnp.mean(leaf, axis=0))
+            elif names[-2] in ("out", "fc2"):
+                leaf = leaf * (2 * layers) ** -0.5
+        fresh.append(leaf)
+    return jax.tree_util.tree_unflatten(tree, fresh)
+
+
+def make_optimiser(config: ClipTrainConfig) -> optax.GradientTransformation:
+    """AdamW with warm-up, cosine decay and clipping; only matrices of weights decay."""
+    warmup = max(1, round(config.warmup * config.steps))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, warmup, max(config.steps, warmup + 1)
+    )
+
+    def decays(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: getattr(path[-1], "key", "") == "kernel", params
+        )
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(schedule, b2=0.98, weight_decay=config.weight_decay, mask=decays),
+    )
+
+
+def prepare(
+    dataset: CaptionedDataset, config: ClipTrainConfig, tokenizer: Tokenizer, key: jax.Array
+) -> TrainData:
+    """Tokenises the wordings and measures the mean frame and the balance of the concepts."""
+    assets = dataset.assets()
+    states = dataset.sample_states(key, config.mean_states * len(assets))
+    frames = jax.jit(dataset.frames, static_argnums=2)(states, assets, config.image_size)
+    counts = np.array([len(concept.wordings) for concept in dataset.concepts])
+    return TrainData(
+        assets=assets,
+        # Taken off every picture, so that what frames share does not drown what tells them apart.
+        mean_frame=jnp.mean(frames.astype(jnp.float32), axis=0) / 255,
+        token_ids=jnp.asarray(tokenizer([text for concept in dataset.concepts for text in concept.wordings])),
+        first_wording=jnp.asarray(np.cumsum(counts) - counts),
+        wording_count=jnp.asarray(counts),
+        positive_share=jnp.mean(jax.nn.sigmoid(dataset.log_odds(states)), axis=0),
+    )
+
+
+def centred(
+    frames: UInt8[Array, "n h w 3"], mean_frame: Float[Array, "h w 3"], image_std: float
+) -> Float[Array, "n h w 3"]:
+    """Frames as the image tower is trained on them: the mean frame off, divided by `image_std`."""
+    return (frames.astype(jnp.float32) / 255 - mean_frame) / image_std
+
+
+def caption_concepts(dataset: CaptionedDataset, config: ClipTrainConfig) -> Int[np.ndarray, " captions"]:
+    """Which concept each caption of a step says.
+
+    Concepts are balanced over facts, not over how many ways there are to say one; those that rewards are made of come
+    up `prompt_emphasis` times as often.
+    """
+    prompts = (dataset.goal, dataset.baseline, dataset.opposite)
+    repeats = [
+        config.captions_per_concept * (config.prompt_emphasis if concept.name in prompts else 1)
+        for concept in dataset.concepts
+    ]
+    return np.repeat(np.arange(len(dataset.concepts)), repeats)
+
+
+def make_train_step(
+    clip: CLIP, dataset: CaptionedDataset, config: ClipTrainConfig, optimiser: optax.GradientTransformation
+) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
+    """One jitted step: draw states and frames, draw captions, compare with the truth, move the weights.
+
+    The state is donated.
+    """
+
+    def loss_of(trained: Any, frames: Array, ids: Array, truth: Array, share: Array) -> Array:
+        variables, bias = trained
+        images, texts, log_scale = clip.apply(variables, frames, ids)
+        images = images / jnp.linalg.norm(images, axis=-1, keepdims=True)
+        texts = texts / jnp.linalg.norm(texts, axis=-1, keepdims=True)
+        logits = jnp.exp(log_scale) * jnp.matmul(images, texts.T, precision="highest") + bias
+        if config.loss == "sigmoid":
+            return sigmoid_loss(logits, truth, share)
+        return infonce_loss(logits, truth)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
+        key, key_states, key_words = jax.random.split(state.key, 3)
+        states = dataset.sample_states(key_states, config.batch_size)
+        frames = centred(
+            dataset.frames(states, data.assets, config.image_size), data.mean_frame, config.image_std
+        )
+        concept = jnp.asarray(caption_concepts(dataset, config))
+        wording = jax.random.uniform(key_words, concept.shape) * data.wording_count[concept]
+        ids = data.token_ids[data.first_wording[concept] + wording.astype(jnp.int32)]
+        truth = truth_matrix(dataset.log_odds(states), concept)
+        trained = (state.clip, state.bias)
+        loss, gradient = jax.value_and_grad(loss_of)(
+            trained, frames, ids, truth, data.positive_share[concept]
+        )
+        updates, opt_state = optimiser.update(gradient, state.optimiser, trained)
+        variables, bias = optax.apply_updates(trained, updates)
+        metrics = {
+            "loss": loss,
+            "gradient_norm": optax.global_norm(gradient),
+            "logit_scale": jnp.exp(variables["params"]["logit_scale"]),
+        }
+        return TrainState(variables, bias, opt_state, key), metrics
+
+    return step
+
+
+def train_steps(
+    dataset: CaptionedDataset, config: ClipTrainConfig, tokenizer: Tokenizer
+) -> Iterator[tuple[int, dict[str, float], TrainState, TrainData]]:
+    """Trains; yields (steps done, metrics, state, data) every `report_every` steps and after the last one.
+
+    The yielded state is donated to the next step: copy what has to outlive it.
+    """
+    looks = len(dataset.looks)
+    if config.batch_size % looks:
+        raise ConfigError(
+            f"batch_size {config.batch_size} does not split over {looks} looks; give a multiple"
+        )
+    key_data, key_init, key_train = jax.random.split(jax.random.key(config.seed), 3)
+    data = prepare(dataset, config, tokenizer, key_data)
+    clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
+    optimiser = make_optimiser(config)
+    variables = init_params(clip.config, key_init)
+    bias = jnp.zeros(())
+    state = TrainState(variables, bias, optimiser.init((variables, bias)), key_train)
+    step = make_train_step(clip, dataset, config, optimiser)
+    for done in range(1, config.steps + 1):
+        state, metrics = step(state, data)
+        if done % config.report_every == 0 or done == config.steps:
+            yield done, {name: float(value) for name, value in metrics.items()}, state, data
+
+
+def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "h w 3"]) -> dict:
+    """Moves the mean frame from the input into the position embeddings, so that the file is a plain CLIPModel.
+
+    `W (x - mean_frame) / std = W (x - mean) / std - W (mean_frame - mean) / std`, the last term a constant a patch. It is
+    computed from the kernel as given: cast to the dtype of the file first, fold second. Leaves keep their dtype.
+    """
+    visual = params["params"]["visual"]
+    size, patch = config.image_size, config.vision.patch_size
+    side = size // patch
+    shift = (mean_frame - jnp.asarray(config.image_mean)) / jnp.asarray(config.image_std)
+    shift = shift.reshape(side, patch, side, patch, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)
+    shift = jnp.matmul(shift, visual["patch"]["kernel"].astype(jnp.float32), precision="highest")
+    pos = visual["pos"].astype(jnp.float32).at[1:].add(-shift).astype(visual["pos"].dtype)
+    return {"params": {**params["params"], "visual": {**visual, "pos": pos}}}
+
+
+def export(
+    output: str | Path, state: TrainState, data: TrainData, config: ClipTrainConfig, tokenizer: Tokenizer
+) -> CLIPConfig:
+    """Writes config, float16 weights and preprocessing as a plain Hugging Face CLIPModel; returns its config.
+
+    The input's mean is the average colour of the mean frame: what is left to fold into the position embeddings is then
+    small, which keeps float16 exact enough.
+    """
+    mean = tuple(float(value) for value in jnp.mean(data.mean_frame, axis=(0, 1)))
+    model = clip_config(config, tokenizer, mean)  # pyright: ignore[reportArgumentType]
+    halved = jax.tree.map(lambda leaf: leaf.astype(jnp.float16).astype(jnp.float32), state.clip)
+    scale = {"logit_scale": state.clip["params"]["logit_scale"]}
+    halved = {"params": {**halved["params"], **scale}}
+    save_checkpoint(output, model, fold_mean_frame(halved, model, data.mean_frame), jnp.float16)
+    return model
+
+
+def train_clip(
+    dataset: CaptionedDataset,
+    config: ClipTrainConfig,
+    output: str | Path,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Trains an embedded CLIP, writes its checkpoint directory and returns its held-out figures.
+
+    The directory holds `config.json`, `model.safetensors`, `preprocessor_config.json`, the tokenizer,
+    `concepts.json` (the wordings it knows), `figures.json` and a model card; `progress(step, metrics)` is called every
+    `report_every` steps; `command` is what the card says it was made with. Everything follows from `config.seed`.
+    Raises `ConfigError` for a dataset or numbers that cannot be trained.
+    """
+    validate_dataset(dataset)
+    output = Path(output)
+    tokenizer = build_word_tokenizer(vocabulary(dataset), output, config.context)
+    start, losses = time.perf_counter(), {}
+    state = data = None
+    for done, metrics, state, data in train_steps(dataset, config, tokenizer):
+        losses[done] = metrics["loss"]
+        if progress is not None:
+            progress(done, metrics)
+    assert state is not None
+    assert data is not None
+    seconds = time.perf_counter() - start
+    export(output, state, data, config, tokenizer)
+    clip, params = load(output, jnp.float32)
+    figures = evaluate_clip(
+        clip, params, tokenizer, dataset, seed=config.seed + 1, count=config.evaluation_states
+    )
+    write_card(output, dataset, config, figures, command=command, seconds=seconds, loss=losses[config.steps])
+    return figures
