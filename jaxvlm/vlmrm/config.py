@@ -104,7 +104,7 @@ class TrainConfig:
     """First seed; seeds count up from it."""
     seeds: int = 1
     """Independent agents trained side by side in one program."""
-    steps: int = 100_000
+    steps: int = 60_000
     """Environment steps of each seed."""
     num_envs: int = 16
     """Environments of each seed."""

@@ -16,6 +16,8 @@ PRESETS = {
 
 
 def _default(task: str, algorithm: str) -> TrainConfig:
+    if task == "cartpole-swingup":
+        return TrainConfig(task=task, steps=150_000, updates=400)
     if algorithm == "dqn":
         return TrainConfig(task=task)
     return TrainConfig(
