@@ -6,14 +6,14 @@ is held at the ends of the track (its outward speed is lost), and dropping the p
 instead of ending the episode.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import Camera2D, box, circle, paint, pixel_grid
@@ -30,16 +30,16 @@ AXLE_HEIGHT = 107.5
 class CartPoleParams:
     """Numeric constants, float32 scalars; the values are gymnasium's."""
 
-    gravity: ArrayLike = 9.8  # m/s^2
-    mass_cart: ArrayLike = 1.0  # kg
-    mass_pole: ArrayLike = 0.1  # kg
-    half_length: ArrayLike = 0.5  # m, of the pole
-    force: ArrayLike = 10.0  # N
-    time_step: ArrayLike = 0.02  # s
-    track_limit: ArrayLike = 2.4  # m, either side of the middle
-    upright_limit: ArrayLike = 12 * np.pi / 180  # rad, either side of vertical
-    initial_spread: ArrayLike = 0.05  # half-width of the initial x, x_dot, theta_dot
-    initial_angle: ArrayLike = 0.05  # rad, half-width of the initial theta; pi for the swing-up
+    gravity: float | Array = 9.8  # m/s^2
+    mass_cart: float | Array = 1.0  # kg
+    mass_pole: float | Array = 0.1  # kg
+    half_length: float | Array = 0.5  # m, of the pole
+    force: float | Array = 10.0  # N
+    time_step: float | Array = 0.02  # s
+    track_limit: float | Array = 2.4  # m, either side of the middle
+    upright_limit: float | Array = 12 * np.pi / 180  # rad, either side of vertical
+    initial_spread: float | Array = 0.05  # half-width of the initial x, x_dot, theta_dot
+    initial_angle: float | Array = 0.05  # rad, half-width of the initial theta; pi for the swing-up
 
 
 @struct.dataclass
@@ -104,7 +104,8 @@ def hold_on_track(state: CartPoleState, params: CartPoleParams) -> CartPoleState
     """Stops a cart that would leave the track: position clipped, outward speed set to zero."""
     outside = jnp.abs(state.x) > params.track_limit
     outward = outside & (state.x * state.x_dot > 0)
-    return state.replace(
+    return replace(
+        state,
         x=jnp.clip(state.x, -params.track_limit, params.track_limit),
         x_dot=jnp.where(outward, 0.0, state.x_dot),
     )
@@ -172,7 +173,7 @@ class CartPole:
             success = upright & on_track
             reward, terminated = jnp.ones((), jnp.float32), ~success
         else:
-            moved = hold_on_track(moved.replace(theta=wrap_angle(moved.theta)), params)
+            moved = hold_on_track(replace(moved, theta=wrap_angle(moved.theta)), params)
             upright = jnp.abs(moved.theta) <= params.upright_limit
             success = upright & on_track
             reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
@@ -181,7 +182,7 @@ class CartPole:
         return _observe(moved), moved, reward, terminated, jnp.zeros((), jnp.bool_), info
 
     def observation_space(self, params: CartPoleParams) -> Box:
-        """Speeds are unbounded; with `early_termination` the last state of an episode lies past the limits."""
+        """Speeds are unbounded; with `early_termination` twice the limits, to hold the last state too."""
         if self.early_termination:
             x, theta = 2.0 * float(params.track_limit), 2.0 * float(params.upright_limit)
         else:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import Camera2D
@@ -23,15 +23,15 @@ from . import mountain_picture as picture
 class MountainCarParams:
     """Numeric constants, float32 scalars; the values are gymnasium's."""
 
-    power: ArrayLike = 0.0015  # speed gained in a step at full throttle
-    gravity: ArrayLike = 0.0025  # speed gained in a step on a vertical slope
-    min_position: ArrayLike = -1.2  # the left wall
-    max_position: ArrayLike = 0.6
-    max_speed: ArrayLike = 0.07  # positions a step
-    goal_position: ArrayLike = 0.45
-    goal_velocity: ArrayLike = 0.0  # least velocity that counts at the goal
-    initial_low: ArrayLike = -0.6  # bounds of the initial position
-    initial_high: ArrayLike = -0.4
+    power: float | Array = 0.0015  # speed gained in a step at full throttle
+    gravity: float | Array = 0.0025  # speed gained in a step on a vertical slope
+    min_position: float | Array = -1.2  # the left wall
+    max_position: float | Array = 0.6
+    max_speed: float | Array = 0.07  # positions a step
+    goal_position: float | Array = 0.45
+    goal_velocity: float | Array = 0.0  # least velocity that counts at the goal
+    initial_low: float | Array = -0.6  # bounds of the initial position
+    initial_high: float | Array = -0.4
 
 
 @struct.dataclass
@@ -94,7 +94,7 @@ class MountainCar:
 
     @property
     def cameras(self) -> dict[str, Camera2D]:
-        return {"default": Camera2D(width=picture.SCREEN_WIDTH, height=picture.SCREEN_HEIGHT)}
+        return {"default": picture.WHOLE_SCREEN}
 
     def reset(self, key: jax.Array, params: MountainCarParams) -> tuple[Float[Array, "2"], MountainCarState]:
         """Puts a resting car at a position drawn from U(initial_low, initial_high)."""

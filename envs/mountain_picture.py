@@ -10,15 +10,25 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxvlm.render import Camera2D, box, circle, curve, paint, pixel_grid, polygon, resample
+from jaxvlm.render import (
+    Camera2D,
+    box,
+    circle,
+    paint,
+    patch_around,
+    polygon,
+    resample,
+)
 
-from .mountain_scenery import RESOLUTION, WIDTH, paint_scenery
+from .mountain_scenery import RESOLUTION, draw_lines, paint_scenery
 
 SCREEN_WIDTH, SCREEN_HEIGHT = 600.0, 400.0
+WHOLE_SCREEN = Camera2D(width=SCREEN_WIDTH, height=SCREEN_HEIGHT)  # the only view: the hill is a picture
 LEFT_POSITION = -1.2  # at the left edge of the screen
 SCREEN_PER_POSITION = SCREEN_WIDTH / 1.8
 FLAG_X = 549.0  # gymnasium truncates the goal, position 0.45, to whole pixels
 FLAG_BOTTOM = 329.0
+HALF = 0.5  # gymnasium's shapes run through pixel centres and include their outline
 CLEARANCE = 10.0  # of the plain car's axles above the curve
 
 # Outlines of the textured car, anticlockwise: x forwards from its middle, y up from the ground.
@@ -29,12 +39,11 @@ GLASS = np.array([[-20, 16.5], [17, 16.5], [8.7, 25.8], [-12.8, 25.8]], np.float
 
 @struct.dataclass
 class PlainAssets:
-    """Colours of the plain look, RGB in [0, 1]."""
+    """The drawing without the car, and the colours of the car, RGB in [0, 1]."""
 
-    background: Float[Array, " 3"]
-    ink: Float[Array, " 3"]  # the curve, the car, the flag pole
+    background: Float[Array, "res res 3"]
+    ink: Float[Array, " 3"]
     wheel: Float[Array, " 3"]
-    flag: Float[Array, " 3"]
 
 
 @struct.dataclass
@@ -51,19 +60,15 @@ class TexturedAssets:
 
 
 def plain_assets() -> PlainAssets:
-    """gymnasium's colours."""
-    return PlainAssets(
-        background=_rgb(255, 255, 255), ink=_rgb(0, 0, 0), wheel=_rgb(128, 128, 128), flag=_rgb(204, 204, 0)
-    )
+    """Draws the curve and the flag, on the host, and takes gymnasium's colours."""
+    drawing = draw_lines(*_curve_columns(), FLAG_X + HALF, FLAG_BOTTOM)
+    return PlainAssets(background=jnp.asarray(drawing), ink=_rgb(0, 0, 0), wheel=_rgb(128, 128, 128))
 
 
 def textured_assets() -> TexturedAssets:
     """Paints the scenery (about a second, on the host) and picks the colours of a red car."""
-    x = WIDTH * (np.arange(RESOLUTION, dtype=np.float32) + 0.5) / RESOLUTION
-    curve_slope = 1.35 * np.cos(3.0 * _position(x))
-    curve_height = SCREEN_PER_POSITION * (0.45 * np.sin(3.0 * _position(x)) + 0.55)
     return TexturedAssets(
-        background=jnp.asarray(paint_scenery(curve_height, curve_slope, FLAG_X, FLAG_BOTTOM)),
+        background=jnp.asarray(paint_scenery(*_curve_columns(), FLAG_X, FLAG_BOTTOM)),
         paintwork=_rgb(206, 26, 30),
         paintwork_shade=_rgb(112, 12, 18),
         glass=_rgb(176, 206, 228),
@@ -71,6 +76,13 @@ def textured_assets() -> TexturedAssets:
         tyre=_rgb(26, 26, 28),
         rim=_rgb(196, 198, 202),
     )
+
+
+def _curve_columns() -> tuple[np.ndarray, np.ndarray]:
+    """Height and slope of the curve at the pixel columns of the painted backgrounds."""
+    position = _position(SCREEN_WIDTH * (np.arange(RESOLUTION, dtype=np.float32) + 0.5) / RESOLUTION)
+    height = SCREEN_PER_POSITION * (0.45 * np.sin(3.0 * position) + 0.55)
+    return height, 1.35 * np.cos(3.0 * position)
 
 
 def surface(screen_x: jax.Array) -> jax.Array:
@@ -87,18 +99,15 @@ def render_plain(
     position: Float[Array, ""], assets: PlainAssets, camera: Camera2D, size: int
 ) -> Float[Array, "size size 3"]:
     """gymnasium's drawing; the car leans by cos(3 position) rad, its approximation of the slope."""
-    grid = pixel_grid(camera, size)
-    # Half pixels: gymnasium's shapes run through pixel centres and include their outline.
-    frame = jnp.broadcast_to(assets.background, (size, size, 3))
-    frame = paint(frame, curve(grid, surface(grid.x) + 0.5, slope(grid.x), 1.0), assets.ink)
     x = _screen_x(position)
-    car = grid.local(jnp.stack([x, surface(x) + CLEARANCE]) + 0.5, jnp.cos(3.0 * position))
-    frame = paint(frame, box(car, jnp.asarray([0.0, 10.0]), jnp.asarray([20.5, 10.5])), assets.ink)
-    frame = paint(frame, circle(car.mirrored(), jnp.asarray([10.0, 0.0]), 8.5), assets.wheel)
-    pole = grid.local(jnp.asarray([FLAG_X + 0.5, FLAG_BOTTOM]), 0.0)
-    frame = paint(frame, box(pole, jnp.asarray([0.0, 25.5]), jnp.asarray([0.5, 25.5])), assets.ink)
-    pennant = jnp.asarray([[-0.5, 51.0], [-0.5, 40.0], [25.5, 45.5]])
-    return paint(frame, polygon(pole, pennant), assets.flag)
+    axles = jnp.stack([x, surface(x) + CLEARANCE]) + HALF
+    patch = patch_around(camera, size, axles, 30.0)
+    car = patch.grid.local(axles, jnp.cos(3.0 * position))
+    drawing = resample(assets.background, size)
+    pixels = patch.read(drawing)
+    pixels = paint(pixels, box(car, jnp.asarray([0.0, 10.0]), jnp.asarray([20.5, 10.5])), assets.ink)
+    pixels = paint(pixels, circle(car.mirrored(), jnp.asarray([10.0, 0.0]), 8.5), assets.wheel)
+    return patch.write(drawing, pixels)
 
 
 def render_textured(
@@ -106,17 +115,22 @@ def render_textured(
 ) -> Float[Array, "size size 3"]:
     """The scenery with a red car, seen from its side, standing on the slope.
 
-    The car is half as long again as the plain one, as in VLM-RM's picture, with its middle in the same place.
+    The car is half as long again as the plain one, as in VLM-RM's picture, with its middle in the same
+    place.
     """
     x = _screen_x(position)
     ground = jnp.stack([x, surface(x)])
-    car = pixel_grid(camera, size).local(ground, jnp.arctan(slope(x)))
-    wheel = jnp.asarray([18.5, 7.0])
+    angle = jnp.arctan(slope(x))
+    middle = ground + 12.0 * jnp.stack([-jnp.sin(angle), jnp.cos(angle)])
+    patch = patch_around(camera, size, middle, 35.0)
+    car = patch.grid.local(ground, angle)
     both = car.mirrored()
+    wheel = jnp.asarray([18.5, 7.0])
 
-    frame = resample(assets.background, size)
+    scenery = resample(assets.background, size)
+    pixels = patch.read(scenery)
     for coverage, colour in (
-        (0.45 * box(car, jnp.asarray([0.0, 0.5]), jnp.asarray([29.0, 2.0])), assets.tyre),  # shadow
+        (0.45 * box(car, jnp.asarray([0.0, -0.6]), jnp.asarray([29.0, 1.4])), assets.tyre),  # shadow
         (polygon(car, CABIN), assets.paintwork),
         (polygon(car, GLASS), assets.glass),
         (box(car, jnp.asarray([0.5, 20.0]), jnp.asarray([1.2, 6.0])), assets.paintwork),  # window post
@@ -127,15 +141,15 @@ def render_textured(
         (circle(both, wheel, 7.2), assets.tyre),
         (circle(both, wheel, 3.8), assets.rim),
     ):
-        frame = paint(frame, coverage, colour)
-    return frame
+        pixels = paint(pixels, coverage, colour)
+    return patch.write(scenery, pixels)
 
 
 def _screen_x(position: jax.Array) -> jax.Array:
     return (position - LEFT_POSITION) * SCREEN_PER_POSITION
 
 
-def _position(screen_x: jax.Array) -> jax.Array:
+def _position(screen_x):
     return screen_x / SCREEN_PER_POSITION + LEFT_POSITION
 
 

@@ -11,21 +11,34 @@ WIDTH, HEIGHT = 600.0, 400.0
 RESOLUTION = 448  # twice the 224 that CLIP's towers see
 
 
-def paint_scenery(
-    height: np.ndarray, slope: np.ndarray, flag_x: float, flag_bottom: float, resolution: int = RESOLUTION
-) -> np.ndarray:
-    """Paints the picture, float32[resolution, resolution, 3] in [0, 1].
+def draw_lines(height: np.ndarray, slope: np.ndarray, flag_x: float, flag_bottom: float) -> np.ndarray:
+    """gymnasium's black curve, flag pole and yellow flag on white; arguments as in `paint_scenery`."""
+    x, y = _pixel_centres()
+    wide, tall = WIDTH / RESOLUTION, HEIGHT / RESOLUTION
+    picture = np.ones((RESOLUTION, RESOLUTION, 3), np.float32)
+    black = np.zeros(3, np.float32)
+    # The stroke is one unit across; per pixel, seen along the curve's normal on the squashed screen.
+    pixel = np.sqrt((slope * wide) ** 2 + tall**2)
+    picture = _over_stroke(picture, black, (y - height) / pixel, 0.5 * np.sqrt(1.0 + slope**2) / pixel)
+    pole = np.clip(0.5 + np.minimum(y - flag_bottom, flag_bottom + 51.0 - y) / tall, 0.0, 1.0)
+    picture = _over_stroke(picture, black, (x - flag_x) / wide, 0.5 / wide, pole)
+    half = 5.5 * (1.0 - (x - flag_x + 0.5) / 26.0)  # of the pennant, which tapers over 26 units
+    cloth = np.clip(0.5 + (half - np.abs(y - flag_bottom - 45.5)) / tall, 0.0, 1.0)
+    cloth = cloth * np.clip(0.5 + (x - flag_x + 0.5) / wide, 0.0, 1.0)
+    return _mix(picture, _rgb((204, 204, 0)), cloth).astype(np.float32)
+
+
+def paint_scenery(height: np.ndarray, slope: np.ndarray, flag_x: float, flag_bottom: float) -> np.ndarray:
+    """Paints the picture, float32[RESOLUTION, RESOLUTION, 3] in [0, 1].
 
     Args:
-        height: the hill's surface above the bottom of the screen, float32[resolution], one a column.
-        slope: its derivative, float32[resolution].
+        height: the hill's surface above the bottom of the screen, float32[RESOLUTION], one a column.
+        slope: its derivative, likewise.
         flag_x: where the flag pole stands.
         flag_bottom: height of its foot.
-        resolution: rows and columns.
     """
-    steps = (np.arange(resolution, dtype=np.float32) + 0.5) / resolution
-    x, y = np.meshgrid(WIDTH * steps, HEIGHT * (1.0 - steps))
-    pixel = np.float32(HEIGHT / resolution)
+    x, y = _pixel_centres()
+    pixel = HEIGHT / RESOLUTION
 
     picture = _sky(x, y)
     far = 150 + 75 * (fractal_noise(x[:1] / 130, np.zeros((1, 1)), 5, 3) - 0.5) + 45 * _bump(x[:1], 330, 60)
@@ -34,10 +47,15 @@ def paint_scenery(
     wood = wood + 9 * value_noise(x[:1] / 3.2, np.zeros((1, 1)), 12)  # tree tops
     picture = _over(picture, _wood(x, y, wood), (wood - y) / pixel)
 
-    along = np.sqrt(1.0 + slope**2)[None, :]
-    depth = (height[None, :] - y) / along  # below the surface, measured across it
-    picture = _over(picture, _hill(x, y, depth, slope[None, :]), depth / pixel)
+    depth = (height - y) / np.sqrt(1.0 + slope**2)  # below the surface, measured across it
+    picture = _over(picture, _hill(x, y, depth, slope), depth / pixel)
     return np.clip(_flag(picture, x, y, flag_x, flag_bottom, pixel), 0.0, 1.0).astype(np.float32)
+
+
+def _pixel_centres() -> tuple[np.ndarray, np.ndarray]:
+    steps = (np.arange(RESOLUTION, dtype=np.float32) + 0.5) / RESOLUTION
+    x, y = np.meshgrid(np.float32(WIDTH) * steps, np.float32(HEIGHT) * (1.0 - steps))
+    return x, y
 
 
 def _sky(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -138,6 +156,19 @@ def _bump(x: np.ndarray, middle: float, width: float) -> np.ndarray:
 def _over(picture: np.ndarray, layer: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Lays `layer` over `picture`, antialiased by the distance in pixels that a point lies inside it."""
     return _mix(picture, layer, np.clip(inside + 0.5, 0.0, 1.0))
+
+
+def _over_stroke(
+    picture: np.ndarray,
+    colour: np.ndarray,
+    distance: np.ndarray,
+    half: np.ndarray | float,
+    ends: np.ndarray | float = 1.0,
+) -> np.ndarray:
+    """Lays a stroke over `picture`; `distance` from its middle and half its width are in pixels."""
+    return _mix(
+        picture, colour, ends * np.clip(0.5 + half - np.abs(distance), 0.0, np.minimum(1.0, 2.0 * half))
+    )
 
 
 def _mix(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class TimeLimitState:
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Truncates an episode after `max_steps` steps; params, scenes and pictures are the wrapped environment's.
+    """Truncates an episode after `max_steps` steps; all else is the wrapped environment's.
 
     A last step that also terminates reports both, as gymnasium's wrapper does.
     """

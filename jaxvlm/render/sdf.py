@@ -10,20 +10,24 @@ Per pixel there are only sums, products and clips. XLA takes a root or a quotien
 rather than repeat it in each colour channel, and those stores cost more than all the arithmetic does.
 """
 
+import math
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float, Int
 
 
 @struct.dataclass
 class Camera2D:
-    """The rectangle of the view that fills a frame, in view units with y up."""
+    """The rectangle of the view that fills a frame, in view units with y up; its extent is static."""
 
-    left: ArrayLike = 0.0  # f32[]
-    bottom: ArrayLike = 0.0  # f32[]
-    width: ArrayLike = 1.0  # f32[]
-    height: ArrayLike = 1.0  # f32[]
+    left: float | Array = 0.0  # f32[]
+    bottom: float | Array = 0.0  # f32[]
+    width: float = struct.field(pytree_node=False, default=1.0)
+    height: float = struct.field(pytree_node=False, default=1.0)
 
 
 @struct.dataclass
@@ -40,11 +44,11 @@ class Grid:
     yy: Float[Array, ""]
     pixel_area: Float[Array, ""]
 
-    def pixel_along(self, a: ArrayLike, b: ArrayLike) -> jax.Array:
+    def pixel_along(self, a: float | Array, b: float | Array) -> jax.Array:
         """Width of a pixel along the vector (a, b), times that vector's length."""
         return jnp.sqrt(self.xx * a * a + 2.0 * self.xy * a * b + self.yy * b * b)
 
-    def local(self, origin: Float[Array, " 2"], angle: ArrayLike) -> "Grid":
+    def local(self, origin: Float[Array, " 2"], angle: float | Array) -> "Grid":
         """The same pixels in coordinates with this origin, turned anticlockwise by `angle` rad."""
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         x, y = self.x - origin[0], self.y - origin[1]
@@ -59,21 +63,61 @@ class Grid:
 
     def mirrored(self) -> "Grid":
         """Folds the left half plane onto the right one: what is drawn at x appears at -x too."""
-        return self.replace(x=jnp.abs(self.x), xy=self.xy * jnp.sign(self.x))
+        return replace(self, x=jnp.abs(self.x), xy=self.xy * jnp.sign(self.x))
 
 
 def pixel_grid(camera: Camera2D, size: int) -> Grid:
     """The centres of the pixels of a square frame that shows `camera`'s rectangle."""
     steps = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
-    pixel_width, pixel_height = jnp.asarray(camera.width / size), jnp.asarray(camera.height / size)
+    pixel_width, pixel_height = camera.width / size, camera.height / size
     return Grid(
         x=(camera.left + camera.width * steps)[None, :],
         y=(camera.bottom + camera.height * (1.0 - steps))[:, None],
-        xx=pixel_width**2,
-        xy=jnp.zeros((), jnp.float32),
-        yy=pixel_height**2,
-        pixel_area=pixel_width * pixel_height,
+        xx=jnp.float32(pixel_width**2),
+        xy=jnp.float32(0.0),
+        yy=jnp.float32(pixel_height**2),
+        pixel_area=jnp.float32(pixel_width * pixel_height),
     )
+
+
+@struct.dataclass
+class Patch:
+    """A window of a frame: what moves is small, and the rest of the frame need not be drawn again."""
+
+    grid: Grid
+    row: Int[Array, ""]  # of its top left pixel
+    column: Int[Array, ""]
+
+    def read(self, frame: Float[Array, "size size 3"]) -> Float[Array, "rows columns 3"]:
+        """The pixels of `frame` under the window."""
+        shape = (self.grid.y.shape[0], self.grid.x.shape[1], 3)
+        return jax.lax.dynamic_slice(frame, (self.row, self.column, 0), shape)
+
+    def write(
+        self, frame: Float[Array, "size size 3"], pixels: Float[Array, "rows columns 3"]
+    ) -> Float[Array, "size size 3"]:
+        """`frame` with `pixels` in place of those under the window."""
+        return jax.lax.dynamic_update_slice(frame, pixels, (self.row, self.column, 0))
+
+
+def patch_around(camera: Camera2D, size: int, center: Float[Array, " 2"], radius: float) -> Patch:
+    """The window that holds a disc with its antialiased rim, so far as it lies in the frame.
+
+    `center` may be traced; `radius` is static, as it decides the shape of the window.
+    """
+    grid = pixel_grid(camera, size)
+    columns = min(size, math.ceil(2.0 * radius * size / camera.width) + 3)
+    rows = min(size, math.ceil(2.0 * radius * size / camera.height) + 3)
+    across = (center[0] - camera.left) * (size / camera.width)
+    down = size - (center[1] - camera.bottom) * (size / camera.height)
+    column = jnp.clip(jnp.round(across - 0.5 * columns).astype(jnp.int32), 0, size - columns)
+    row = jnp.clip(jnp.round(down - 0.5 * rows).astype(jnp.int32), 0, size - rows)
+    window = replace(
+        grid,
+        x=jax.lax.dynamic_slice(grid.x, (0, column), (1, columns)),
+        y=jax.lax.dynamic_slice(grid.y, (row, 0), (rows, 1)),
+    )
+    return Patch(grid=window, row=row, column=column)
 
 
 def half_plane(
@@ -91,7 +135,7 @@ def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -
 
 
 def segment(
-    grid: Grid, start: Float[Array, " 2"], end: Float[Array, " 2"], width: ArrayLike
+    grid: Grid, start: Float[Array, " 2"], end: Float[Array, " 2"], width: float | Array
 ) -> Float[Array, "size size"]:
     """Coverage of a straight stroke of `width` view units with flat ends."""
     along = end - start
@@ -100,7 +144,7 @@ def segment(
     return box(turned, jnp.zeros(2), half_size)
 
 
-def circle(grid: Grid, center: Float[Array, " 2"], radius: ArrayLike) -> Float[Array, "size size"]:
+def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Float[Array, "size size"]:
     """Coverage of a disc."""
     x, y = grid.x - center[0], grid.y - center[1]
     # Near the rim the signed distance is (|p|^2 - r^2) / 2r, and the squared width of a pixel along p
@@ -116,7 +160,7 @@ def circle(grid: Grid, center: Float[Array, " 2"], radius: ArrayLike) -> Float[A
     return jnp.clip(0.5 - distance, 0.0, 1.0) * jnp.minimum(1.0, jnp.pi * radius**2 / grid.pixel_area)
 
 
-def polygon(grid: Grid, vertices: Float[ArrayLike, "n 2"]) -> Float[Array, "size size"]:
+def polygon(grid: Grid, vertices: Float[Array | np.ndarray, "n 2"]) -> Float[Array, "size size"]:
     """Coverage of a convex polygon, its vertices anticlockwise.
 
     What the edges cut off a pixel is added up: exact where no two edges cut the same corner of it,
@@ -130,7 +174,7 @@ def polygon(grid: Grid, vertices: Float[ArrayLike, "n 2"]) -> Float[Array, "size
 
 
 def curve(
-    grid: Grid, height: Float[Array, "1 size"], slope: Float[Array, "1 size"], width: ArrayLike
+    grid: Grid, height: Float[Array, "1 size"], slope: Float[Array, "1 size"], width: float | Array
 ) -> Float[Array, "size size"]:
     """Coverage of a stroke of `width` along y = height(x), with dheight/dx = slope, per pixel column."""
     per_pixel = 1.0 / grid.pixel_along(-slope, 1.0)
@@ -149,6 +193,6 @@ def _distance(grid: Grid, line: jax.Array) -> jax.Array:
     return grid.x * line[0] + grid.y * line[1] + line[2]
 
 
-def _overlap(distance: jax.Array, half_width: ArrayLike) -> jax.Array:
+def _overlap(distance: jax.Array, half_width: float | Array) -> jax.Array:
     """Length that [-half_width, half_width] shares with the unit interval around `distance`."""
     return jnp.clip(0.5 + half_width - jnp.abs(distance), 0.0, jnp.minimum(1.0, 2.0 * half_width))

@@ -1,0 +1,86 @@
+"""A jaxvlm environment as a `gymnasium.Env`: one environment, jitted, NumPy in and out."""
+
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import to_uint8
+from jaxvlm.spaces import Discrete, Space
+
+from ..api import Environment, Params
+
+try:
+    import gymnasium
+except ImportError as error:
+    raise ConfigError("gymnasium is not installed: run pip install 'jaxvlm[gymnasium]'") from error
+
+
+def to_gymnasium_space(space: Space) -> "gymnasium.Space":
+    """The gymnasium space with the same bounds, shape and dtype."""
+    if isinstance(space, Discrete):
+        return gymnasium.spaces.Discrete(space.n)
+    return gymnasium.spaces.Box(space.low_array(), space.high_array(), space.shape, space.dtype.type)
+
+
+class GymnasiumEnv(gymnasium.Env):
+    """Steps an environment through gymnasium's interface, without auto-reset.
+
+    Args:
+        env: an environment of the contract in `envs.api`; wrap it in `TimeLimit` to have it truncate.
+        params: its parameters, the default ones unless given.
+        look, camera, size: how `render` draws it, uint8[size, size, 3].
+        render_mode: None or "rgb_array".
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+
+    def __init__(
+        self,
+        env: Environment,
+        params: Params | None = None,
+        *,
+        look: str | None = None,
+        camera: str = "default",
+        size: int = 224,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode is {render_mode!r}: choose None or 'rgb_array'")
+        self.env, self.render_mode, self.state = env, render_mode, None
+        self.params = env.default_params if params is None else params
+        self.observation_space = to_gymnasium_space(env.observation_space(self.params))
+        self.action_space = to_gymnasium_space(env.action_space(self.params))
+        self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
+        if render_mode is not None:
+            assets, view = env.assets(look or env.looks[0]), env.cameras[camera]
+            draw = jax.jit(lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size)))
+            self._draw = lambda state: draw(state, self.params, assets, view)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Draws an initial state; a seed restarts the sequence of keys."""
+        super().reset(seed=seed, options=options)
+        if seed is not None or self.state is None:
+            self._key = jax.random.key(int(self.np_random.integers(2**31)))
+        self._key, key = jax.random.split(self._key)
+        observation, self.state = self._reset(key, self.params)
+        return np.asarray(observation), {}
+
+    def step(self, action: Any):
+        """Steps once; `info` holds Python scalars."""
+        if self.state is None:
+            raise ConfigError("step was called before reset: call reset first")
+        self._key, key = jax.random.split(self._key)
+        action = np.asarray(action, self.action_space.dtype)
+        observation, self.state, reward, terminated, truncated, info = self._step(
+            key, self.state, action, self.params
+        )
+        info = {name: np.asarray(value).item() for name, value in info.items()}
+        return np.asarray(observation), float(reward), bool(terminated), bool(truncated), info
+
+    def render(self) -> np.ndarray | None:
+        """The frame of the current state, or None without a render mode."""
+        if self.render_mode is None or self.state is None:
+            return None
+        return np.asarray(self._draw(self.state))
