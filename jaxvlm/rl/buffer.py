@@ -24,6 +24,7 @@ from flax import struct
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl.rollout import Rows
+from jaxvlm.rl.types import Leaf
 from jaxvlm.spaces import Space
 
 
@@ -39,38 +40,38 @@ class ReplaySpec:
 class Transitions:
     """Stored rows, [time, env, ...]."""
 
-    observation: jax.Array  # [time, env, ...]
-    action: jax.Array  # [time, env, ...], in the environment's units
-    reward: jax.Array  # f32[time, env]
-    terminated: jax.Array  # bool[time, env]
-    truncated: jax.Array  # bool[time, env]
-    valid: jax.Array  # bool[time, env], False in reset rows
+    observation: Leaf  # [time, env, ...]
+    action: Leaf  # [time, env, ...], in the environment's units
+    reward: Leaf  # f32[time, env]
+    terminated: Leaf  # bool[time, env]
+    truncated: Leaf  # bool[time, env]
+    valid: Leaf  # bool[time, env], False in reset rows
 
 
 @struct.dataclass
 class ReplayState:
     """The ring and where it stands."""
 
-    data: Transitions  # capacity + 1 slots
-    cursor: jax.Array  # i32[], slot the next row goes to; its observation is already there
-    size: jax.Array  # i32[], rows that can be sampled, for each environment
+    data: Any  # Transitions of capacity + 1 slots
+    cursor: Leaf  # i32[], slot the next row goes to; its observation is already there
+    size: Leaf  # i32[], rows that can be sampled, for each environment
 
 
 # How a ReplayState is laid out when seeds are vmapped: arrays batched, counters shared.
-REPLAY_AXES: Any = ReplayState(data=0, cursor=None, size=None)  # pyright: ignore[reportArgumentType]
+REPLAY_AXES: Any = ReplayState(data=0, cursor=None, size=None)  # pyright: ignore
 
 
 @struct.dataclass
 class Batch:
     """Sampled transitions."""
 
-    observation: jax.Array  # [B, ...]
-    action: jax.Array  # [B, ...], in the environment's units
-    reward: jax.Array  # f32[B]
-    next_observation: jax.Array  # [B, ...]
-    terminated: jax.Array  # bool[B]
-    truncated: jax.Array  # bool[B]
-    valid: jax.Array  # bool[B], False for reset rows: losses leave them out
+    observation: Leaf  # [B, ...]
+    action: Leaf  # [B, ...], in the environment's units
+    reward: Leaf  # f32[B]
+    next_observation: Leaf  # [B, ...]
+    terminated: Leaf  # bool[B]
+    truncated: Leaf  # bool[B]
+    valid: Leaf  # bool[B], False for reset rows: losses leave them out
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from jaxtyping import Array, Bool, Float
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl.buffer import Batch
 from jaxvlm.rl.networks import ACTIVATIONS
+from jaxvlm.rl.types import ArrayLike, Params
 from jaxvlm.spaces import Box, Discrete, Space
-
-Numeric = float | jax.Array
-Params = Any  # nested dict of arrays, as flax.linen makes them
 
 _ADAM = optax.scale_by_adam(eps=1e-8)
 
@@ -40,7 +38,7 @@ def adam_init(params: Params) -> optax.OptState:
 
 
 def adam_step(
-    gradients: Params, optimizer_state: optax.OptState, params: Params, learning_rate: Numeric
+    gradients: Params, optimizer_state: optax.OptState, params: Params, learning_rate: ArrayLike
 ) -> tuple[Params, optax.OptState]:
     """One step of Adam (Kingma and Ba 2015, algorithm 1; betas 0.9 and 0.999, epsilon 1e-8).
 
@@ -57,14 +55,14 @@ def adam_step(
     return jax.tree.map(lambda p, d: p - learning_rate * d, params, direction), optimizer_state
 
 
-def clip_by_global_norm(gradients: Params, max_norm: Numeric) -> tuple[Params, Float[Array, ""]]:
+def clip_by_global_norm(gradients: Params, max_norm: ArrayLike) -> tuple[Params, Float[Array, ""]]:
     """Scales `gradients` to a joint Euclidean norm of at most `max_norm`; returns the norm before, too."""
     norm = optax.tree.norm(gradients)
     scale = jnp.minimum(1.0, max_norm / jnp.maximum(norm, 1e-12))
     return jax.tree.map(lambda g: g * scale, gradients), norm
 
 
-def polyak(target: Params, online: Params, tau: Numeric) -> Params:
+def polyak(target: Params, online: Params, tau: ArrayLike) -> Params:
     """Moves `target` a fraction `tau` of the way to `online`: (1 - tau) target + tau online."""
     # Written as a weighted sum so that tau = 1 copies and tau = 0 keeps every bit.
     return jax.tree.map(lambda t, o: (1.0 - tau) * t + tau * o, target, online)
@@ -118,7 +116,7 @@ def validate_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def validate_range(
-    name: str, value: Numeric, low: float, high: float = np.inf, open_low: bool = False
+    name: str, value: ArrayLike, low: float, high: float = np.inf, open_low: bool = False
 ) -> None:
     """Raises ConfigError unless low <= value <= high (low < value with `open_low`).
 

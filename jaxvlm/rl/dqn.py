@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from jaxvlm.rl import common
 from jaxvlm.rl.buffer import Batch
-from jaxvlm.rl.common import Numeric
 from jaxvlm.rl.networks import MLP, Activation, flatten_observation
+from jaxvlm.rl.types import ArrayLike, Leaf, Number
 from jaxvlm.spaces import Box, Discrete, Space
 
 Metrics = dict[str, jax.Array]
@@ -42,14 +42,14 @@ class DQNConfig:
 class DQNHyper:
     """Numbers that may change, or be vmapped, without compiling again; f32[] each once in a state."""
 
-    learning_rate: Numeric = 1e-3
-    discount: Numeric = 0.99
-    tau: Numeric = 0.005  # fraction of the way to the online network, for target="polyak"
-    target_period: Numeric = 1000.0  # synchronisations between two copies, for target="periodic"
-    epsilon_start: Numeric = 1.0
-    epsilon_end: Numeric = 0.05
-    epsilon_steps: Numeric = 50_000.0  # environment steps over which epsilon falls linearly
-    max_grad_norm: Numeric = 10.0
+    learning_rate: Number = 1e-3
+    discount: Number = 0.99
+    tau: Number = 0.005  # fraction of the way to the online network, for target="polyak"
+    target_period: Number = 1000.0  # synchronisations between two copies, for target="periodic"
+    epsilon_start: Number = 1.0
+    epsilon_end: Number = 0.05
+    epsilon_steps: Number = 50_000.0  # environment steps over which epsilon falls linearly
+    max_grad_norm: Number = 10.0
 
 
 @struct.dataclass
@@ -59,7 +59,7 @@ class DQNState:
     params: Any  # network parameters, f32
     target_params: Any  # like params
     optimizer: Any  # Adam's moments
-    syncs: jax.Array  # i32[], target synchronisations so far
+    syncs: Leaf  # i32[], target synchronisations so far
     hyper: DQNHyper
 
 
@@ -85,7 +85,7 @@ class DQN:
     sync: Callable[..., DQNState]
 
 
-def epsilon_at(hyper: DQNHyper, step: Numeric) -> Numeric:
+def epsilon_at(hyper: DQNHyper, step: ArrayLike) -> ArrayLike:
     """Exploration rate after `step` environment steps: linear over `epsilon_steps`, then constant."""
     fraction = jnp.clip(step / jnp.maximum(hyper.epsilon_steps, 1.0), 0.0, 1.0)
     return hyper.epsilon_start + fraction * (hyper.epsilon_end - hyper.epsilon_start)
@@ -95,7 +95,7 @@ def td_target(
     reward: Float[Array, " *batch"],
     terminal: Float[Array, " *batch"] | jax.Array,
     next_value: Float[Array, " *batch"],
-    discount: Numeric,
+    discount: ArrayLike,
 ) -> Float[Array, " *batch"]:
     """One-step target: reward, plus the discounted next value unless `terminal`."""
     return reward + jnp.where(terminal, 0.0, discount * next_value)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxvlm.rl.common import Numeric
+from jaxvlm.rl.types import ArrayLike
 
 
 def running_returns(
@@ -40,7 +40,7 @@ def discounted_returns(
     reward: Float[Array, " time *env"],
     done: Bool[Array, " time *env"],
     valid: Bool[Array, " time *env"],
-    discount: Numeric,
+    discount: ArrayLike,
     next_value: Float[Array, " *env"] | None = None,
 ) -> Float[Array, " time *env"]:
     """Discounted return from each row to the end of its episode: G_t = r_t + discount (1 - done_t) G_{t+1}.

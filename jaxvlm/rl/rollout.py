@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxvlm.errors import ConfigError
+from jaxvlm.rl.types import Leaf
 from jaxvlm.spaces import Space
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (observation [B, ...], key) -> action [B, ...]
@@ -23,21 +24,21 @@ class RolloutState:
     """Where a rollout stands between two calls of `collect`; carries no key."""
 
     env_state: Any  # pytree of the environment's state, [N, ...]
-    observation: jax.Array  # [N, ...], observation of env_state
-    done: jax.Array  # bool[N], the previous row ended its episode: the next row resets
+    observation: Leaf  # [N, ...], observation of env_state
+    done: Leaf  # bool[N], the previous row ended its episode: the next row resets
 
 
 @struct.dataclass
 class Rows:
     """What happened: time on the first axis, environments on the second."""
 
-    observation: jax.Array  # [T, N, ...], seen before the action
-    action: jax.Array  # [T, N, ...], in the environment's units
-    reward: jax.Array  # f32[T, N], the environment's own; 0 in reset rows
-    terminated: jax.Array  # bool[T, N], the action led to a terminal state
-    truncated: jax.Array  # bool[T, N], a time limit cut the episode after the action
-    valid: jax.Array  # bool[T, N], False in reset rows
-    success: jax.Array  # bool[T, N], info["success"] of the state the action led to
+    observation: Leaf  # [T, N, ...], seen before the action
+    action: Leaf  # [T, N, ...], in the environment's units
+    reward: Leaf  # f32[T, N], the environment's own; 0 in reset rows
+    terminated: Leaf  # bool[T, N], the action led to a terminal state
+    truncated: Leaf  # bool[T, N], a time limit cut the episode after the action
+    valid: Leaf  # bool[T, N], False in reset rows
+    success: Leaf  # bool[T, N], info["success"] of the state the action led to
     scene: Any  # pytree [T, N, ...] of the state the action led to, or None
 
     @property

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from jaxvlm.rl import common
 from jaxvlm.rl.buffer import Batch
-from jaxvlm.rl.common import Numeric
 from jaxvlm.rl.dqn import Metrics, td_target
 from jaxvlm.rl.networks import (
     MLP,
@@ -25,6 +24,7 @@ from jaxvlm.rl.networks import (
     flatten_observation,
     tanh_gaussian_log_prob,
 )
+from jaxvlm.rl.types import Leaf, Number
 from jaxvlm.spaces import Box, Space
 
 NUM_CRITICS = 2
@@ -49,12 +49,12 @@ class SACConfig:
 class SACHyper:
     """Numbers that may change, or be vmapped, without compiling again; f32[] each once in a state."""
 
-    learning_rate: Numeric = 3e-4  # of actor, critics and entropy coefficient
-    discount: Numeric = 0.99
-    tau: Numeric = 0.005  # fraction of the way to the online critics at each gradient step
-    target_entropy: Numeric | None = None  # nats; None is minus the number of action dimensions
-    entropy_coefficient: Numeric = 1.0  # where the learned one starts, or the fixed one
-    action_noise: Numeric = (
+    learning_rate: Number = 3e-4  # of actor, critics and entropy coefficient
+    discount: Number = 0.99
+    tau: Number = 0.005  # fraction of the way to the online critics at each gradient step
+    target_entropy: Number | None = None  # nats; None is minus the number of action dimensions
+    entropy_coefficient: Number = 1.0  # where the learned one starts, or the fixed one
+    action_noise: Number = (
         0.0  # standard deviation of Gaussian noise on actions scaled to [-1, 1], when exploring
     )
 
@@ -66,7 +66,7 @@ class SACState:
     actor: Any  # network parameters, f32
     critics: Any  # both critics' parameters, leaves [2, ...]
     target_critics: Any  # like critics
-    log_entropy_coefficient: jax.Array  # f32[]
+    log_entropy_coefficient: Leaf  # f32[]
     actor_optimizer: Any  # Adam's moments
     critic_optimizer: Any
     entropy_optimizer: Any
