@@ -1,8 +1,9 @@
 """Frames to files: GIF with Pillow always, MP4 with the `video` extra."""
 
 import math
+import subprocess
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -73,19 +74,16 @@ def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
     frames = _check(frames, fps)
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:g}", "-i", "-"]
+    target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
 
     def write(draft: str) -> None:
-        writer = imageio_ffmpeg.write_frames(
-            draft,
-            (width + width % 2, height + height % 2),
-            fps=cast(int, fps),  # ffmpeg takes fractions as well
-            codec="libx264",
-            macro_block_size=1,
-        )
-        writer.send(None)  # starts the generator
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, *target, draft]
+        result = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
+        if result.returncode:
+            lines = result.stderr.decode(errors="replace").strip().splitlines()
+            raise OSError(f"ffmpeg: {lines[-1] if lines else f'exit code {result.returncode}'}")
 
     return replace_file(Path(path), write)
 
