@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from jaxvlm.errors import ConfigError
 
@@ -138,7 +138,9 @@ class CLIPConfig:
         return self.resize or _default_resize(self.image_size)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> Self:
+    def from_dict(
+        cls, config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None
+    ) -> "CLIPConfig":
         """Reads the contents of `config.json` and `preprocessor_config.json` of a Hugging Face CLIPModel.
 
         Absent keys have transformers' defaults. Raises ConfigError on another `model_type` and on values no

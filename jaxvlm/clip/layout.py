@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
     yield _transposed(("text", "proj", "kernel"), "text_projection.weight")
 
 
-def leaf(params: Mapping, path: Path):
+def leaf(params: Any, path: Path) -> Any:
     """The leaf of a nested dict at `path`."""
     for name in path:
         params = params[name]

@@ -5,23 +5,23 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from jaxvlm.clip.config import CLIPConfig, Resize
-from jaxvlm.clip.model import normalise
+from jaxvlm.clip.model import Frames, normalise
 from jaxvlm.errors import ConfigError
 
 
 def preprocess(
-    frames: UInt8[Array, "batch h w 3"],
+    frames: Frames,
     config: CLIPConfig,
     mode: Literal["checkpoint", "squash"] = "checkpoint",
 ) -> Float[Array, "batch size size 3"]:
     """Resizes, crops and normalises uint8 frames; pure, with static shapes.
 
     Each axis is resized by a matrix, width first, and rounded to whole grey levels, as Pillow does; rounding
-    ties may differ by one level from its fixed-point arithmetic. (Pillow 13 goes height first where the height
-    shrinks and the width grows; that order is not followed.) Frames of the tower's size are only normalised.
+    ties may differ by one level from its fixed-point arithmetic. (Pillow 13 goes height first where height
+    shrinks and width grows; that order is not followed.) Frames of the tower's size are only normalised.
 
     Args:
         mode: `checkpoint` follows `preprocessor_config.json` (CLIP: shortest edge, then the centre crop);
@@ -45,7 +45,7 @@ def preprocess(
             f"frames of {height}x{width} become {len(rows)}x{len(columns)} in preprocessing, but the image "
             f"tower takes {size}x{size}; draw at size {size} or use mode 'squash'"
         )
-    levels = _resample("vw,bhwc->bhvc", columns, frames.astype(jnp.float32))
+    levels = _resample("vw,bhwc->bhvc", columns, jnp.asarray(frames, jnp.float32))
     levels = _resample("uh,bhvc->buvc", rows, levels)
     return normalise(levels, config)
 

@@ -100,7 +100,7 @@ def load_tokenizer(name_or_path: str | Path) -> Tokenizer:
     pooled = tokenizer.vocab_size - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
     if tokenizer.eos_id != pooled:
         raise CheckpointError(
-            f"{directory}: the tokenizer ends sentences with id {tokenizer.eos_id} and the tower is pooled at "
+            f"{directory}: sentences end with id {tokenizer.eos_id} and the tower is pooled at "
             f"id {pooled}; use the files of one checkpoint"
         )
     return tokenizer

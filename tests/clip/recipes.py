@@ -1,0 +1,54 @@
+"""Tiny random CLIPs that the tests of loading, golden values and parity share."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, param_shapes
+from jaxvlm.clip.layout import huggingface_entries, leaf, nest
+
+# Head size 40, another MLP ratio than 4, towers that differ: what code for one model gets wrong.
+ODD = {
+    "quick_gelu": CLIPConfig(
+        vision=VisionConfig(80, 208, 2, 2, 48, 16, "quick_gelu"),
+        text=TextConfig(37, 120, 300, 3, 3, 11, "quick_gelu", eos_token_id=2, pad_token_id=0, bos_token_id=1),
+        projection_dim=24,
+    ),
+    "gelu": CLIPConfig(
+        vision=VisionConfig(120, 300, 3, 3, 42, 14, "gelu"),
+        text=TextConfig(37, 80, 208, 2, 2, 11, "gelu", eos_token_id=3, pad_token_id=0, bos_token_id=1),
+        projection_dim=40,
+    ),
+    "mixed": CLIPConfig(
+        vision=VisionConfig(80, 208, 2, 2, 32, 8, "gelu_pytorch_tanh", layer_norm_eps=1e-3),
+        text=TextConfig(37, 80, 208, 2, 2, 11, "gelu", eos_token_id=3, pad_token_id=0, bos_token_id=1),
+        projection_dim=16,
+    ),
+}
+
+
+def random_params(config: CLIPConfig, seed: int = 0) -> dict:
+    """Parameters that hide no mapping error: biases and LayerNorm scales are random too."""
+    rng = np.random.default_rng(seed)
+    shapes = param_shapes(config)["params"]
+    leaves = {}
+    for entry in huggingface_entries(config):
+        shape = leaf(shapes, entry.path).shape
+        noise = rng.standard_normal(shape, np.float32)
+        fan_in = shape[0] if entry.path[-1] == "kernel" else 4
+        mean = np.float32(entry.path[-1] in ("scale", "logit_scale"))
+        leaves[entry.path] = jnp.asarray(mean + noise * fan_in**-0.5)
+    return {"params": nest(leaves)}
+
+
+def inputs(config: CLIPConfig, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 frames and token ids with the end of text at several places, padding behind it."""
+    rng = np.random.default_rng(seed)
+    size = config.image_size
+    frames = rng.integers(0, 256, (4, size, size, 3), np.uint8)
+    ids = rng.integers(4, config.text.vocab_size - 1, (4, config.context), np.int32)
+    ids[:, 0] = config.text.bos_token_id
+    legacy = config.text.eos_token_id == 2
+    for row, end in zip(ids, (2, 5, 7, config.context - 1), strict=True):
+        row[end] = config.text.vocab_size - 1 if legacy else config.text.eos_token_id
+        row[end + 1 :] = config.text.pad_token_id
+    return frames, ids

@@ -1,0 +1,214 @@
+"""Checkpoints: what is written is read back, and whatever is wrong is named in one line."""
+
+import json
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxvlm.clip import (
+    CLIPConfig,
+    checkpoint,
+    load,
+    load_config,
+    load_tokenizer,
+    random_init,
+    resolve,
+    save_checkpoint,
+)
+from jaxvlm.errors import CheckpointError, ConfigError
+from tests.clip.recipes import ODD, random_params
+
+CONFIG = ODD["mixed"]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("clip"), CONFIG, random_params(CONFIG))
+
+
+@pytest.fixture
+def directory(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "clip")
+
+
+def fails(match, call, *arguments, error=CheckpointError):
+    with pytest.raises(error, match=match) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def rewrite(directory, change):
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors")
+
+
+def edit_config(directory, change):
+    data = json.loads((directory / "config.json").read_text())
+    change(data)
+    (directory / "config.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 0.0), ("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_round_trip(tmp_path, dtype, error):
+    params = random_params(CONFIG)
+    clip, loaded = load(save_checkpoint(tmp_path, CONFIG, params, dtype), "float32")
+    assert clip.config == CONFIG
+    assert jax.tree.structure(params) == jax.tree.structure(loaded)
+    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(loaded), strict=True):
+        assert theirs.dtype == jnp.float32
+        np.testing.assert_allclose(theirs, ours, rtol=error, atol=1e-7 if error else 0)
+
+
+def test_dtype_is_that_asked_for(directory):
+    _, params = load(directory, jnp.bfloat16)
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params["params"]["visual"])}
+    assert dtypes == {"bfloat16"}
+    assert params["params"]["logit_scale"].dtype == jnp.float32
+    assert load(directory)[1]["params"]["visual"]["cls"].dtype == jnp.float32  # the tests run on the CPU
+
+
+def test_position_ids_are_ignored(directory):
+    rewrite(directory, lambda x: x.update({"text_model.embeddings.position_ids": np.arange(11)[None]}))
+    load(directory)
+
+
+def test_shards(directory):
+    tensors = load_file(directory / "model.safetensors")
+    expected = load(directory)[1]
+    (directory / "model.safetensors").unlink()
+    names = {name: f"model-0000{k % 2 + 1}-of-00002.safetensors" for k, name in enumerate(sorted(tensors))}
+    for file in set(names.values()):
+        save_file({name: tensors[name] for name in names if names[name] == file}, directory / file)
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    jax.tree.map(np.testing.assert_array_equal, load(directory)[1], expected)
+    (directory / "model-00002-of-00002.safetensors").unlink()
+    fails("model-00002-of-00002.safetensors", load, directory)
+
+
+def test_missing_tensor(directory):
+    rewrite(directory, lambda x: x.pop("visual_projection.weight"))
+    fails("missing visual_projection.weight", load, directory)
+
+
+def test_left_over_tensor(directory):
+    rewrite(directory, lambda x: x.update(extra=np.zeros(3, np.float32)))
+    fails("left over extra", load, directory)
+
+
+def test_misshapen_tensor(directory):
+    name = "text_model.encoder.layers.1.self_attn.k_proj.weight"
+    rewrite(directory, lambda x: x.update({name: np.zeros((80, 79), np.float32)}))
+    fails(rf"{name} is \[80, 79\] instead of \[80, 80\]", load, directory)
+
+
+def test_config_of_another_depth_names_some_and_counts_the_rest(directory):
+    edit_config(directory, lambda x: x["vision_config"].update(num_hidden_layers=3))
+    fails(r"missing vision_model.encoder.layers.2.* and 8 more", load, directory)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file(directory, name):
+    (directory / name).unlink()
+    fails(f"{directory} has no {name}", load, directory)
+
+
+def test_pickle_only(directory):
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    fails(r"only pickled weights \(pytorch_model.bin\).*save_pretrained", load, directory)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a header", b"\xff" * 64])
+def test_broken_weights(directory, content):
+    (directory / "model.safetensors").write_bytes(content)
+    fails("is not a safetensors file", load, directory)
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_broken_config(directory, content):
+    (directory / "config.json").write_text(content)
+    fails("config.json", load, directory)
+
+
+def test_openclip_directory(directory):
+    (directory / "config.json").rename(directory / "open_clip_config.json")
+    fails("OpenCLIP layout", load_config, directory)
+
+
+@pytest.mark.parametrize("model_type", ["siglip", "clip_vision_model", None])
+def test_other_families(directory, model_type):
+    edit_config(directory, lambda x: x.update(model_type=model_type))
+    fails(f"model_type {model_type!r} is not supported yet", load, directory, error=ConfigError)
+
+
+def test_openclip_config_file(directory):
+    edit_config(directory, lambda x: x.update(model_cfg={}))
+    fails("OpenCLIP", load, directory, error=ConfigError)
+
+
+def test_names_that_mean_nothing(directory, tmp_path):
+    fails("'no-such-place' is not a directory.*openai/clip-vit-base-patch32", resolve, "no-such-place")
+    fails("is a file; give the directory", resolve, directory / "config.json")
+    fails("no embedded CLIP 'tiny:moon'; known: tiny:", resolve, "tiny:moon")
+    fails("no embedded CLIP 'untrained:moon:3'; known: untrained:", resolve, "untrained:moon:3")
+
+
+def test_hub_name_without_network(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    def offline(name, allow_patterns, local_files_only=False):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("cannot reach the hub\nsecond line")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    fails(
+        "'some/clip' is neither.*cannot reach the hub.*config.json, model.safetensors", resolve, "some/clip"
+    )
+
+
+def test_hub_cache_comes_before_the_network(monkeypatch, directory):
+    import huggingface_hub
+
+    calls = []
+
+    def cached(name, allow_patterns, local_files_only=False):
+        calls.append(local_files_only)
+        return str(directory)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    assert resolve("some/clip") == directory
+    assert calls == [True]
+    (directory / "model.safetensors").unlink()  # an incomplete snapshot is fetched again
+    resolve("some/clip")
+    assert calls == [True, True, False]
+
+
+def test_untrained(monkeypatch, directory):
+    monkeypatch.setattr(checkpoint, "embedded_domains", lambda: ["moon"])
+    monkeypatch.setattr(checkpoint, "_embedded", lambda name, domain: directory)
+    clip, first = load("untrained:moon")
+    assert clip.config == CONFIG
+    jax.tree.map(np.testing.assert_array_equal, first, random_init(CONFIG, jax.random.key(0)))
+    other = load("untrained:moon:7")[1]
+    assert np.abs(other["params"]["visual"]["pos"] - first["params"]["visual"]["pos"]).max() > 0
+    fails("seed has to be one whole number", load, "untrained:moon:x", error=ConfigError)
+
+
+def test_save_refuses_what_it_cannot_write(tmp_path):
+    params = random_params(CONFIG)
+    fails("shapes of the config", save_checkpoint, tmp_path, ODD["gelu"], params)
+    params["params"]["visual"]["cls"] = params["params"]["visual"]["cls"] + 1e5
+    fails("visual/cls is not finite as float16", save_checkpoint, tmp_path, CONFIG, params, "float16")
+    assert os.listdir(tmp_path) == []
+
+
+def test_tokenizer_missing(directory):
+    fails("has no tokenizer", load_tokenizer, directory)
+
+
+def test_default_config_is_vit_b_32():
+    assert CLIPConfig.from_dict({"model_type": "clip"}) == CLIPConfig()

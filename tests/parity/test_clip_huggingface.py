@@ -1,0 +1,87 @@
+"""The towers against transformers' PyTorch CLIPModel, reading the same files."""
+
+import numpy as np
+import pytest
+
+from jaxvlm.clip import (
+    embedded_domains,
+    load,
+    load_config,
+    load_tokenizer,
+    normalise,
+    resolve,
+    save_checkpoint,
+)
+
+torch = pytest.importorskip("torch")
+
+from tests.clip.recipes import ODD, inputs, random_params  # noqa: E402
+
+TOLERANCE = 1e-5  # of embeddings of length about 4, before normalisation
+
+
+def huggingface_embeddings(directory, frames, ids):
+    from transformers import CLIPModel
+
+    model = CLIPModel.from_pretrained(directory, dtype=torch.float32).eval()
+    pixels = np.asarray(normalise(frames, load_config(directory))).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        image = model.get_image_features(torch.tensor(pixels)).pooler_output
+        text = model.get_text_features(torch.tensor(ids, dtype=torch.long)).pooler_output
+    return image.numpy(), text.numpy()
+
+
+def check(directory, frames, ids):
+    clip, params = load(directory, np.float32)
+    image, text = huggingface_embeddings(directory, frames, ids)
+    ours_image = clip.apply(params, frames, method="encode_image")
+    ours_text = clip.apply(params, ids, method="encode_text")
+    np.testing.assert_allclose(ours_image, image, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(ours_text, text, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_random_weights(name, tmp_path):
+    config = ODD[name]
+    save_checkpoint(tmp_path, config, random_params(config))
+    check(tmp_path, *inputs(config))
+
+
+@pytest.mark.parametrize("domain", embedded_domains())
+def test_embedded(domain):
+    directory = resolve(f"tiny:{domain}")
+    _, ids = inputs(load_config(directory))
+    frames, _ = inputs(load_config(directory))
+    check(directory, frames, ids)
+
+
+@pytest.mark.parametrize("domain", embedded_domains())
+def test_embedded_tokenizer(domain):
+    from transformers import AutoTokenizer
+
+    tokenizer = load_tokenizer(f"tiny:{domain}")
+    theirs = AutoTokenizer.from_pretrained(resolve(f"tiny:{domain}"))
+    prompts = ["a pole, UPRIGHT on the cart!", "a zebra at the top of the mountain"]
+    expected = theirs(prompts, padding="max_length", max_length=tokenizer.context)["input_ids"]
+    np.testing.assert_array_equal(tokenizer(prompts), expected)
+
+
+def test_random_init_has_the_spread_of_transformers():
+    import jax
+    from transformers import CLIPConfig as TheirConfig
+    from transformers import CLIPModel
+
+    from jaxvlm.clip import random_init
+    from jaxvlm.clip.layout import huggingface_entries, leaf
+
+    config = ODD["gelu"]
+    torch.manual_seed(0)
+    theirs = CLIPModel(TheirConfig(**config.to_dict())).state_dict()
+    ours = random_init(config, jax.random.key(0))["params"]
+    for entry in huggingface_entries(config):
+        value = np.asarray(leaf(ours, entry.path))
+        expected = np.concatenate([theirs[name].numpy().ravel() for name in entry.names])
+        assert value.size == expected.size
+        error = 5 * expected.std() / np.sqrt(2 * value.size)
+        assert abs(value.std() - expected.std()) <= error + 1e-7, entry.path
+        assert abs(value.mean() - expected.mean()) <= 5 * expected.std() / np.sqrt(value.size) * 2 + 1e-6
