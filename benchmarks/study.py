@@ -67,8 +67,12 @@ def table(names: list[str], folder: Path) -> str:
 
 def main() -> None:
     """Trains and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", help="of cartpole, cartpole-swingup, mountain-car, mountain-car-plain")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "groups", nargs="*", help="of cartpole, cartpole-swingup, mountain-car, mountain-car-plain"
+    )
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=Path("runs/study"))
     parser.add_argument("--table", action="store_true", help="train nothing")

@@ -79,9 +79,13 @@ class Ours:
         self.jax = jax
         task = make_task("cartpole")
         config = preset("cartpole", "dqn", "default")
-        config = replace(config, num_envs=NUM_ENVS, rollout_length=STEPS + 1, updates=UPDATES, batch_size=BATCH)
+        config = replace(
+            config, num_envs=NUM_ENVS, rollout_length=STEPS + 1, updates=UPDATES, batch_size=BATCH
+        )
         clip = clip_config(tower)
-        encoder = Tower(name=tower, clip=CLIP(clip), params=random_init(clip, jax.random.key(0)), tokenizer=None)
+        encoder = Tower(
+            name=tower, clip=CLIP(clip), params=random_init(clip, jax.random.key(0)), tokenizer=None
+        )
         agent, hyper = build_agent(config, task.env, task.params)
         goal = jax.random.normal(jax.random.key(1), (1, clip.projection_dim))
         reward = make_reward_params(
@@ -121,7 +125,9 @@ class Ours:
         jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
         rollout = jax.jit(program.rollout_stage)
         label = jax.jit(program.label_stage)
-        insert = jax.jit(lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0)
+        insert = jax.jit(
+            lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0
+        )
         update = jax.jit(program.update_stage)
         next_rollout, rows = rollout(inputs, state)
         rewards = label(inputs, rows)
@@ -157,13 +163,18 @@ class Peer:
         self.np, self.torch = np, torch
         wanted = clip_config(tower).to_dict()
         torch.manual_seed(0)
-        self.model = CLIPModel(CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")}))
+        self.model = CLIPModel(
+            CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")})
+        )
         self.model.eval()
         self.size = TOWERS[tower][4]
         self.goal = torch.nn.functional.normalize(torch.randn(TOWERS[tower][6]), dim=0)
         self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
         self.std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
-        envs = [lambda: gymnasium.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=STEPS) for _ in range(NUM_ENVS)]
+        envs = [
+            lambda: gymnasium.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=STEPS)
+            for _ in range(NUM_ENVS)
+        ]
         self.env = DummyVecEnv(envs)
         # SB3's `train_freq` counts vector steps; the loop below calls collect and train itself.
         self.agent = DQN(
@@ -186,7 +197,10 @@ class Peer:
         from PIL import Image
 
         images = [Image.fromarray(env.render()) for env in self.env.envs]
-        return [self.np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR)) for image in images]
+        return [
+            self.np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR))
+            for image in images
+        ]
 
     def iterate(self) -> float:
         """Seconds of one iteration."""
@@ -205,7 +219,9 @@ class Peer:
         rewards = []
         with torch.inference_mode():
             for first in range(0, len(pictures), 64):
-                batch = torch.as_tensor(np.stack(pictures[first : first + 64])).permute(0, 3, 1, 2).float() / 255
+                batch = (
+                    torch.as_tensor(np.stack(pictures[first : first + 64])).permute(0, 3, 1, 2).float() / 255
+                )
                 embedding = self.model.get_image_features(pixel_values=(batch - self.mean) / self.std)
                 embedding = getattr(embedding, "pooler_output", embedding)
                 rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
@@ -241,7 +257,11 @@ def run_case(tower: str, repeats: int, peer: bool) -> dict:
         times["jaxvlm"].append(ours.iterate())
         if theirs:
             times["peer"].append(theirs.iterate())
-        print(f"  repeat {index + 1}/{repeats}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v), flush=True)
+        print(
+            f"  repeat {index + 1}/{repeats}: "
+            + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v),
+            flush=True,
+        )
     steps = NUM_ENVS * STEPS
     result = {
         "tower": tower,
@@ -251,7 +271,9 @@ def run_case(tower: str, repeats: int, peer: bool) -> dict:
     }
     if theirs:
         result["peer_steps_per_second"] = steps / statistics.median(times["peer"])
-        result["ratio"] = statistics.median(b / a for a, b in zip(times["jaxvlm"], times["peer"], strict=True))
+        result["ratio"] = statistics.median(
+            b / a for a, b in zip(times["jaxvlm"], times["peer"], strict=True)
+        )
     return result
 
 
@@ -281,7 +303,8 @@ from envs.registry import make_task
 from jaxvlm.vlmrm import build, preset
 from jaxvlm.vlmrm.train import compile_iteration, init_state
 task = make_task("cartpole"); config = preset("cartpole", "dqn", "default")
-config = dataclasses.replace(config, reward=dataclasses.replace(config.reward, prompt=task.goal_prompts, look=task.look))
+reward = dataclasses.replace(config.reward, prompt=task.goal_prompts, look=task.look)
+config = dataclasses.replace(config, reward=reward)
 built = build(config, task.env, task.params, domain=task.domain)
 state = init_state(built); compiled, _ = compile_iteration(built, state)
 jax.block_until_ready(compiled(built.inputs, state)); print(time.perf_counter() - start)
@@ -289,11 +312,19 @@ jax.block_until_ready(compiled(built.inputs, state)); print(time.perf_counter() 
 
 
 def first_iteration() -> tuple[float, float]:
-    """Seconds from the first import to the end of the first iteration, with an empty and with a warm compilation cache."""
+    """Seconds from the first import to the end of the first iteration, with an empty and a warm compilation cache."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
         seconds = [
-            float(subprocess.run([sys.executable, "-c", FIRST_ITERATION], env=environment, check=True, capture_output=True, text=True).stdout.split()[-1])
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", FIRST_ITERATION],
+                    env=environment,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout.split()[-1]
+            )
             for _ in range(2)
         ]
     return seconds[0], seconds[1]
@@ -301,12 +332,16 @@ def first_iteration() -> tuple[float, float]:
 
 def main() -> None:
     """Runs the cases."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("towers", nargs="*", default=["tiny-p16"], help=f"of {', '.join(TOWERS)}")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-peer", action="store_true", help="measure jaxvlm alone")
     parser.add_argument("--cores", default="0", help="cores to run on, such as 0 or 0,1; empty for all")
-    parser.add_argument("--first-iteration", action="store_true", help="also time a first iteration, compilation included")
+    parser.add_argument(
+        "--first-iteration", action="store_true", help="also time a first iteration, compilation included"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     unknown = set(options.towers) - set(TOWERS)
@@ -315,7 +350,9 @@ def main() -> None:
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
         keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep, "SDL_VIDEODRIVER": "dummy"})
+        os.execve(
+            sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep, "SDL_VIDEODRIVER": "dummy"}
+        )
     if options.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
     results = []
@@ -324,7 +361,9 @@ def main() -> None:
         print(report(results[-1]), flush=True)
     if options.first_iteration:
         cold, warm = first_iteration()
-        print(f"first iteration, imports and compilation included: {cold:.1f} s cold, {warm:.1f} s with a warm cache")
+        print(
+            f"first iteration, imports and compilation included: {cold:.1f} s cold, {warm:.1f} s with a warm cache"
+        )
         results.append({"first_iteration_cold": cold, "first_iteration_warm": warm})
     import jax
 

@@ -1,6 +1,6 @@
 """Observation and action spaces, shared by environments and algorithms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class Box:
     low: float | tuple[float, ...]
     high: float | tuple[float, ...]
     shape: tuple[int, ...]
-    dtype: np.dtype = np.dtype(np.float32)
+    dtype: np.dtype = field(default=np.dtype(np.float32))
 
     def low_array(self) -> np.ndarray:
         """Lower bounds, dtype[shape]."""

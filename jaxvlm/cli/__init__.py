@@ -13,7 +13,10 @@ VERBS = {
     "evaluate": ("evaluate", "ground truth and a GIF of a run's policy: jaxvlm evaluate RUN"),
     "landscape": ("landscape", "plot the reward over pole angle or car position: jaxvlm landscape cartpole"),
     "clip train": ("clip_train", "train an embedded CLIP from captioned renders: jaxvlm clip train cartpole"),
-    "clip check": ("clip_check", "does a checkpoint rank frames as the sentence says: jaxvlm clip check cartpole"),
+    "clip check": (
+        "clip_check",
+        "does a checkpoint rank frames as the sentence says: jaxvlm clip check cartpole",
+    ),
 }
 
 
@@ -56,9 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise SystemExit(130) from None
             return
     if arguments[0] == "clip":
-        print(f"jaxvlm: 'clip' is followed by train or check, not {' '.join(arguments[1:2]) or 'nothing'}", file=sys.stderr)
+        print(
+            f"jaxvlm: 'clip' is followed by train or check, not {' '.join(arguments[1:2]) or 'nothing'}",
+            file=sys.stderr,
+        )
     else:
         print(
-            f"jaxvlm: unknown verb {arguments[0]!r}; choose one of {', '.join(VERBS)}, or see jaxvlm --help", file=sys.stderr
+            f"jaxvlm: unknown verb {arguments[0]!r}; choose one of {', '.join(VERBS)}, or see jaxvlm --help",
+            file=sys.stderr,
         )
     raise SystemExit(2)

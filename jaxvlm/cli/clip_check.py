@@ -41,7 +41,10 @@ def run(arguments: Sequence[str]) -> None:
     assert name is not None
     task = find_task(name)
     default = ClipCheck(
-        prompt=task.goal_prompts, baseline=task.baseline_prompts, opposite=task.opposite_prompts, look=task.look
+        prompt=task.goal_prompts,
+        baseline=task.baseline_prompts,
+        opposite=task.opposite_prompts,
+        look=task.look,
     )
     options = parse(ClipCheck, rest, prog=f"jaxvlm clip check {name}", default=default)
 
@@ -62,7 +65,9 @@ def run(arguments: Sequence[str]) -> None:
     if options.states < 2:
         raise ConfigError(f"states is {options.states}; a ranking needs at least 2")
     if options.look not in task.env.looks:
-        raise ConfigError(f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}")
+        raise ConfigError(
+            f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
+        )
     directory = Output(options.output).prepare()
     tower = load_tower(options.clip, task.domain)
     dataset = find_dataset(task.domain)
@@ -74,7 +79,11 @@ def run(arguments: Sequence[str]) -> None:
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), scenes, line)
 
     rows: dict[str, RewardSettings] = {}
-    for use, prompts in (("goal", options.prompt), ("baseline", options.baseline), ("opposite", options.opposite)):
+    for use, prompts in (
+        ("goal", options.prompt),
+        ("baseline", options.baseline),
+        ("opposite", options.opposite),
+    ):
         if prompts:
             rows[use] = RewardSettings(prompt=prompts, look=options.look)
     if options.baseline and options.alpha > 0:
@@ -103,13 +112,21 @@ def run(arguments: Sequence[str]) -> None:
         }
         curves[f"{use}: {' + '.join(settings.prompt)}"] = rewards[options.states :]
 
-    print(f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal")
+    print(
+        f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal"
+    )
     print(f"{'':<28}{'AUC':>8}{'rank correlation':>20}   prompt")
     for use, row in figures.items():
         print(f"{use:<28}{row['auc']:>8.3f}{row['rank_correlation']:>20.3f}   {' + '.join(row['prompt'])}")
     print(verdict(figures))
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    result = {"task": task.name, "clip": options.clip, "look": options.look, "states": options.states, "rows": figures}
+    result = {
+        "task": task.name,
+        "clip": options.clip,
+        "look": options.look,
+        "states": options.states,
+        "rows": figures,
+    }
     write_json(directory / f"{stem}.json", result)
     repeats = len(dataset.sweep.contexts)
     picture = plot_scores(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxvlm.clip.train import ClipTrainConfig
 from jaxvlm.cli.common import domains, find_dataset, parse, split_positional
+from jaxvlm.clip.train import ClipTrainConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ def run(arguments: Sequence[str]) -> None:
     """Trains, measures and exports."""
     domain, _, rest = split_positional(arguments, [])
     if domain is None:
-        print(f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())}")
+        print(
+            f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())}"
+        )
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     dataset = find_dataset(domain)
     options = parse(ClipTrain, rest, prog=f"jaxvlm clip train {domain}")
@@ -35,17 +37,19 @@ def run(arguments: Sequence[str]) -> None:
     if output.exists():
         raise ConfigError(f"output directory {output} exists already; choose another --output")
     images = options.config.steps * options.config.batch_size
-    print(f"{domain}: {options.config.steps} steps of {options.config.batch_size} pictures; compiling ...", flush=True)
+    print(
+        f"{domain}: {options.config.steps} steps of {options.config.batch_size} pictures; compiling ...",
+        flush=True,
+    )
     with Progress(images) as progress:
-        figures = train_clip(
+        train_clip(
             dataset,
             options.config,
             output,
-            progress=lambda step, metrics: progress.update(step * options.config.batch_size, loss=metrics["loss"]),
+            progress=lambda step, metrics: progress.update(
+                step * options.config.batch_size, loss=metrics["loss"]
+            ),
         )
-    for look, entry in figures.items():
-        goal = entry["goal"]
-        print(f"{look}: held-out AUC of the goal prompt {goal['auc']['0.0'] if isinstance(goal['auc'], dict) else goal['auc']}")
     print(f"checkpoint  {output}")
     print(f"card        {output / 'README.md'}")
     print(f"try it      jaxvlm clip check TASK --clip {output}")

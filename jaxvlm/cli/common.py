@@ -45,13 +45,18 @@ def _import_ours(module: str) -> Any:
         if error.name is None or error.name.split(".")[0] != "envs":
             raise
         found = getattr(sys.modules.get("envs"), "__path__", None)
-        where = f"the folder {list(found)[0]} is imported instead of it" if found else "it is not installed"
+        where = (
+            f"the folder {next(iter(found))} is imported instead of it" if found else "it is not installed"
+        )
         raise ConfigError(
-            f"jaxvlm's environments cannot be imported as `envs`: {where}; run from another directory or reinstall jaxvlm"
+            f"jaxvlm's environments cannot be imported as `envs`: {where}; "
+            "run from another directory or reinstall jaxvlm"
         ) from error
 
 
-def parse(settings: type[Settings], arguments: Sequence[str], *, prog: str, default: Settings | None = None) -> Settings:
+def parse(
+    settings: type[Settings], arguments: Sequence[str], *, prog: str, default: Settings | None = None
+) -> Settings:
     """Reads flags into a dataclass; nested settings need no prefix."""
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
@@ -63,7 +68,9 @@ def parse(settings: type[Settings], arguments: Sequence[str], *, prog: str, defa
     )
 
 
-def split_positional(arguments: Sequence[str], flags: Sequence[str]) -> tuple[str | None, dict[str, str], list[str]]:
+def split_positional(
+    arguments: Sequence[str], flags: Sequence[str]
+) -> tuple[str | None, dict[str, str], list[str]]:
     """Takes the leading positional argument and the values of some flags out of an argument list.
 
     They decide what the defaults of the other flags are, so they are read before those.
@@ -100,5 +107,7 @@ class Output:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot write to {self.directory}: {error.strerror}; choose another --output") from error
+            raise ConfigError(
+                f"cannot write to {self.directory}: {error.strerror}; choose another --output"
+            ) from error
         return self.directory

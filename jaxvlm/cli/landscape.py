@@ -4,10 +4,14 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional
+
+if TYPE_CHECKING:
+    from jaxvlm.clip.captions import CaptionedDataset
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,28 @@ def run(arguments: Sequence[str]) -> None:
     directory = Output(options.output).prepare()
     tower = load_tower(options.clip, task.domain)
     settings = RewardSettings(
-        clip=options.clip, prompt=options.prompt, baseline=options.baseline, alpha=max(alphas), look=options.look
+        clip=options.clip,
+        prompt=options.prompt,
+        baseline=options.baseline,
+        alpha=max(alphas),
+        look=options.look,
     )
     if options.look not in task.env.looks:
-        raise ConfigError(f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}")
+        raise ConfigError(
+            f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
+        )
     params, notes = build_reward(settings, task.env, tower)
     for note in notes:
         print(f"note: {note}")
     dataset = find_dataset(task.domain)
     scenes, values, holds = sweep_scenes(dataset)
     embeddings = encode_scenes(
-        params, scenes, encode=tower.encode, render=task.env.render, size=tower.size, chunk=choose_chunk(tower.size)
+        params,
+        scenes,
+        encode=tower.encode,
+        render=task.env.render,
+        size=tower.size,
+        chunk=choose_chunk(tower.size),
     )
     curves = {}
     for alpha in alphas:
@@ -73,7 +88,11 @@ def run(arguments: Sequence[str]) -> None:
         curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
     goal = values[holds]
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    label = f"{dataset.sweep.coordinate} ({dataset.sweep.unit})" if dataset.sweep.unit else dataset.sweep.coordinate
+    label = (
+        f"{dataset.sweep.coordinate} ({dataset.sweep.unit})"
+        if dataset.sweep.unit
+        else dataset.sweep.coordinate
+    )
     picture = landscape(
         directory / f"{stem}.png",
         values,
@@ -88,12 +107,15 @@ def run(arguments: Sequence[str]) -> None:
         writer.writerow([dataset.sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
         writer.writerows(zip(values.tolist(), *(curve.tolist() for curve in curves.values()), strict=True))
     for alpha, curve in curves.items():
-        print(f"alpha {alpha:<5g} highest at {values[int(curve.argmax())]:.4g}, lowest at {values[int(curve.argmin())]:.4g}")
+        print(
+            f"alpha {alpha:<5g} highest at {values[int(curve.argmax())]:.4g}, "
+            f"lowest at {values[int(curve.argmin())]:.4g}"
+        )
     print(f"picture  {picture}")
     print(f"table    {table}")
 
 
-def sweep_scenes(dataset):  # noqa: ANN001, ANN201
+def sweep_scenes(dataset: "CaptionedDataset") -> tuple[Any, np.ndarray, np.ndarray]:
     """Scenes along a dataset's sweep, every context after the other, with the values and where the goal holds."""
     import jax
     import jax.numpy as jnp

@@ -171,7 +171,13 @@ def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, 
     write_json(run.path / "evaluation.json", result)
     gif = save_gif(run.videos / f"{checkpoint}.gif", draw_episodes(built, task, episodes), GIF_FPS)
     curves = run.plots / "learning_curves.png"
-    learning_curves(curves, run.rows(), title=f"{config.task}: {' + '.join(config.reward.prompt)}")
+    truth = config.reward.reward == "ground-truth"
+    learning_curves(
+        curves,
+        run.rows(),
+        title=config.task if truth else f"{config.task}: {' + '.join(config.reward.prompt)}",
+        reward_label="ground-truth reward" if truth else "CLIP reward",
+    )
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")
@@ -188,9 +194,17 @@ def report(result: dict[str, Any], metric: str) -> str:
     lines = [
         f"{result['task']} over {over}, by ground truth:",
         f"  success    {result['success_rate']:.1%} of the episodes"
-        + (f" (by seed {', '.join(f'{rate:.0%}' for rate in result['per_seed']['success_rate'])})" if len(seeds) > 1 else ""),
+        + (
+            f" (by seed {', '.join(f'{rate:.0%}' for rate in result['per_seed']['success_rate'])})"
+            if len(seeds) > 1
+            else ""
+        ),
         f"  {metric.replace('_', ' ')} {result[metric]:.3f}, mean return {result['mean_ground_truth_return']:.1f}"
-        + (f", mean CLIP reward {result['mean_clip_reward']:.3f}" if result["mean_clip_reward"] is not None else ""),
+        + (
+            f", mean CLIP reward {result['mean_clip_reward']:.3f}"
+            if result["mean_clip_reward"] is not None
+            else ""
+        ),
         f"  exploring  {result['stochastic']['success_rate']:.1%} of the episodes when actions are sampled",
     ]
     return "\n".join(lines)
@@ -213,5 +227,3 @@ def draw_episodes(built: Built, task: Any, episodes: Episodes) -> np.ndarray:
         return jax.lax.map(row, scenes)
 
     return tile(np.asarray(draw(scenes, assets, camera)))
-
-

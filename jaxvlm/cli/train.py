@@ -46,7 +46,11 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
     task = find_task(task_name)
     config = preset(task.name, task.algorithm, preset_name)
     reward = replace(
-        config.reward, prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look, camera=task.cameras
+        config.reward,
+        prompt=task.goal_prompts,
+        baseline=task.baseline_prompts,
+        look=task.look,
+        camera=task.cameras,
     )
     default = Train(config=replace(config, reward=reward))
     return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)

@@ -108,7 +108,11 @@ def encode_scenes(
     padding = num_chunks * per_chunk - num_scenes
 
     def to_chunks(leaf: jax.Array) -> jax.Array:
-        padded = jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (padding, *leaf.shape[1:]))]) if padding else leaf
+        padded = (
+            jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (padding, *leaf.shape[1:]))])
+            if padding
+            else leaf
+        )
         return padded.reshape(num_chunks, per_chunk, *leaf.shape[1:])
 
     def one_chunk(chunk_scenes: Any) -> jax.Array:

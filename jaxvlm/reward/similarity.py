@@ -97,12 +97,19 @@ def softmax_negatives(
 
 def validate_alpha(alpha: float) -> float:
     """Returns `alpha`; raises `ConfigError` when it is no number in [0, 1]."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or math.isnan(alpha) or not 0 <= alpha <= 1:
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, (int, float))
+        or math.isnan(alpha)
+        or not 0 <= alpha <= 1
+    ):
         raise ConfigError(f"alpha is {alpha!r}, but goal-baseline regularisation takes a number from 0 to 1")
     return float(alpha)
 
 
-def validate_prompts(goal: Sequence[str], baseline: Sequence[str], negatives: Sequence[str], alpha: float) -> None:
+def validate_prompts(
+    goal: Sequence[str], baseline: Sequence[str], negatives: Sequence[str], alpha: float
+) -> None:
     """Checks that the prompt lists fit together; raises `ConfigError` naming the list otherwise."""
     for use, prompts in (("goal", goal), ("baseline", baseline), ("negative", negatives)):
         if isinstance(prompts, str):

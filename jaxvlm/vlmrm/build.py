@@ -1,4 +1,4 @@
-"""From settings to a program: loads CLIP, embeds the prompts, makes the agent and the buffer, checks what can be checked."""
+"""From settings to a program: loads CLIP, embeds the prompts, makes agent and buffer, checks what can be checked."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +20,7 @@ from jaxvlm.rl import (
     make_sac,
     replay_spec,
 )
-from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, SACSettings, TrainConfig, validate_config
+from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program
 
 
@@ -97,8 +97,8 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         unknown = tower.tokenizer.unknown_words(prompt)
         if unknown:
             notes.append(
-                f"{tower.name} has never seen {', '.join(map(repr, unknown))} of {prompt!r}: it knows its own scenes and "
-                "their captions, not the language; see `jaxvlm clip check`"
+                f"{tower.name} has never seen {', '.join(map(repr, unknown))} of {prompt!r}: it knows its own "
+                "scenes and their captions, not the language; see `jaxvlm clip check`"
             )
     return params, tuple(notes)
 

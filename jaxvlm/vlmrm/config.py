@@ -15,7 +15,7 @@ class RewardSettings:
     reward: Literal["clip", "ground-truth"] = "clip"
     """`ground-truth` trains on the environment's own reward through the same program, as the control."""
     clip: str = "tiny"
-    """CLIP checkpoint: `tiny` (embedded, knows this task's scenes), `untrained` (control), a directory or a hub name."""
+    """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control), a directory or a hub name."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class DQNSettings:
     target: Literal["polyak", "periodic"] = "polyak"
     """Whether the target network moves a little at a time or is copied now and then."""
     target_sync: Literal["gradient-step", "vector-step"] = "gradient-step"
-    """Whether the polyak average moves once a gradient step or once a step of the environments, as the reference does."""
+    """Whether the polyak average moves once a gradient step or, as in the reference, once an environment step."""
     tau: float = 0.005
     """Share of the way that the target network moves."""
     target_period: int = 500
@@ -158,7 +158,9 @@ class TrainConfig:
                 }
             )
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"the saved config does not fit this version of jaxvlm ({error}); train anew") from error
+            raise ConfigError(
+                f"the saved config does not fit this version of jaxvlm ({error}); train anew"
+            ) from error
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
@@ -167,12 +169,23 @@ def _tuples(data: dict[str, Any]) -> dict[str, Any]:
 
 def validate_config(config: TrainConfig) -> None:
     """Raises `ConfigError` naming the first setting that cannot work."""
-    for name in ("steps", "num_envs", "seeds", "rollout_length", "updates", "batch_size", "episodes", "checkpoint_every"):
+    for name in (
+        "steps",
+        "num_envs",
+        "seeds",
+        "rollout_length",
+        "updates",
+        "batch_size",
+        "episodes",
+        "checkpoint_every",
+    ):
         value = getattr(config, name)
         if value < 1:
             raise ConfigError(f"{name.replace('_', '-')} is {value}; it has to be at least 1")
     if config.seed < 0 or config.learning_starts < 0:
-        raise ConfigError(f"seed {config.seed} and learning-starts {config.learning_starts} may not be negative")
+        raise ConfigError(
+            f"seed {config.seed} and learning-starts {config.learning_starts} may not be negative"
+        )
     if config.learning_starts >= config.steps:
         raise ConfigError(
             f"learning-starts is {config.learning_starts} but training ends at {config.steps} steps; "

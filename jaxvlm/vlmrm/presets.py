@@ -10,8 +10,8 @@ from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, SACSettings, TrainC
 
 PRESETS = {
     "default": "a laptop: minutes on two CPU cores",
-    "paper": "appendix C of the paper as its code reads it: one epsilon-greedy DQN or SAC, 3 million steps, horizon stored as an end",
-    "paper-text": "the same as the text reads: the horizon bootstraps and an update follows every environment step",
+    "paper": "appendix C of the paper, as its code reads: 3 million steps, the horizon stored as an end",
+    "paper-text": "appendix C, as its text reads: the horizon bootstraps, an update follows every step",
 }
 
 

@@ -119,7 +119,9 @@ class Program:
             def act(observation: jax.Array, key: jax.Array) -> jax.Array:
                 key_random, key_policy = jax.random.split(key)
                 chosen = self.agent.act(agent, observation, key_policy, state.step)
-                random = jax.vmap(self.action_space.sample)(jax.random.split(key_random, observation.shape[0]))
+                random = jax.vmap(self.action_space.sample)(
+                    jax.random.split(key_random, observation.shape[0])
+                )
                 return jnp.where(warm_up, random, chosen)
 
             return collect(
@@ -132,7 +134,9 @@ class Program:
                 scenes=inputs.reward is not None,
             )
 
-        keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 0), state.iteration))(state.key)
+        keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 0), state.iteration))(
+            state.key
+        )
         with jax.named_scope("rollout"), jax.default_matmul_precision("highest"):
             return jax.vmap(one_seed)(state.rollout, state.agent, keys)
 
@@ -152,7 +156,9 @@ class Program:
                 batch_ndim=3,
             )
 
-    def insert_stage(self, state: TrainState, rollout: RolloutState, rows: Rows, rewards: jax.Array) -> ReplayState:
+    def insert_stage(
+        self, state: TrainState, rollout: RolloutState, rows: Rows, rewards: jax.Array
+    ) -> ReplayState:
         """Writes the labelled rows into the replay buffer."""
         with jax.named_scope("insert"):
             add = jax.vmap(self.buffer.add, in_axes=(REPLAY_AXES, 0, 0), out_axes=REPLAY_AXES)
@@ -177,9 +183,13 @@ class Program:
 
         def one_update(agents: Any, index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
             keys = jax.vmap(
-                lambda key: jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 1), state.iteration), index)
+                lambda key: jax.random.fold_in(
+                    jax.random.fold_in(jax.random.fold_in(key, 1), state.iteration), index
+                )
             )(state.key)
-            return jax.vmap(one_seed, in_axes=(0, REPLAY_AXES, 0, 0, 0))(agents, state.buffer, keys, shift, scale)
+            return jax.vmap(one_seed, in_axes=(0, REPLAY_AXES, 0, 0, 0))(
+                agents, state.buffer, keys, shift, scale
+            )
 
         agents = state.agent
         if isinstance(self.agent, DQN) and self.agent.config.target_sync == "vector-step":
@@ -215,7 +225,8 @@ class Program:
             iteration=state.iteration + 1,
         )
         blank = jax.tree.map(
-            lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(self.update_stage, state)[1]
+            lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype),
+            jax.eval_shape(self.update_stage, state)[1],
         )
         agent, losses = jax.lax.cond(
             state.step > config.learning_starts, self.update_stage, lambda state: (state.agent, blank), state

@@ -10,10 +10,22 @@ from pathlib import Path
 
 import pytest
 
-TINY = (
-    "--steps 240 --num-envs 3 --rollout-length 40 --learning-starts 100 --updates 2 --batch-size 8 "
-    "--buffer-size 400 --hidden-sizes 8 --episodes 4 --checkpoint-every 1"
-).split()
+TINY = [
+    *(
+        "--steps",
+        "240",
+        "--num-envs",
+        "3",
+        "--rollout-length",
+        "40",
+        "--learning-starts",
+        "100",
+        "--updates",
+        "2",
+    ),
+    *("--batch-size", "8", "--buffer-size", "400", "--hidden-sizes", "8", "--episodes", "4"),
+    *("--checkpoint-every", "1"),
+]
 
 
 def jaxvlm(*arguments, cwd, check=None, **environment):
@@ -56,7 +68,13 @@ def test_train_leaves_everything(trained):
         assert isinstance(result[key], float)
     assert -200 <= result["mean_ground_truth_return"] <= 200
     assert result["versions"]["jax"]
-    for path in ("videos/best.gif", "plots/learning_curves.png", "metrics.jsonl", "metrics.csv", "config.json"):
+    for path in (
+        "videos/best.gif",
+        "plots/learning_curves.png",
+        "metrics.jsonl",
+        "metrics.csv",
+        "config.json",
+    ):
         assert (run / path).stat().st_size > 0
         if "/" in path:
             assert str(Path("runs/first") / path) in process.stdout
@@ -105,7 +123,9 @@ def test_a_stopped_run_resumes_to_the_same_numbers(trained):
         for clock in ("seconds", "steps_per_second"):
             one.pop(clock), other.pop(clock)
         assert one == other
-    results = [json.loads((folder / "runs" / name / "evaluation.json").read_text()) for name in ("first", "stopped")]
+    results = [
+        json.loads((folder / "runs" / name / "evaluation.json").read_text()) for name in ("first", "stopped")
+    ]
     assert results[0] == results[1]
 
 
@@ -176,7 +196,17 @@ def test_landscape_and_check_write_pictures_and_tables(tmp_path):
 @pytest.mark.slow
 def test_check_warns_of_an_untrained_checkpoint_and_unknown_words(tmp_path):
     process = jaxvlm(
-        "clip", "check", "cartpole", "--clip", "untrained", "--states", 300, "--prompt", "flamingo", cwd=tmp_path, check=0
+        "clip",
+        "check",
+        "cartpole",
+        "--clip",
+        "untrained",
+        "--states",
+        300,
+        "--prompt",
+        "flamingo",
+        cwd=tmp_path,
+        check=0,
     )
     assert "has never seen 'flamingo'" in process.stdout
     assert "training can work" not in process.stdout

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.reward import goal_baseline, normalise, similarity, softmax_negatives, validate_alpha, validate_prompts
+from jaxvlm.reward import (
+    goal_baseline,
+    normalise,
+    similarity,
+    softmax_negatives,
+    validate_alpha,
+    validate_prompts,
+)
 
 
 def projection_matrix_reward(state, goal, baseline, alpha):

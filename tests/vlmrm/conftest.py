@@ -8,16 +8,20 @@ import pytest
 from envs.registry import make_task
 from jaxvlm.clip import CLIP, CLIPConfig, TextConfig, VisionConfig, random_init
 from jaxvlm.reward import make_reward_params
+from jaxvlm.rl import make_replay_buffer, replay_spec
 from jaxvlm.vlmrm import Built, Inputs, Program, Tower, preset
 from jaxvlm.vlmrm.build import build_agent
-from jaxvlm.rl import make_replay_buffer, replay_spec
 
 
 def tiny_config(task_name: str = "cartpole", **changes):
     """A run of a few iterations that compiles in seconds."""
     task = make_task(task_name)
     config = preset(task.name, task.algorithm, "default")
-    small = {"hidden_sizes": (8,)} if task.algorithm == "dqn" else {"actor_hidden_sizes": (8,), "critic_hidden_sizes": (8,)}
+    small = (
+        {"hidden_sizes": (8,)}
+        if task.algorithm == "dqn"
+        else {"actor_hidden_sizes": (8,), "critic_hidden_sizes": (8,)}
+    )
     config = replace(
         config,
         steps=120,
@@ -49,7 +53,12 @@ def random_tower() -> Tower:
     """A CLIP of a few thousand random parameters."""
     config = CLIPConfig(
         vision=VisionConfig(
-            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=16,
         ),
         text=TextConfig(
             vocab_size=8,
@@ -65,7 +74,9 @@ def random_tower() -> Tower:
         projection_dim=8,
     )
     tokenizer = SimpleNamespace(unknown_words=lambda text: [])
-    return Tower(name="random", clip=CLIP(config), params=random_init(config, jax.random.key(0)), tokenizer=tokenizer)
+    return Tower(
+        name="random", clip=CLIP(config), params=random_init(config, jax.random.key(0)), tokenizer=tokenizer
+    )
 
 
 def build_random(config) -> Built:
@@ -76,8 +87,10 @@ def build_random(config) -> Built:
     tower = random_tower()
     reward = None
     if config.reward.reward == "clip":
-        directions = {prompt: jax.random.normal(jax.random.key(len(prompt)), (8,)) for prompt in (
-            *config.reward.prompt, *config.reward.baseline, *config.reward.negative)}
+        directions = {
+            prompt: jax.random.normal(jax.random.key(len(prompt)), (8,))
+            for prompt in (*config.reward.prompt, *config.reward.baseline, *config.reward.negative)
+        }
 
         def embed(prompts):
             stacked = jnp.stack([directions[prompt] for prompt in prompts])

@@ -9,7 +9,8 @@ from tests.vlmrm.conftest import build_random, tiny_config
 
 
 def play(built, agent, **changes):
-    options = dict(episodes=4, length=200, window=200, threshold=0.9, deterministic=True, score=False, shown=2)
+    options = {"episodes": 4, "length": 200, "window": 200, "threshold": 0.9}
+    options |= {"deterministic": True, "score": False, "shown": 2}
     options |= changes
     call = jax.jit(lambda inputs, agent, seeds: run_episodes(built.program, inputs, agent, seeds, **options))
     return call(built.inputs, agent, seeds_of(built))
@@ -24,7 +25,10 @@ def test_episodes_are_counted_by_hand(built, episodes):
     """The same episodes stepped one at a time in Python."""
     program, inputs = built.program, built.inputs
     agent = jax.tree.map(lambda leaf: leaf[0], init_state(built).agent)
-    step, act = jax.jit(program.env.step), jax.jit(lambda obs: program.agent.act(agent, obs, None, None, deterministic=True))
+    step, act = (
+        jax.jit(program.env.step),
+        jax.jit(lambda obs: program.agent.act(agent, obs, None, None, deterministic=True)),
+    )
     from jaxvlm.rl import env_keys
 
     key_start, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))

@@ -1,9 +1,16 @@
+from dataclasses import replace
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.vlmrm.train import compile_iteration, init_state, seeds_of
+from jaxvlm.render import to_uint8
+from jaxvlm.reward import goal_baseline
+from jaxvlm.runtime import Checkpoints
+from jaxvlm.vlmrm.program import RewardStats, _accumulate
+from jaxvlm.vlmrm.train import abstract_state, compile_iteration, init_state, seeds_of
 from tests.vlmrm.conftest import build_random, tiny_config
 
 HOST_OPERATIONS = ("callback", "infeed", "outfeed", "host_compute", "SendToHost", "RecvFromHost")
@@ -19,12 +26,16 @@ def test_iteration_learns_after_learning_starts(built, compiled):
     before = jax.tree.map(np.asarray, state.agent.params)
     state, metrics = compiled(built.inputs, state)
     assert jnp.isnan(metrics["loss"]).all()  # 30 rows are there, and learning starts after 30
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), before, jax.tree.map(np.asarray, state.agent.params)))
+    assert jax.tree.all(
+        jax.tree.map(lambda a, b: bool((a == b).all()), before, jax.tree.map(np.asarray, state.agent.params))
+    )
     state, metrics = compiled(built.inputs, state)
     assert jnp.isfinite(metrics["loss"]).all()
     assert int(state.step) == 60
     assert int(state.iteration) == 2
-    changed = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), before, state.agent.params)
+    changed = jax.tree.map(
+        lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), before, state.agent.params
+    )
     assert all(jax.tree.leaves(changed))
 
 
@@ -38,9 +49,6 @@ def test_rewards_in_the_buffer_are_those_of_the_pictures(built):
     np.testing.assert_array_equal(buffer.data.reward[:, :10], rewards)
     np.testing.assert_array_equal(buffer.data.observation[:, 10], rollout.observation)
     # One picture at a time, without chunks or padding, scored by the formula.
-    from jaxvlm.render import to_uint8
-    from jaxvlm.reward import goal_baseline
-
     reward, camera = inputs.reward, program.env.cameras["default"]
     for seed, time, env in [(0, 0, 0), (0, 9, 2), (1, 4, 1)]:
         scene = jax.tree.map(lambda leaf, index=(seed, time, env): leaf[index], rows.scene)
@@ -55,8 +63,6 @@ def test_rewards_in_the_buffer_are_those_of_the_pictures(built):
 
 @pytest.mark.parametrize("chunk", [1, 60, 1000])
 def test_chunk_does_not_change_rewards(built, chunk):
-    from dataclasses import replace
-
     state = init_state(built)
     _, rows = jax.jit(built.program.rollout_stage)(built.inputs, state)
     expected = jax.jit(built.program.label_stage)(built.inputs, rows)
@@ -91,10 +97,28 @@ def test_numbers_do_not_recompile(built, compiled):
 
 def test_one_compilation_for_all_iterations(built):
     state = init_state(built)
-    iteration = jax.jit(built.program.iteration, donate_argnums=1)
+    iteration = jax.jit(chex.assert_max_traces(built.program.iteration, n=1), donate_argnums=1)
     for _ in range(4):
+        state, metrics = iteration(built.inputs, state)
+    assert jnp.isfinite(metrics["loss"]).all()
+
+
+def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, tmp_path):
+    iteration = jax.jit(chex.assert_max_traces(built.program.iteration, n=1), donate_argnums=1)
+    state = init_state(built)
+    for _ in range(2):
         state, _ = iteration(built.inputs, state)
-    assert iteration._cache_size() == 1
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(60, state)
+    for _ in range(2):
+        state, expected = iteration(built.inputs, state)
+    restored, step = checkpoints.restore(abstract_state(built))
+    assert step == 60
+    for _ in range(2):
+        restored, resumed = iteration(built.inputs, restored)
+    jax.tree.map(np.testing.assert_array_equal, resumed, expected)
+    jax.tree.map(np.testing.assert_array_equal, restored.agent, state.agent)
+    jax.tree.map(np.testing.assert_array_equal, restored.buffer, state.buffer)
 
 
 @pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
@@ -138,7 +162,9 @@ def test_the_state_is_donated_and_the_buffer_written_in_place():
 def test_exports_for_accelerators(task):
     built = build_random(tiny_config(task))
     state = jax.eval_shape(built.program.init, built.inputs, seeds_of(built), built.hyper)
-    exported = jax.export.export(jax.jit(built.program.iteration), platforms=("cuda", "tpu"))(built.inputs, state)
+    exported = jax.export.export(jax.jit(built.program.iteration), platforms=("cuda", "tpu"))(
+        built.inputs, state
+    )
     assert set(exported.platforms) == {"cuda", "tpu"}
 
 
@@ -152,8 +178,6 @@ def test_ground_truth_goes_through_the_same_program():
 
 
 def test_reward_statistics_are_those_of_the_warm_up():
-    from jaxvlm.vlmrm.program import RewardStats, _accumulate
-
     rng = np.random.default_rng(0)
     rewards = rng.normal(3.0, 2.0, size=(2, 20, 4)).astype(np.float32)
     valid = rng.random((2, 20, 4)) < 0.9
