@@ -1,8 +1,9 @@
 """Captions of CartPole: where the pole points and where the cart stands.
 
-Log-odds are piecewise linear in the angle (degrees from upright, positive to the right) and in the cart's position
-(metres from the middle of the track). They stay within about +-4, where a sigmoid still has a slope to learn from,
-and those of the goal and its opposite never level off, so a score that follows them has no local optimum.
+Log-odds are piecewise linear in the angle (degrees from upright, positive to the right) and in the cart's
+position (metres from the middle of the track). They stay within about +-4, where a sigmoid still has a slope
+to learn from, and those of the goal and its opposite never level off, so a score that follows them has no
+local optimum.
 """
 
 import jax
@@ -94,10 +95,13 @@ _CONCEPTS = (
         "upright",
         expand(
             "pole vertically upright on top of the cart",
-            f"{_A} pole [vertically upright|upright|vertical|standing upright|standing straight up] {_ON_CART}",
-            f"{_A} pole [balanced|balancing|balanced upright|balanced vertically|pointing straight up] {_ON_CART}",
+            f"{_A} pole [vertically upright|upright|vertical] {_ON_CART}",
+            f"{_A} pole [standing upright|standing straight up|standing vertically] {_ON_CART}",
+            f"{_A} pole [balanced|balancing|balanced vertically|pointing straight up] {_ON_CART}",
             f"{_A} [upright|balanced|vertical] pole {_ON_CART}",
-            f"{_A} cart [balancing|holding|with] [a|the] [upright|vertical|balanced] pole",
+            f"{_A} cart [balancing|holding|with] [an|the] upright pole",
+            f"{_A} cart [balancing|holding|with] [a|the] [vertical|balanced] pole",
+            f"{_A} cart with [a|the] pole [upright|standing upright|standing straight up|vertical]",
             f"{_A} cart [balancing|holding] [a|the] pole [upright|vertically|straight up]",
             "the pole [is|stands] [upright|vertical|balanced|straight up]",
         ),
@@ -123,8 +127,9 @@ _CONCEPTS = (
         "hanging",
         expand(
             "pole hanging down below the cart",
-            f"{_A} pole [hanging|hanging down|hanging straight down|pointing straight down] [below the cart|under the cart|]",
-            f"{_A} pole [upside down|hanging vertically|pointing down] [below the cart|under the cart|from the cart|]",
+            f"{_A} pole [hanging|hanging down|pointing straight down] [below|under] [the|a] cart",
+            f"{_A} pole [hanging|hanging down|hanging straight down|pointing straight down]",
+            f"{_A} pole [upside down|hanging vertically] [below the cart|under the cart|from the cart|]",
             f"{_A} [hanging|upside down] pole [below the cart|under the cart|]",
             f"{_A} cart with [a|the] pole hanging [down|straight down|below|under it]",
             "the pole hangs [down|straight down|below the cart|under the cart]",
@@ -273,7 +278,7 @@ _CONCEPTS = (
             f"upright_cart_{name}",
             expand(
                 f"{_A} pole upright [on|and] [a|the] cart [on|at] the {place} of the [track|image]",
-                f"{_A} [upright|balanced|vertical] pole [and|on] [a|the] cart [on|at] the {place} of the track",
+                f"{_A} [upright|balanced] pole [and|on] [a|the] cart [on|at] the {place} of the track",
                 f"{_A} cart [on|at] the {place} of the track with [a|the] [upright|balanced] pole",
             ),
             f"a cart balancing a pole on the {name} of the track",
@@ -298,7 +303,7 @@ _CONCEPTS = (
         Concept(
             f"leaning_{side}_cart_{name}",
             expand(
-                f"{_A} pole [leaning|tilted|falling] to the {side} and [a|the] cart [on|at] the {name} of the track",
+                f"{_A} pole [leaning|tilted] to the {side} and [a|the] cart [on|at] the {name} of the track",
                 f"{_A} cart [on|at] the {name} of the track with [a|the] pole [leaning|tilted] to the {side}",
                 f"{_A} pole [leaning|tilted] {side} and [a|the] cart [on|at] the {name}",
             ),
@@ -312,7 +317,7 @@ _CONCEPTS = (
 
 
 def sample_states(key: jax.Array, count: int) -> CartPoleState:
-    """Angles all the way round and carts over the whole track; two states in five are near upright or hanging.
+    """Angles all the way round and carts over the whole track; two in five are near upright or hanging.
 
     Velocities cannot be seen and are zero.
     """

@@ -1,8 +1,9 @@
 """Captions of MountainCar: where on the hills the car stands, in both looks.
 
-Log-odds depend on the car's position and on its height, 0 in the valley and 1 on the peaks. The goal's rise with
-height on *both* sides, less on the left: a score that only grew to the right would reward leaning against the right
-slope, from which the car is too weak to climb, whereas with height every wider swing scores more.
+Log-odds depend on the car's position and on its height, 0 in the valley and 1 on the peaks. The goal's rise
+with height on *both* sides, less on the left: a score that only grew to the right would reward leaning
+against the right slope, from which the car is too weak to climb, whereas with height every wider swing
+scores more.
 """
 
 import jax

@@ -1,8 +1,9 @@
 """What an embedded CLIP is trained from: states of an environment and sentences whose truth is computed.
 
-Captions come from predicates over simulator states, so the truth of *every* caption is known for *every* image
-and no pair has to be guessed negative. Truth is graded: a concept gives log-odds, and since a sigmoid loss makes
-`scale * cosine + bias` approach the log-odds it is shown, the shape declared here is the shape of the reward.
+Captions come from predicates over simulator states, so the truth of *every* caption is known for *every*
+image and no pair has to be guessed negative. Truth is graded: a concept gives log-odds, and since a sigmoid
+loss makes `scale * cosine + bias` approach the log-odds it is shown, the shape declared here is the shape of
+the reward.
 """
 
 import itertools
@@ -28,9 +29,9 @@ _CHOICE = re.compile(r"\[([^\]]*)\]")
 class Concept:
     """One fact about a state, the sentences that say it and how true they are.
 
-    `log_odds(state)` works element-wise, on one state or on a batch, and returns float32; `held_out` is a wording
-    kept out of training, made of trained words, that measures whether the text tower reads or recites.
-    The fact counts as true, in figures, where the log-odds are positive.
+    `log_odds(state)` works element-wise, on one state or on a batch, and returns float32; `held_out` is a
+    wording kept out of training, made of trained words, that measures whether the text tower reads or
+    recites. The fact counts as true, in figures, where the log-odds are positive.
     """
 
     name: str
@@ -47,7 +48,8 @@ class Concept:
 class Sweep:
     """A line through state space along which the goal's score should climb: the reward landscape.
 
-    `states(values)` puts the swept coordinate at `values[n]` and everything else at `context` (one of `contexts`).
+    `states(values, context)` puts the swept coordinate at `values[n]` and the rest at `context`, one of
+    `contexts`.
     """
 
     coordinate: str
@@ -61,9 +63,10 @@ class Sweep:
 class CaptionedDataset:
     """Images drawn on the fly and the concepts that describe them.
 
-    `environment` follows the contract of `envs/api.py` (only `scene`, `assets`, `render` and `cameras` are used);
-    `sample_states(key, n)` draws states far beyond those a policy visits. Several looks share one model: a batch is
-    split evenly over them. `goal`, `baseline` and `opposite` name concepts; their first wordings are the prompts.
+    `environment` follows the contract of `envs/api.py` (only `scene`, `assets`, `render` and `cameras` are
+    used); `sample_states(key, n)` draws states far beyond those a policy visits. Several looks share one
+    model: a batch is split evenly over them. `goal`, `baseline` and `opposite` name concepts whose first
+    wordings are the prompts.
     """
 
     domain: str
@@ -122,7 +125,7 @@ class CaptionedDataset:
 def expand(*templates: str) -> tuple[str, ...]:
     """All sentences of templates with choices: `expand("[a|the] pole")` is `("a pole", "the pole")`.
 
-    A choice may be empty; blanks are collapsed and repeats dropped, the first sentence of the first template first.
+    A choice may be empty; blanks are collapsed and repeats dropped; the order is that of the templates.
     """
     sentences: dict[str, None] = {}
     for template in templates:
@@ -139,7 +142,7 @@ def both(*log_odds: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def truth_matrix(log_odds: Float[Array, "n concepts"], caption_concepts: Array) -> Float[Array, "n captions"]:
-    """M[i, j]: the probability that caption j, which says concept `caption_concepts[j]`, is true of image i."""
+    """M[i, j]: the probability that caption j, saying concept `caption_concepts[j]`, is true of image i."""
     return jax.nn.sigmoid(log_odds[:, caption_concepts])
 
 
@@ -156,8 +159,8 @@ def vocabulary(dataset: CaptionedDataset) -> list[str]:
 def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> None:
     """Raises `ConfigError` for a declaration that cannot be trained or measured.
 
-    Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two concepts, and
-    every held-out wording is neither trained nor made of unknown words.
+    Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two
+    concepts, and every held-out wording is neither trained nor made of unknown words.
     """
     for name in (dataset.goal, dataset.baseline, dataset.opposite):
         dataset.concept(name)
@@ -165,7 +168,8 @@ def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> Non
     for concept in dataset.concepts:
         if len(concept.wordings) < least_wordings:
             raise ConfigError(
-                f"concept {concept.name!r} has {len(concept.wordings)} wordings; give at least {least_wordings}"
+                f"concept {concept.name!r} has {len(concept.wordings)} wordings; "
+                f"give at least {least_wordings}"
             )
         for text in concept.wordings:
             key = " ".join(words(text))

@@ -67,16 +67,16 @@ tags: [clip, reinforcement-learning, reward-model]
 ---
 # An embedded CLIP that knows {dataset.domain.replace("_", " ")} and nothing else
 
-A tiny model of CLIP's architecture, trained from scratch by jaxvlm on its own synthetic renders, with captions
-generated from simulator state. It is **not zero-shot and no substitute for a pretrained CLIP**: it knows these scenes
-({", ".join(dataset.looks)}) and {wordings} sentences about {len(dataset.concepts)} facts. Its labels use the
-simulator's state, so what a policy learns from it says nothing about foundation models. It exists so that the whole
-program (frame, CLIP, sentence reward, policy) can be run, tested and timed without a download; load OpenAI's or
-OpenCLIP's weights for the method of the paper.
+A tiny model of CLIP's architecture, trained from scratch by jaxvlm on its own synthetic renders, with
+captions generated from simulator state. It is **not zero-shot and no substitute for a pretrained CLIP**: it
+knows these scenes ({", ".join(dataset.looks)}) and {wordings} sentences about {len(dataset.concepts)}
+facts. Its labels use the simulator's state, so what a policy learns from it says nothing about foundation
+models. It exists so that the whole program (frame, CLIP, sentence reward, policy) can be run, tested and
+timed without a download; load OpenAI's or OpenCLIP's weights for the method of the paper.
 
 ## Use
-`jaxvlm train ... --clip tiny`, or `transformers.CLIPModel.from_pretrained` on this directory. `concepts.json` lists
-the sentences it was trained on; words outside them become `[UNK]` and carry no meaning.
+`jaxvlm train ... --clip tiny`, or `transformers.CLIPModel.from_pretrained` on this directory. `concepts.json`
+lists the sentences it was trained on; words outside them become `[UNK]` and carry no meaning.
 
 | prompt | |
 |---|---|
@@ -87,19 +87,19 @@ the sentences it was trained on; words outside them become `[UNK]` and carry no 
 ## Training
 `{command}`
 
-Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at {config.image_size} x
-{config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and {config.captions_per_concept}
-wordings of every fact ({config.prompt_emphasis} times as many of the three prompts'), whose graded truth is computed
-for all pairs. The mean frame is taken off the input; in this
-file it is folded into the position embeddings.
+Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at
+{config.image_size} x {config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
+{config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the three
+prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
+this file it is folded into the position embeddings.
 """
     ]
     if notes:
         parts.append(notes.strip() + "\n")
     parts.append(
         f"""## Held-out figures
-{config.evaluation_states} fresh states. Truth is "log-odds above 0"; the EPIC distance to an indicator has a floor well
-above 0 for any smooth score, so the distance to the graded truth stands beside it.
+{config.evaluation_states} fresh states. Truth is "log-odds above 0". The EPIC distance to an indicator has
+a floor well above 0 for any smooth score, so the distance to the graded truth stands beside it.
 """
     )
     for look, entry in figures.items():

@@ -88,8 +88,8 @@ def goal_scores(
 def monotone_violation(scores: np.ndarray, distance: np.ndarray) -> float:
     """How much of a landscape's range it climbs again on the way from the goal, 0 for one that only falls.
 
-    `distance[n]` orders the states by how far they are from the goal; both sides of a goal are walked apart when the
-    distances are signed.
+    `distance[n]` orders the states by how far they are from the goal; where it is signed, the two sides of
+    the goal are walked apart.
     """
     worst = 0.0
     for side in (distance >= 0, distance <= 0):
@@ -115,9 +115,10 @@ def evaluate_clip(
     `count` fresh states are drawn from the dataset's sampler with a seed of their own. A look's entry has
 
     * `goal`: by alpha, AUC against the goal being true, EPIC distance to that and to the graded truth, rank
-      correlation with the graded truth, and `landscape`, the mean score along the sweep and its spread over contexts;
-    * `concepts`: by name, AUC and rank correlation of the first wording, the median and the worst AUC of up to
-      `wordings` trained ones, and the AUC of the held-out one.
+      correlation with the graded truth; and `landscape`, the mean score along the sweep and its spread over
+      contexts;
+    * `concepts`: by name, AUC and rank correlation of the first wording, the median and the worst AUC of up
+      to `wordings` trained ones, and the AUC of the held-out one.
 
     Raises `ConfigError` when there are fewer than two states.
     """

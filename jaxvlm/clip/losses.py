@@ -14,9 +14,10 @@ def sigmoid_loss(
 ) -> Float[Array, ""]:
     """Binary cross-entropy of every pair against its graded truth, each caption's column class-balanced.
 
-    `positive_share[j]` is how often caption j is true on average: its true and false parts are weighted
-    `1 / (2 p)` and `1 / (2 (1 - p))`, at most `most_weight`, which shifts the fitted log-odds by a constant per caption.
-    The pairwise sigmoid is that of SigLIP (Zhai et al. 2023, arXiv 2303.15343), with a matrix in place of the identity.
+    `positive_share[j]` is how often caption j is true on average: its true and false parts are weighted `1
+    / (2 p)` and `1 / (2 (1 - p))`, at most `most_weight`, which shifts the fitted log-odds by a constant
+    per caption. The pairwise sigmoid is that of SigLIP (Zhai et al. 2023, arXiv 2303.15343), with a matrix
+    in place of the identity.
     """
     chex.assert_rank([logits, truth, positive_share], [2, 2, 1])
     chex.assert_equal_shape([logits, truth])

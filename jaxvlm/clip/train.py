@@ -1,7 +1,7 @@
-"""Training of the embedded CLIP: a tiny model learned from captioned renders, exported in the Hugging Face layout.
+"""Training of the embedded CLIP: a tiny model of captioned renders, exported in the Hugging Face layout.
 
-It is not zero-shot and no substitute for a pretrained CLIP. It exists so that frame -> CLIP -> reward -> policy can be
-run, tested and timed without a download.
+It is not zero-shot and no substitute for a pretrained CLIP. It exists so that frame -> CLIP -> reward ->
+policy can be run, tested and timed without a download.
 """
 
 import functools
@@ -80,7 +80,7 @@ class TrainState:
     """All that a training step changes."""
 
     clip: Any  # variables of the CLIP module, float32
-    bias: Float[Array, ""]  # added to scale * cosine; used in training only
+    bias: jax.Array  # f32[], added to scale * cosine; used in training only
     optimiser: Any
     key: jax.Array
 
@@ -90,11 +90,11 @@ class TrainData:
     """All that a training step reads and shares with the others."""
 
     assets: Any  # looks, as `CaptionedDataset.assets` gives them
-    mean_frame: Float[Array, "h w 3"]  # in [0, 1]
-    token_ids: Int[Array, "wordings context"]
-    first_wording: Int[Array, " concepts"]  # row of `token_ids`
-    wording_count: Int[Array, " concepts"]
-    positive_share: Float[Array, " concepts"]  # mean truth
+    mean_frame: jax.Array  # f32[h, w, 3], in [0, 1]
+    token_ids: jax.Array  # i32[wordings, tokens]
+    first_wording: jax.Array  # i32[concepts], row of `token_ids`
+    wording_count: jax.Array  # i32[concepts]
+    positive_share: jax.Array  # f32[concepts], mean truth
 
 
 def clip_config(
@@ -132,9 +132,9 @@ def clip_config(
 
 
 def init_params(config: CLIPConfig, key: jax.Array) -> dict:
-    """Starting point of training: patch filters blind to flat colour, large embeddings, residual branches scaled down.
+    """Start of training: patch filters blind to flat colour, large embeddings, residual branches scaled down.
 
-    CLIP's own small initial embeddings leave the pictures of one scene nearly parallel, and training on them stalls.
+    CLIP's own small initial embeddings leave the pictures of one scene nearly parallel; training them stalls.
     """
     params = random_init(config, key)
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
@@ -181,11 +181,13 @@ def prepare(
     states = dataset.sample_states(key, config.mean_states * len(assets))
     frames = jax.jit(dataset.frames, static_argnums=2)(states, assets, config.image_size)
     counts = np.array([len(concept.wordings) for concept in dataset.concepts])
+    ids = tokenizer([text for concept in dataset.concepts for text in concept.wordings])
     return TrainData(
         assets=assets,
         # Taken off every picture, so that what frames share does not drown what tells them apart.
         mean_frame=jnp.mean(frames.astype(jnp.float32), axis=0) / 255,
-        token_ids=jnp.asarray(tokenizer([text for concept in dataset.concepts for text in concept.wordings])),
+        # Columns that only pad are cut: the text tower is causal and does not see them.
+        token_ids=jnp.asarray(ids[:, : int(np.max(np.argmax(ids == tokenizer.eos_id, axis=1))) + 1]),
         first_wording=jnp.asarray(np.cumsum(counts) - counts),
         wording_count=jnp.asarray(counts),
         positive_share=jnp.mean(jax.nn.sigmoid(dataset.log_odds(states)), axis=0),
@@ -202,8 +204,8 @@ def centred(
 def caption_concepts(dataset: CaptionedDataset, config: ClipTrainConfig) -> Int[np.ndarray, " captions"]:
     """Which concept each caption of a step says.
 
-    Concepts are balanced over facts, not over how many ways there are to say one; those that rewards are made of come
-    up `prompt_emphasis` times as often.
+    Concepts are balanced over facts, not over how many ways there are to say one; those that rewards are made
+    of come up `prompt_emphasis` times as often.
     """
     prompts = (dataset.goal, dataset.baseline, dataset.opposite)
     repeats = [
@@ -285,10 +287,12 @@ def train_steps(
 
 
 def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "h w 3"]) -> dict:
-    """Moves the mean frame from the input into the position embeddings, so that the file is a plain CLIPModel.
+    """Moves the mean frame from the input into the position embeddings, so that the file is a plain
+    CLIPModel.
 
-    `W (x - mean_frame) / std = W (x - mean) / std - W (mean_frame - mean) / std`, the last term a constant a patch. It is
-    computed from the kernel as given: cast to the dtype of the file first, fold second. Leaves keep their dtype.
+    `W (x - mean_frame) / std = W (x - mean) / std - W (mean_frame - mean) / std`, the last term one
+    constant a patch. It is computed from the kernel as given: round to the dtype of the file first, fold
+    second.
     """
     visual = params["params"]["visual"]
     size, patch = config.image_size, config.vision.patch_size
@@ -305,8 +309,8 @@ def export(
 ) -> CLIPConfig:
     """Writes config, float16 weights and preprocessing as a plain Hugging Face CLIPModel; returns its config.
 
-    The input's mean is the average colour of the mean frame: what is left to fold into the position embeddings is then
-    small, which keeps float16 exact enough.
+    The input's mean is the average colour of the mean frame: what is left to fold into the position
+    embeddings is then small, which keeps float16 exact enough.
     """
     mean = tuple(float(value) for value in jnp.mean(data.mean_frame, axis=(0, 1)))
     model = clip_config(config, tokenizer, mean)  # pyright: ignore[reportArgumentType]
@@ -327,23 +331,21 @@ def train_clip(
     """Trains an embedded CLIP, writes its checkpoint directory and returns its held-out figures.
 
     The directory holds `config.json`, `model.safetensors`, `preprocessor_config.json`, the tokenizer,
-    `concepts.json` (the wordings it knows), `figures.json` and a model card; `progress(step, metrics)` is called every
-    `report_every` steps; `command` is what the card says it was made with. Everything follows from `config.seed`.
-    Raises `ConfigError` for a dataset or numbers that cannot be trained.
+    `concepts.json` (the wordings it knows), `figures.json` and a model card; `progress(step, metrics)` is
+    called every `report_every` steps; `command` is what the card says it was made with. Everything follows
+    from `config.seed`. Raises `ConfigError` for a dataset or numbers that cannot be trained.
     """
     validate_dataset(dataset)
     output = Path(output)
     tokenizer = build_word_tokenizer(vocabulary(dataset), output, config.context)
     start, losses = time.perf_counter(), {}
-    state = data = None
     for done, metrics, state, data in train_steps(dataset, config, tokenizer):
         losses[done] = metrics["loss"]
         if progress is not None:
             progress(done, metrics)
-    assert state is not None
-    assert data is not None
+        if done == config.steps:
+            export(output, state, data, config, tokenizer)
     seconds = time.perf_counter() - start
-    export(output, state, data, config, tokenizer)
     clip, params = load(output, jnp.float32)
     figures = evaluate_clip(
         clip, params, tokenizer, dataset, seed=config.seed + 1, count=config.evaluation_states
