@@ -7,7 +7,7 @@ instead of ending the episode.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,49 +25,51 @@ SCREEN_PER_METRE = 125.0  # 600 px show the 4.8 m of track
 TRACK_HEIGHT = 100.0
 AXLE_HEIGHT = 107.5
 
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
 
 @struct.dataclass
 class CartPoleParams:
     """Numeric constants, float32 scalars; the values are gymnasium's."""
 
-    gravity: float | Array = 9.8  # m/s^2
-    mass_cart: float | Array = 1.0  # kg
-    mass_pole: float | Array = 0.1  # kg
-    half_length: float | Array = 0.5  # m, of the pole
-    force: float | Array = 10.0  # N
-    time_step: float | Array = 0.02  # s
-    track_limit: float | Array = 2.4  # m, either side of the middle
-    upright_limit: float | Array = 12 * np.pi / 180  # rad, either side of vertical
-    initial_spread: float | Array = 0.05  # half-width of the initial x, x_dot, theta_dot
-    initial_angle: float | Array = 0.05  # rad, half-width of the initial theta; pi for the swing-up
+    gravity: Leaf = 9.8  # m/s^2
+    mass_cart: Leaf = 1.0  # kg
+    mass_pole: Leaf = 0.1  # kg
+    half_length: Leaf = 0.5  # m, of the pole
+    force: Leaf = 10.0  # N
+    time_step: Leaf = 0.02  # s
+    track_limit: Leaf = 2.4  # m, either side of the middle
+    upright_limit: Leaf = 12 * np.pi / 180  # rad, either side of vertical
+    initial_spread: Leaf = 0.05  # half-width of the initial x, x_dot, theta_dot
+    initial_angle: Leaf = 0.05  # rad, half-width of the initial theta; pi for the swing-up
 
 
 @struct.dataclass
 class CartPoleState:
     """Cart and pole; theta = 0 is upright, positive leans right."""
 
-    x: Float[Array, ""]  # m
-    x_dot: Float[Array, ""]  # m/s
-    theta: Float[Array, ""]  # rad
-    theta_dot: Float[Array, ""]  # rad/s
+    x: Leaf  # f32[], m
+    x_dot: Leaf  # f32[], m/s
+    theta: Leaf  # f32[], rad
+    theta_dot: Leaf  # f32[], rad/s
 
 
 @struct.dataclass
 class CartPoleScene:
     """What a frame shows."""
 
-    x: Float[Array, ""]  # m
-    theta: Float[Array, ""]  # rad
+    x: Leaf  # f32[], m
+    theta: Leaf  # f32[], rad
 
 
 @struct.dataclass
 class CartPoleAssets:
     """Colours of the plain look, RGB in [0, 1]."""
 
-    background: Float[Array, " 3"]
-    cart: Float[Array, " 3"]  # the track too
-    pole: Float[Array, " 3"]
-    axle: Float[Array, " 3"]
+    background: Leaf  # f32[3]
+    cart: Leaf  # f32[3], the track too
+    pole: Leaf  # f32[3]
+    axle: Leaf  # f32[3]
 
 
 def dynamics(state: CartPoleState, action: Int[Array, ""], params: CartPoleParams) -> CartPoleState:

@@ -5,7 +5,7 @@ so that nothing a policy does afterwards changes its return.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,35 +18,37 @@ from jaxvlm.spaces import Box
 
 from . import mountain_picture as picture
 
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
 
 @struct.dataclass
 class MountainCarParams:
     """Numeric constants, float32 scalars; the values are gymnasium's."""
 
-    power: float | Array = 0.0015  # speed gained in a step at full throttle
-    gravity: float | Array = 0.0025  # speed gained in a step on a vertical slope
-    min_position: float | Array = -1.2  # the left wall
-    max_position: float | Array = 0.6
-    max_speed: float | Array = 0.07  # positions a step
-    goal_position: float | Array = 0.45
-    goal_velocity: float | Array = 0.0  # least velocity that counts at the goal
-    initial_low: float | Array = -0.6  # bounds of the initial position
-    initial_high: float | Array = -0.4
+    power: Leaf = 0.0015  # speed gained in a step at full throttle
+    gravity: Leaf = 0.0025  # speed gained in a step on a vertical slope
+    min_position: Leaf = -1.2  # the left wall
+    max_position: Leaf = 0.6
+    max_speed: Leaf = 0.07  # positions a step
+    goal_position: Leaf = 0.45
+    goal_velocity: Leaf = 0.0  # least velocity that counts at the goal
+    initial_low: Leaf = -0.6  # bounds of the initial position
+    initial_high: Leaf = -0.4
 
 
 @struct.dataclass
 class MountainCarState:
     """The car on the curve height = 0.45 sin(3 position) + 0.55."""
 
-    position: Float[Array, ""]
-    velocity: Float[Array, ""]  # positions a step
+    position: Leaf  # f32[]
+    velocity: Leaf  # f32[], positions a step
 
 
 @struct.dataclass
 class MountainCarScene:
     """What a frame shows."""
 
-    position: Float[Array, ""]
+    position: Leaf  # f32[]
 
 
 def dynamics(

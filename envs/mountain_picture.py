@@ -4,6 +4,8 @@ Lengths are pixels of gymnasium's 600 x 400 screen, y up, so both looks put the 
 flag in the same places.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,27 +38,29 @@ BODY = np.array([[-32, 6], [31, 6], [33, 9], [31, 14.5], [20, 17], [-30, 17], [-
 CABIN = np.array([[-24, 16], [21, 16], [10, 28], [-14, 28]], np.float32)
 GLASS = np.array([[-20, 16.5], [17, 16.5], [8.7, 25.8], [-12.8, 25.8]], np.float32)
 
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
 
 @struct.dataclass
 class PlainAssets:
     """The drawing without the car, and the colours of the car, RGB in [0, 1]."""
 
-    background: Float[Array, "res res 3"]
-    ink: Float[Array, " 3"]
-    wheel: Float[Array, " 3"]
+    background: Leaf  # f32[res, res, 3]
+    ink: Leaf  # f32[3]
+    wheel: Leaf  # f32[3]
 
 
 @struct.dataclass
 class TexturedAssets:
     """The painted scenery with its flag, and the colours of the car."""
 
-    background: Float[Array, "res res 3"]
-    paintwork: Float[Array, " 3"]
-    paintwork_shade: Float[Array, " 3"]
-    glass: Float[Array, " 3"]
-    lamp: Float[Array, " 3"]
-    tyre: Float[Array, " 3"]
-    rim: Float[Array, " 3"]
+    background: Leaf  # f32[res, res, 3]
+    paintwork: Leaf  # f32[3]
+    paintwork_shade: Leaf  # f32[3]
+    glass: Leaf  # f32[3]
+    lamp: Leaf  # f32[3]
+    tyre: Leaf  # f32[3]
+    rim: Leaf  # f32[3]
 
 
 def plain_assets() -> PlainAssets:

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.spaces import Space
 
 from .api import Assets, Camera, Environment, Params, Scene
+
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
 
 @struct.dataclass
@@ -19,7 +21,7 @@ class TimeLimitState:
     """State of the wrapped environment and the steps taken since its reset."""
 
     inner: Any  # state of the wrapped environment
-    steps: Int[Array, ""]  # int32
+    steps: Leaf  # i32[]
 
 
 @dataclass(frozen=True)

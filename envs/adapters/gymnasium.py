@@ -1,6 +1,6 @@
 """A jaxvlm environment as a `gymnasium.Env`: one environment, jitted, NumPy in and out."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ except ImportError as error:
     raise ConfigError("gymnasium is not installed: run pip install 'jaxvlm[gymnasium]'") from error
 
 
-def to_gymnasium_space(space: Space) -> "gymnasium.Space":
+def to_gymnasium_space(space: Space) -> gymnasium.Space:
     """The gymnasium space with the same bounds, shape and dtype."""
     if isinstance(space, Discrete):
         return gymnasium.spaces.Discrete(space.n)
@@ -27,14 +27,11 @@ def to_gymnasium_space(space: Space) -> "gymnasium.Space":
 class GymnasiumEnv(gymnasium.Env):
     """Steps an environment through gymnasium's interface, without auto-reset.
 
-    Args:
-        env: an environment of the contract in `envs.api`; wrap it in `TimeLimit` to have it truncate.
-        params: its parameters, the default ones unless given.
-        look, camera, size: how `render` draws it, uint8[size, size, 3].
-        render_mode: None or "rgb_array".
+    Wrap `env` in `TimeLimit` to have it truncate. `look`, `camera` and `size` say how `render` draws it,
+    uint8[size, size, 3], with `render_mode="rgb_array"`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  gymnasium's own declaration
 
     def __init__(
         self,
@@ -59,7 +56,7 @@ class GymnasiumEnv(gymnasium.Env):
             self._draw = lambda state: draw(state, self.params, assets, view)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        """Draws an initial state; a seed restarts the sequence of keys."""
+        """A seed restarts the sequence of keys."""
         super().reset(seed=seed, options=options)
         if seed is not None or self.state is None:
             self._key = jax.random.key(int(self.np_random.integers(2**31)))
@@ -73,14 +70,12 @@ class GymnasiumEnv(gymnasium.Env):
             raise ConfigError("step was called before reset: call reset first")
         self._key, key = jax.random.split(self._key)
         action = np.asarray(action, self.action_space.dtype)
-        observation, self.state, reward, terminated, truncated, info = self._step(
-            key, self.state, action, self.params
-        )
+        observation, self.state, reward, *ended, info = self._step(key, self.state, action, self.params)
+        terminated, truncated = (bool(flag) for flag in ended)
         info = {name: np.asarray(value).item() for name, value in info.items()}
-        return np.asarray(observation), float(reward), bool(terminated), bool(truncated), info
+        return np.asarray(observation), float(reward), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         """The frame of the current state, or None without a render mode."""
-        if self.render_mode is None or self.state is None:
-            return None
-        return np.asarray(self._draw(self.state))
+        drawable = self.render_mode is not None and self.state is not None
+        return np.asarray(self._draw(self.state)) if drawable else None

@@ -1,7 +1,7 @@
 """A 2-D canvas of signed distance functions, drawn antialiased on a square frame.
 
 Shapes are given in the units of the camera's view box, y up, and return coverage: the share of each
-pixel that they hide, float32[size, size] in [0, 1]. A pixel need not be square in view units (a 3:2 view
+pixel that they hide, float32[h, w] in [0, 1]. A pixel need not be square in view units (a 3:2 view
 on a square frame is squashed), so every signed distance is divided by the width of a pixel along its own
 gradient, and what is thinner than a pixel keeps its exact share of it. All functions are pure and
 unbatched; shape parameters may be traced. For a turned shape, draw an upright one on `grid.local(...)`.
@@ -12,20 +12,23 @@ rather than repeat it in each colour channel, and those stores cost more than al
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
 
 @struct.dataclass
 class Camera2D:
     """The rectangle of the view that fills a frame, in view units with y up; its extent is static."""
 
-    left: float | Array = 0.0  # f32[]
-    bottom: float | Array = 0.0  # f32[]
+    left: Leaf = 0.0  # f32[]
+    bottom: Leaf = 0.0  # f32[]
     width: float = struct.field(pytree_node=False, default=1.0)
     height: float = struct.field(pytree_node=False, default=1.0)
 
@@ -37,12 +40,12 @@ class Grid:
     The metric says how wide a pixel is along a unit vector (a, b): sqrt(xx a^2 + 2 xy a b + yy b^2).
     """
 
-    x: Float[Array, "rows size"]  # left to right; one row when not turned
-    y: Float[Array, "size columns"]  # top row first, y up; one column when not turned
-    xx: Float[Array, ""]
-    xy: Float[Array, "*pixels"]
-    yy: Float[Array, ""]
-    pixel_area: Float[Array, ""]
+    x: Leaf  # f32[rows, size], left to right; one row when not turned
+    y: Leaf  # f32[size, columns], top row first, y up; one column when not turned
+    xx: Leaf  # f32[]
+    xy: Leaf  # f32[*pixels]
+    yy: Leaf  # f32[]
+    pixel_area: Leaf  # f32[]
 
     def pixel_along(self, a: float | Array, b: float | Array) -> jax.Array:
         """Width of a pixel along the vector (a, b), times that vector's length."""
@@ -85,8 +88,8 @@ class Patch:
     """A window of a frame: what moves is small, and the rest of the frame need not be drawn again."""
 
     grid: Grid
-    row: Int[Array, ""]  # of its top left pixel
-    column: Int[Array, ""]
+    row: Leaf  # i32[], of its top left pixel
+    column: Leaf  # i32[]
 
     def read(self, frame: Float[Array, "size size 3"]) -> Float[Array, "rows columns 3"]:
         """The pixels of `frame` under the window."""
@@ -120,14 +123,12 @@ def patch_around(camera: Camera2D, size: int, center: Float[Array, " 2"], radius
     return Patch(grid=window, row=row, column=column)
 
 
-def half_plane(
-    grid: Grid, point: Float[Array, " 2"], outward: Float[Array, " 2"]
-) -> Float[Array, "size size"]:
+def half_plane(grid: Grid, point: Float[Array, " 2"], outward: Float[Array, " 2"]) -> Float[Array, "h w"]:
     """Coverage of the side of the line through `point` that `outward`, of any length, points away from."""
     return jnp.clip(0.5 - _distance(grid, _lines(grid, point[None], outward[None])[0]), 0.0, 1.0)
 
 
-def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -> Float[Array, "size size"]:
+def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -> Float[Array, "h w"]:
     """Coverage of an upright rectangle."""
     per_width, per_height = jax.lax.rsqrt(grid.xx), jax.lax.rsqrt(grid.yy)
     columns = _overlap((grid.x - center[0]) * per_width, half_size[0] * per_width)
@@ -136,7 +137,7 @@ def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -
 
 def segment(
     grid: Grid, start: Float[Array, " 2"], end: Float[Array, " 2"], width: float | Array
-) -> Float[Array, "size size"]:
+) -> Float[Array, "h w"]:
     """Coverage of a straight stroke of `width` view units with flat ends."""
     along = end - start
     turned = grid.local(0.5 * (start + end), jnp.arctan2(along[1], along[0]))
@@ -144,7 +145,7 @@ def segment(
     return box(turned, jnp.zeros(2), half_size)
 
 
-def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Float[Array, "size size"]:
+def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Float[Array, "h w"]:
     """Coverage of a disc."""
     x, y = grid.x - center[0], grid.y - center[1]
     # Near the rim the signed distance is (|p|^2 - r^2) / 2r, and the squared width of a pixel along p
@@ -160,7 +161,7 @@ def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Flo
     return jnp.clip(0.5 - distance, 0.0, 1.0) * jnp.minimum(1.0, jnp.pi * radius**2 / grid.pixel_area)
 
 
-def polygon(grid: Grid, vertices: Float[Array | np.ndarray, "n 2"]) -> Float[Array, "size size"]:
+def polygon(grid: Grid, vertices: Float[Array | np.ndarray, "n 2"]) -> Float[Array, "h w"]:
     """Coverage of a convex polygon, its vertices anticlockwise.
 
     What the edges cut off a pixel is added up: exact where no two edges cut the same corner of it,
@@ -174,8 +175,8 @@ def polygon(grid: Grid, vertices: Float[Array | np.ndarray, "n 2"]) -> Float[Arr
 
 
 def curve(
-    grid: Grid, height: Float[Array, "1 size"], slope: Float[Array, "1 size"], width: float | Array
-) -> Float[Array, "size size"]:
+    grid: Grid, height: Float[Array, "1 w"], slope: Float[Array, "1 w"], width: float | Array
+) -> Float[Array, "h w"]:
     """Coverage of a stroke of `width` along y = height(x), with dheight/dx = slope, per pixel column."""
     per_pixel = 1.0 / grid.pixel_along(-slope, 1.0)
     half_width = 0.5 * jnp.asarray(width) * jnp.sqrt(1.0 + slope**2) * per_pixel
