@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from jaxvlm.runtime import stop_flag
+from jaxvlm.runtime import cache, stop_flag
 
 
 def test_signals_only_set_the_flag():
@@ -78,9 +79,14 @@ def test_compilation_cache_in_the_users_folder(tmp_path):
     assert run_cache_program(XDG_CACHE_HOME=str(tmp_path)) == [folder, "True", "False"]
 
 
-def test_compilation_cache_elsewhere_or_not_at_all(tmp_path):
-    chosen = str(tmp_path / "chosen")
-    assert run_cache_program(JAX_COMPILATION_CACHE_DIR=chosen)[0] == chosen
+def test_compilation_cache_elsewhere_or_not_at_all(tmp_path, monkeypatch):
+    settings = {}
+    config = SimpleNamespace(update=settings.__setitem__)
+    monkeypatch.setattr(cache, "jax", SimpleNamespace(config=config))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "chosen"))
+    assert cache.enable_compilation_cache() == tmp_path / "chosen"
+    assert settings["jax_compilation_cache_dir"] == str(tmp_path / "chosen")
+    assert cache.enable_compilation_cache(tmp_path / "given") == tmp_path / "given"
     (tmp_path / "file").write_text("")
-    refused = run_cache_program(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "file" / "x"))
-    assert refused == ["None", "False", "False"]
+    assert cache.enable_compilation_cache(tmp_path / "file" / "x") is None
+    assert settings["jax_enable_compilation_cache"] is False
