@@ -53,7 +53,7 @@ def test_preprocessor():
         ({"text": {"num_attention_heads": 0}}, "512 does not divide into 0"),
         ({"vision": {"image_size": 100}}, "image_size 100 is not a multiple of patch_size 32"),
         ({"vision": {"image_size": [224, 192]}}, "not square"),
-        ({"vision": {"num_channels": 4}}, "num_channels 4"),
+        ({"vision": {"num_channels": 4}}, "num_channels is 4"),
         ({"text": {"eos_token_id": [1, 2]}}, "eos_token_id"),
         ({"preprocessor": {"resample": 1}}, "resample '1' is unknown"),
         ({"preprocessor": {"size": {"longest_edge": 5}}}, "size .* needs height and width"),

@@ -31,20 +31,23 @@ def test_transforms_and_towers_alone(model):
     image = jax.jit(lambda p, x: clip.apply(p, x, method="encode_image"))(visual, frames)
     assert image.shape == (4, CONFIG.projection_dim)
     assert image.dtype == jnp.float32
-    single = jax.vmap(lambda x: clip.apply(visual, x[None], method="encode_image")[0])(jnp.asarray(frames))
+    single = jax.jit(jax.vmap(lambda x: clip.apply(visual, x[None], method="encode_image")[0]))(
+        jnp.asarray(frames)
+    )
     np.testing.assert_allclose(single, image, atol=1e-5)
     pixels = normalise(frames, CONFIG)
-    slope = jax.grad(lambda x: clip.apply(visual, x, method="encode_image").sum())(pixels)
+    slope = jax.jit(jax.grad(lambda x: clip.apply(visual, x, method="encode_image").sum()))(pixels)
     assert np.isfinite(slope).all()
     assert np.abs(slope).max() > 0
 
 
 def test_padding_does_not_matter(model):
     clip, params, _, ids = model
-    text = clip.apply(params, ids, method="encode_text")
+    encode = jax.jit(lambda params, x: clip.apply(params, x, method="encode_text"))
+    text = encode(params, ids)
     after_end = np.cumsum(ids == CONFIG.text.eos_token_id, axis=1) > (ids == CONFIG.text.eos_token_id)
     other = np.where(after_end, 17, ids)
-    np.testing.assert_allclose(clip.apply(params, other, method="encode_text"), text, atol=1e-6)
+    np.testing.assert_allclose(encode(params, other), text, atol=1e-6)
 
 
 def test_highest_precision_for_float32_only(model):
@@ -62,7 +65,7 @@ def test_highest_precision_for_float32_only(model):
 def test_intermediates(model):
     clip, params, frames, _ = model
     options = {"method": "encode_image", "capture_intermediates": True, "mutable": ["intermediates"]}
-    _, state = clip.apply(params, frames, **options)
+    _, state = jax.eval_shape(lambda p: clip.apply(p, frames, **options), params)
     assert state["intermediates"]["visual"]["block_0"]["__call__"][0].shape == (4, 17, 80)
 
 
