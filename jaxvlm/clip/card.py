@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvlm.clip.captions import CaptionedDataset
+from jaxvlm.clip.figures import GOAL_FIGURES
 
 CONCEPTS, FIGURES, CARD = "concepts.json", "figures.json", "README.md"
 
@@ -98,8 +99,9 @@ this file it is folded into the position embeddings.
         parts.append(notes.strip() + "\n")
     parts.append(
         f"""## Held-out figures
-{config.evaluation_states} fresh states. Truth is "log-odds above 0". The EPIC distance to an indicator has
-a floor well above 0 for any smooth score, so the distance to the graded truth stands beside it.
+{config.evaluation_states} fresh states from the sampler of the training, which crowds around the goal with near misses,
+and an even grid over {dataset.sweep.coordinate}. Truth is "log-odds above 0". The EPIC distance to an indicator
+has a floor well above 0 for any smooth score, so the distance to the graded truth stands beside it.
 """
     )
     for look, entry in figures.items():
@@ -108,15 +110,15 @@ a floor well above 0 for any smooth score, so the distance to the graded truth s
 
 
 def _tables(look: str, entry: Mapping[str, Any]) -> str:
-    goal = entry["goal"]
     lines = [
         f"### {look}",
-        "| goal prompt, alpha | AUC | rank correlation | EPIC to the indicator | EPIC to the graded truth |",
-        "|---|---|---|---|---|",
+        "| goal prompt | alpha | AUC | rank correlation | EPIC to the indicator | EPIC to the graded truth |",
+        "|---|---|---|---|---|---|",
     ]
-    for alpha in goal["auc"]:
-        row = (goal[name][alpha] for name in ("auc", "rank_correlation", "epic_indicator", "epic_graded"))
-        lines.append(f"| {alpha} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
+    for states, goal in (("fresh states", entry["goal"]), ("even grid", entry["goal"]["grid"])):
+        for alpha in goal["auc"]:
+            row = (goal[name][alpha] for name in GOAL_FIGURES)
+            lines.append(f"| {states} | {alpha} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
     lines += [
         "",
         "| fact | AUC | rank correlation | AUC of wordings, median | worst | held-out wording |",

@@ -10,12 +10,12 @@ from jaxtyping import Array, Float
 
 from jaxvlm.clip.captions import CaptionedDataset, Concept, State, select
 from jaxvlm.clip.model import CLIP
-from jaxvlm.clip.prompts import embed_prompts
 from jaxvlm.clip.tokenizer import Tokenizer
 from jaxvlm.errors import ConfigError
 from jaxvlm.reward.similarity import goal_baseline
 
 ALPHAS = (0.0, 0.5, 1.0)
+GOAL_FIGURES = ("auc", "rank_correlation", "epic_indicator", "epic_graded")
 
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -78,11 +78,23 @@ def embed_states(
     return np.concatenate(parts)[:count]
 
 
+def embed_texts(clip: CLIP, params: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
+    """Unit text embeddings, float32[n, embed]; one compiled call, where `embed_prompts` runs operation by operation."""
+
+    @jax.jit
+    def embed(params: Any, ids: Array) -> Array:
+        out = clip.apply(params, ids, method="encode_text")
+        return out / jnp.linalg.norm(out, axis=-1, keepdims=True)
+
+    return np.asarray(embed(params, jnp.asarray(tokenizer(texts))))
+
+
 def goal_scores(
     images: Float[np.ndarray, "n e"], goal: np.ndarray, baseline: np.ndarray, alpha: float
 ) -> np.ndarray:
     """Goal-baseline rewards of unit image embeddings for one goal and one baseline sentence, float32[n]."""
-    return np.asarray(jax.vmap(lambda s: goal_baseline(s, goal, baseline, alpha))(jnp.asarray(images)))
+    score = jax.jit(jax.vmap(goal_baseline, (0, None, None, None)))
+    return np.asarray(score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha)))
 
 
 def monotone_violation(scores: np.ndarray, distance: np.ndarray) -> float:
@@ -114,9 +126,10 @@ def evaluate_clip(
 
     `count` fresh states are drawn from the dataset's sampler with a seed of their own. A look's entry has
 
-    * `goal`: by alpha, AUC against the goal being true, EPIC distance to that and to the graded truth, rank
-      correlation with the graded truth; and `landscape`, the mean score along the sweep and its spread over
-      contexts;
+    * `goal`: AUC against the goal being true, rank correlation with its graded truth and EPIC distances to
+      the indicator and to the graded truth, each by alpha ("0.0", ...); the same under `grid` for the even grid
+      of the sweep, the paper's states for toy environments; and `landscape`, the mean score along the sweep and
+      its spread over contexts;
     * `concepts`: by name, AUC and rank correlation of the first wording, the median and the worst AUC of up
       to `wordings` trained ones, and the AUC of the held-out one.
 
@@ -128,7 +141,7 @@ def evaluate_clip(
     log_odds = np.asarray(dataset.log_odds(states), np.float64)
     texts = {concept.name: _wordings(concept, wordings) for concept in dataset.concepts}
     flat = [text for group in texts.values() for text in group]
-    embedded = np.asarray(embed_prompts(clip, params, tokenizer, flat))
+    embedded = embed_texts(clip, params, tokenizer, flat)
     split = np.split(embedded, np.cumsum([len(group) for group in texts.values()])[:-1])
     prompts = dict(zip(texts, split, strict=True))
     figures = {}
@@ -163,32 +176,40 @@ def _goal_figures(
     goal, baseline = prompts[dataset.goal][1], prompts[dataset.baseline][1]
     graded = log_odds[:, [concept.name for concept in dataset.concepts].index(dataset.goal)]
     sweep = dataset.sweep
-    lines = np.concatenate(
-        [
-            embed_states(
-                clip, params, dataset, sweep.states(jnp.asarray(sweep.values, jnp.float32), context), look
-            )
-            for context in sweep.contexts
-        ]
-    )
-    result: dict[str, Any] = {
-        "auc": {},
-        "epic_indicator": {},
-        "epic_graded": {},
-        "rank_correlation": {},
-        "landscape": {"values": list(sweep.values), "mean": {}, "spread": {}},
-    }
+    values = jnp.asarray(sweep.values, jnp.float32)
+    parts = [sweep.states(values, context) for context in sweep.contexts]
+    line = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    line_images = embed_states(clip, params, dataset, line, look)
+    line_graded = np.asarray(dataset.concept(dataset.goal).log_odds(line), np.float64)
+
+    result: dict[str, Any] = {name: {} for name in GOAL_FIGURES}
+    result["grid"] = {name: {} for name in GOAL_FIGURES}
+    result["landscape"] = {"values": list(sweep.values), "mean": {}, "spread": {}}
     for alpha in alphas:
-        scores = goal_scores(images, goal, baseline, alpha).astype(np.float64)
-        name = f"{alpha:g}"
-        result["auc"][name] = auc(scores, graded > 0)
-        result["epic_indicator"][name] = epic(scores, (graded > 0).astype(np.float64))
-        result["epic_graded"][name] = epic(scores, graded)
-        result["rank_correlation"][name] = spearman(scores, graded)
-        land = goal_scores(lines, goal, baseline, alpha).reshape(len(sweep.contexts), -1)
-        result["landscape"]["mean"][name] = land.mean(0).tolist()
-        result["landscape"]["spread"][name] = land.std(0).tolist()
+        name = str(float(alpha))
+        scores = goal_scores(line_images, goal, baseline, alpha).astype(np.float64)
+        pairs = (
+            (result, goal_scores(images, goal, baseline, alpha).astype(np.float64), graded),
+            (result["grid"], scores, line_graded),
+        )
+        for entry, score, truth in pairs:
+            for figure, value in _ranking_figures(score, truth).items():
+                entry[figure][name] = value
+        rows = scores.reshape(len(sweep.contexts), -1)
+        result["landscape"]["mean"][name] = rows.mean(0).tolist()
+        result["landscape"]["spread"][name] = rows.std(0).tolist()
     return result
+
+
+def _ranking_figures(scores: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
+    truth = log_odds > 0
+    values = (
+        auc(scores, truth),
+        spearman(scores, log_odds),
+        epic(scores, truth.astype(np.float64)),
+        epic(scores, log_odds),
+    )
+    return dict(zip(GOAL_FIGURES, values, strict=True))
 
 
 def _concept_figures(scores: np.ndarray, log_odds: np.ndarray) -> dict[str, float]:
