@@ -102,10 +102,10 @@ class Checkpoints:
     def save_best(self, step: int, state: PyTree, metric: float) -> bool:
         """Keeps `state` as the best so far if `metric` is larger than that of the one kept.
 
-        Returns whether it was kept; NaN never is.
+        Returns whether it was kept; NaN and infinities never are: before learning starts the best is minus infinity.
         """
         previous = self.best()
-        if math.isnan(metric) or (previous is not None and metric <= previous[1]):
+        if not math.isfinite(metric) or (previous is not None and metric <= previous[1]):
             return False
         _write(self.directory / "best", step, state, {"metric": float(metric)})
         for old in _steps(self.directory / "best"):
