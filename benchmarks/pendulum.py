@@ -33,7 +33,7 @@ class PendulumState:
 
 @dataclass(frozen=True)
 class Pendulum:
-    """Swing a rod up and hold it there. Observation f32[3]: cos theta, sin theta, theta_dot; action f32[1]: torque, N m."""
+    """Swing a rod up and hold it. Observation f32[3]: cos theta, sin theta, theta_dot; action f32[1]: torque, N m."""
 
     name: ClassVar[str] = "pendulum"
     looks: ClassVar[tuple[str, ...]] = ()

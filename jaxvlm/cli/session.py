@@ -25,6 +25,7 @@ from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import write_json
 from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.plots import learning_curves
+from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, run_episodes, summarise
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
@@ -35,6 +36,7 @@ GIF_FPS = 25.0  # CartPole's own time: a frame every two steps of 20 ms
 
 def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: Sequence[str]) -> None:
     """Trains from the beginning."""
+    check_sinks(sinks)
     enable_compilation_cache()
     task = find_task(config.task)
     print(describe(config), flush=True)

@@ -1,5 +1,6 @@
 """Optional homes of metrics, imported only when asked for: TensorBoard and Weights & Biases."""
 
+import importlib.util
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 NAMES = ("tensorboard", "wandb")
 
 
+def check_sinks(names: Sequence[str]) -> None:
+    """Raises `ConfigError` for an unknown sink or one whose extra is not installed, before anything is written."""
+    for name in names:
+        if name not in NAMES:
+            raise ConfigError(f"unknown metric sink {name!r}: choose of {', '.join(NAMES)}")
+        if importlib.util.find_spec(name) is None:
+            raise _missing(name)
+
+
 def make_sinks(names: Sequence[str], run: "Run", first_step: int = 0) -> list[Sink]:
     """Opens the sinks named, for `MetricsWriter`.
 
@@ -27,10 +37,8 @@ def make_sinks(names: Sequence[str], run: "Run", first_step: int = 0) -> list[Si
     Raises:
         ConfigError: an unknown name, or one whose extra is not installed.
     """
+    check_sinks(names)
     makers = {"tensorboard": TensorBoardSink, "wandb": WandbSink}
-    for name in names:
-        if name not in makers:
-            raise ConfigError(f"unknown metric sink {name!r}: choose of {', '.join(NAMES)}")
     return [makers[name](run, first_step) for name in names]
 
 
