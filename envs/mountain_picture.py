@@ -119,8 +119,7 @@ def render_textured(
 ) -> Float[Array, "size size 3"]:
     """The scenery with a red car, seen from its side, standing on the slope.
 
-    The car is half as long again as the plain one, as in VLM-RM's picture, with its middle in the same
-    place.
+    The car is half as long again as the plain one and stands lower, on the ground, as in VLM-RM's picture.
     """
     x = _screen_x(position)
     ground = jnp.stack([x, surface(x)])

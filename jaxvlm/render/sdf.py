@@ -158,7 +158,10 @@ def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Flo
     for _ in range(2):
         inverse = inverse * (1.5 - 0.5 * ratio * inverse * inverse)
     distance = (x * x + y * y - radius**2) * (0.5 / (radius * jnp.sqrt(mean))) * inverse
-    return jnp.clip(0.5 - distance, 0.0, 1.0) * jnp.minimum(1.0, jnp.pi * radius**2 / grid.pixel_area)
+    # A disc smaller than a pixel covers what its area is, not what the distance at its middle says.
+    middle = jnp.minimum(1.0, 0.5 + 0.9 * radius * jax.lax.rsqrt(mean))
+    share = jnp.minimum(1.0, jnp.pi * radius**2 / grid.pixel_area)
+    return jnp.clip(0.5 - distance, 0.0, 1.0) * (share / middle)
 
 
 def polygon(grid: Grid, vertices: Float[Array | np.ndarray, "n 2"]) -> Float[Array, "h w"]:

@@ -52,7 +52,8 @@ def extent(mask: np.ndarray) -> np.ndarray:
 
 
 def farthest(mask: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """The pixel (x, y) of a mask farthest from `point`: the tip of a pole seen from its axle."""
+    """Mean of the pixels (x, y) of a mask farthest from `point`: the tip of a pole seen from its axle."""
     rows, columns = np.nonzero(mask)
-    far = np.argmax((columns - point[0]) ** 2 + (rows - point[1]) ** 2)
-    return np.array([columns[far], rows[far]])
+    distance = np.hypot(columns - point[0], rows - point[1])
+    far = distance > distance.max() - 1.5
+    return np.array([columns[far].mean(), rows[far].mean()])
