@@ -73,7 +73,8 @@ class Diagnostic:
 class Counter:
     """Observation f32[2] = (id drawn at reset, time); reward = time after the step.
 
-    Terminates after `terminate_at` steps and truncates after `truncate_at` (0: never).
+    Terminates after `terminate_at` steps and truncates after `truncate_at` (0: never). With
+    `constant_reward` the reward is 1 and the time is hidden, as a time limit's is.
     """
 
     terminate_at: int = 0
@@ -93,7 +94,8 @@ class Counter:
         }  # fmt: skip
 
     def observe(self, state):
-        return jnp.stack([state.x, state.time.astype(jnp.float32)])
+        time = 0.0 if self.constant_reward else state.time.astype(jnp.float32)
+        return jnp.stack([state.x, time])
 
     def observation_space(self, params):
         return Box(0.0, 100.0, (2,))

@@ -139,18 +139,22 @@ def test_add_writes_in_place(seeds):
         assert memory.temp_size_in_bytes < min(size, (seeds or 1) * capacity * NUM_ENVS)
 
 
+def as_jax(arrays):
+    return jax.tree.map(jnp.asarray, arrays)
+
+
 def test_bad_sizes_and_shapes_are_named():
     for arguments, name in (((0, 1), "capacity"), ((1, 0), "num_envs"), ((1, 1, SPEC, 0), "num_seeds")):
         with pytest.raises(ConfigError, match=f"{name} is 0"):
             make_replay_buffer(*(arguments if len(arguments) > 2 else (*arguments, SPEC)))
     buffer = make_replay_buffer(3, NUM_ENVS, SPEC)
     with pytest.raises(ConfigError, match="rollout of 4 rows"):
-        buffer.add(buffer.init(), *make_rows(0, 4))
+        buffer.add(buffer.init(), *as_jax(make_rows(0, 4)))
     with pytest.raises(ConfigError, match=r"observation is float32\[2, 3, 2\]"):
-        buffer.add(buffer.init(), *make_rows(0, 2, num_envs=3))
-    rows, final = make_rows(0, 2)
+        buffer.add(buffer.init(), *as_jax(make_rows(0, 2, num_envs=3)))
+    rows, final = as_jax(make_rows(0, 2))
     with pytest.raises(ConfigError, match="action is float32"):
-        buffer.add(buffer.init(), replace(rows, action=rows.action.astype(np.float32)), final)
+        buffer.add(buffer.init(), replace(rows, action=rows.action.astype(jnp.float32)), final)
     with pytest.raises(ConfigError, match="batch size is 0"):
         buffer.sample(buffer.init(), jax.random.key(0), 0)
 

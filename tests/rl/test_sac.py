@@ -105,7 +105,7 @@ def test_one_update_is_what_the_formulas_say(entropy, bootstrap_at_truncation):
     expected, expected_metrics = paper(state)
     after, metrics = jax.jit(sac.update)(state, batch, key)
     for name, value in expected_metrics.items():
-        assert metrics[name] == pytest.approx(value, rel=1e-4), name
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4), name
     for name, value in expected.items():
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), getattr(after, name), value
