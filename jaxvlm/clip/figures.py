@@ -94,7 +94,9 @@ def goal_scores(
 ) -> np.ndarray:
     """Goal-baseline rewards of unit image embeddings for one goal and one baseline sentence, float32[n]."""
     score = jax.jit(jax.vmap(goal_baseline, (0, None, None, None)))
-    return np.asarray(score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha)))
+    return np.asarray(
+        score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha))
+    )
 
 
 def monotone_violation(scores: np.ndarray, distance: np.ndarray) -> float:

@@ -7,72 +7,29 @@ policy can be run, tested and timed without a download.
 import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Int
 
 from jaxvlm.clip.captions import CaptionedDataset, truth_matrix, validate_dataset, vocabulary
 from jaxvlm.clip.card import write_card
 from jaxvlm.clip.checkpoint import load, save_checkpoint
-from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
+from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.figures import evaluate_clip
 from jaxvlm.clip.losses import infonce_loss, sigmoid_loss
-from jaxvlm.clip.model import CLIP, random_init
+from jaxvlm.clip.model import CLIP
+from jaxvlm.clip.tiny import centred, clip_config, fold_mean_frame, init_params
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
+from jaxvlm.clip.train_config import ClipTrainConfig
 from jaxvlm.errors import ConfigError
 
 Progress = Callable[[int, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class ClipTrainConfig:
-    """Numbers of a training run; the defaults give the shipped models in a few minutes on one CPU core."""
-
-    seed: int = 0
-    steps: int = 800
-    batch_size: int = 96  # images a step, split evenly over the looks
-    captions_per_concept: int = 2  # wordings drawn of every concept, a step
-    prompt_emphasis: int = 4  # how many times as many of the goal, the baseline and the opposite
-    learning_rate: float = 1.5e-3  # peak, after a linear warm-up and before a cosine to zero
-    warmup: float = 0.05  # share of the steps
-    weight_decay: float = 0.05
-    clip_norm: float = 1.0
-    loss: Literal["sigmoid", "infonce"] = "sigmoid"
-    image_size: int = 64  # pixels
-    patch_size: int = 16
-    width: int = 128
-    layers: int = 4
-    text_width: int = 96
-    text_layers: int = 2
-    context: int = 24  # tokens
-    projection: int = 64
-    image_std: float = 0.25  # what pixels are divided by once the mean is off
-    mean_states: int = 1024  # states that the mean frame and the balance of concepts are measured on
-    report_every: int = 10  # steps between reports
-    evaluation_states: int = 2000  # held-out states of the figures
-
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "captions_per_concept",
-            "prompt_emphasis",
-            "report_every",
-            "mean_states",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.loss not in ("sigmoid", "infonce"):
-            raise ConfigError(f"unknown loss {self.loss!r}; choose 'sigmoid' or 'infonce'")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0")
 
 
 @struct.dataclass
@@ -95,64 +52,6 @@ class TrainData:
     first_wording: jax.Array  # i32[concepts], row of `token_ids`
     wording_count: jax.Array  # i32[concepts]
     positive_share: jax.Array  # f32[concepts], mean truth
-
-
-def clip_config(
-    config: ClipTrainConfig, tokenizer: Tokenizer, image_mean: tuple[float, float, float]
-) -> CLIPConfig:
-    """The architecture of an embedded CLIP; frames of another size are squashed, as VLM-RM does."""
-    size = config.image_size
-    return CLIPConfig(
-        vision=VisionConfig(
-            hidden_size=config.width,
-            intermediate_size=4 * config.width,
-            num_hidden_layers=config.layers,
-            num_attention_heads=max(1, config.width // 32),
-            image_size=size,
-            patch_size=config.patch_size,
-            hidden_act="quick_gelu",
-        ),
-        text=TextConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=config.text_width,
-            intermediate_size=4 * config.text_width,
-            num_hidden_layers=config.text_layers,
-            num_attention_heads=max(1, config.text_width // 32),
-            max_position_embeddings=config.context,
-            hidden_act="quick_gelu",
-            pad_token_id=tokenizer.pad_id,
-            bos_token_id=tokenizer.bos_id,
-            eos_token_id=tokenizer.eos_id,
-        ),
-        projection_dim=config.projection,
-        image_mean=image_mean,
-        image_std=(config.image_std,) * 3,
-        resize=Resize(size=(size, size)),
-    )
-
-
-def init_params(config: CLIPConfig, key: jax.Array) -> dict:
-    """Start of training: patch filters blind to flat colour, large embeddings, residual branches scaled down.
-
-    CLIP's own small initial embeddings leave the pictures of one scene nearly parallel; training them stalls.
-    """
-    params = random_init(config, key)
-    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    fresh = []
-    for (path, leaf), leaf_key in zip(leaves, keys, strict=True):
-        names = [str(entry.key) for entry in path]  # pyright: ignore[reportAttributeAccessIssue]
-        if names[-1] in ("token", "pos", "cls"):
-            leaf = 0.5 * jax.random.normal(leaf_key, leaf.shape)
-        elif names[-1] == "kernel":
-            leaf = jax.random.normal(leaf_key, leaf.shape) * leaf.shape[0] ** -0.5
-            layers = config.vision.num_hidden_layers if "visual" in names else config.text.num_hidden_layers
-            if names[-2] == "patch":
-                leaf = 2.0 * (leaf - jnp.mean(leaf, axis=0))
-            elif names[-2] in ("out", "fc2"):
-                leaf = leaf * (2 * layers) ** -0.5
-        fresh.append(leaf)
-    return jax.tree_util.tree_unflatten(tree, fresh)
 
 
 def make_optimiser(config: ClipTrainConfig) -> optax.GradientTransformation:
@@ -194,13 +93,6 @@ def prepare(
     )
 
 
-def centred(
-    frames: UInt8[Array, "n h w 3"], mean_frame: Float[Array, "h w 3"], image_std: float
-) -> Float[Array, "n h w 3"]:
-    """Frames as the image tower is trained on them: the mean frame off, divided by `image_std`."""
-    return (frames.astype(jnp.float32) / 255 - mean_frame) / image_std
-
-
 def caption_concepts(dataset: CaptionedDataset, config: ClipTrainConfig) -> Int[np.ndarray, " captions"]:
     """Which concept each caption of a step says.
 
@@ -225,13 +117,17 @@ def make_train_step(
 
     def loss_of(trained: Any, frames: Array, ids: Array, truth: Array, share: Array) -> Array:
         variables, bias = trained
-        images, texts, log_scale = clip.apply(variables, frames, ids)
+        outputs: Any = clip.apply(variables, frames, ids)
+        images, texts, log_scale = outputs
         images = images / jnp.linalg.norm(images, axis=-1, keepdims=True)
         texts = texts / jnp.linalg.norm(texts, axis=-1, keepdims=True)
         logits = jnp.exp(log_scale) * jnp.matmul(images, texts.T, precision="highest") + bias
+        # Captions crowding into a cone costs the losses nothing, but a goal and a baseline that are nearly parallel
+        # leave goal-baseline regularisation a direction of noise, and pictures overshoot the goal along it.
+        crowding = jnp.sum(jnp.mean(texts, axis=0) ** 2)
         if config.loss == "sigmoid":
-            return sigmoid_loss(logits, truth, share)
-        return infonce_loss(logits, truth)
+            return sigmoid_loss(logits, truth, share) + config.text_spread * crowding
+        return infonce_loss(logits, truth) + config.text_spread * crowding
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
@@ -249,7 +145,8 @@ def make_train_step(
             trained, frames, ids, truth, data.positive_share[concept]
         )
         updates, opt_state = optimiser.update(gradient, state.optimiser, trained)
-        variables, bias = optax.apply_updates(trained, updates)
+        moved: Any = optax.apply_updates(trained, updates)
+        variables, bias = moved
         metrics = {
             "loss": loss,
             "gradient_norm": optax.global_norm(gradient),
@@ -284,24 +181,6 @@ def train_steps(
         state, metrics = step(state, data)
         if done % config.report_every == 0 or done == config.steps:
             yield done, {name: float(value) for name, value in metrics.items()}, state, data
-
-
-def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "h w 3"]) -> dict:
-    """Moves the mean frame from the input into the position embeddings, so that the file is a plain
-    CLIPModel.
-
-    `W (x - mean_frame) / std = W (x - mean) / std - W (mean_frame - mean) / std`, the last term one
-    constant a patch. It is computed from the kernel as given: round to the dtype of the file first, fold
-    second.
-    """
-    visual = params["params"]["visual"]
-    size, patch = config.image_size, config.vision.patch_size
-    side = size // patch
-    shift = (mean_frame - jnp.asarray(config.image_mean)) / jnp.asarray(config.image_std)
-    shift = shift.reshape(side, patch, side, patch, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)
-    shift = jnp.matmul(shift, visual["patch"]["kernel"].astype(jnp.float32), precision="highest")
-    pos = visual["pos"].astype(jnp.float32).at[1:].add(-shift).astype(visual["pos"].dtype)
-    return {"params": {**params["params"], "visual": {**visual, "pos": pos}}}
 
 
 def export(

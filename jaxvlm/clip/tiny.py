@@ -1,0 +1,93 @@
+"""The embedded CLIP itself: its architecture, where its training starts, and how its input is centred."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
+from jaxvlm.clip.model import random_init
+from jaxvlm.clip.tokenizer import Tokenizer
+from jaxvlm.clip.train_config import ClipTrainConfig
+
+
+def clip_config(
+    config: ClipTrainConfig, tokenizer: Tokenizer, image_mean: tuple[float, float, float]
+) -> CLIPConfig:
+    """The architecture of an embedded CLIP; frames of another size are squashed, as VLM-RM does."""
+    size = config.image_size
+    return CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=config.width,
+            intermediate_size=4 * config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=max(1, config.width // 32),
+            image_size=size,
+            patch_size=config.patch_size,
+            hidden_act="quick_gelu",
+        ),
+        text=TextConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=config.text_width,
+            intermediate_size=4 * config.text_width,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=max(1, config.text_width // 32),
+            max_position_embeddings=config.context,
+            hidden_act="quick_gelu",
+            pad_token_id=tokenizer.pad_id,
+            bos_token_id=tokenizer.bos_id,
+            eos_token_id=tokenizer.eos_id,
+        ),
+        projection_dim=config.projection,
+        image_mean=image_mean,
+        image_std=(config.image_std, config.image_std, config.image_std),
+        resize=Resize(size=(size, size)),
+    )
+
+
+def init_params(config: CLIPConfig, key: jax.Array) -> dict:
+    """Start of training: patch filters blind to flat colour, large embeddings, residual branches scaled down.
+
+    CLIP's own small initial embeddings leave the pictures of one scene nearly parallel; training them stalls.
+    """
+    params = random_init(config, key)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+    fresh = []
+    for (path, leaf), leaf_key in zip(leaves, keys, strict=True):
+        names = [str(entry.key) for entry in path]  # pyright: ignore[reportAttributeAccessIssue]
+        if names[-1] in ("token", "pos", "cls"):
+            leaf = 0.5 * jax.random.normal(leaf_key, leaf.shape)
+        elif names[-1] == "kernel":
+            leaf = jax.random.normal(leaf_key, leaf.shape) * leaf.shape[0] ** -0.5
+            layers = config.vision.num_hidden_layers if "visual" in names else config.text.num_hidden_layers
+            if names[-2] == "patch":
+                leaf = 2.0 * (leaf - jnp.mean(leaf, axis=0))
+            elif names[-2] in ("out", "fc2"):
+                leaf = leaf * (2 * layers) ** -0.5
+        fresh.append(leaf)
+    return jax.tree_util.tree_unflatten(tree, fresh)
+
+
+def centred(
+    frames: UInt8[Array, "n h w 3"], mean_frame: Float[Array, "h w 3"], image_std: float
+) -> Float[Array, "n h w 3"]:
+    """Frames as the image tower is trained on them: the mean frame off, divided by `image_std`."""
+    return (frames.astype(jnp.float32) / 255 - mean_frame) / image_std
+
+
+def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "h w 3"]) -> dict:
+    """Moves the mean frame from the input into the position embeddings, so that the file is a plain
+    CLIPModel.
+
+    `W (x - mean_frame) / std = W (x - mean) / std - W (mean_frame - mean) / std`, the last term one
+    constant a patch. It is computed from the kernel as given: round to the dtype of the file first, fold
+    second.
+    """
+    visual = params["params"]["visual"]
+    size, patch = config.image_size, config.vision.patch_size
+    side = size // patch
+    shift = (mean_frame - jnp.asarray(config.image_mean)) / jnp.asarray(config.image_std)
+    shift = shift.reshape(side, patch, side, patch, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)
+    shift = jnp.matmul(shift, visual["patch"]["kernel"].astype(jnp.float32), precision="highest")
+    pos = visual["pos"].astype(jnp.float32).at[1:].add(-shift).astype(visual["pos"].dtype)
+    return {"params": {**params["params"], "visual": {**visual, "pos": pos}}}

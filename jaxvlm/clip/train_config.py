@@ -1,0 +1,51 @@
+"""The numbers of a training run of an embedded CLIP."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxvlm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ClipTrainConfig:
+    """Numbers of a training run; the defaults give the shipped models in a few minutes on one CPU core."""
+
+    seed: int = 0
+    steps: int = 800
+    batch_size: int = 64  # images a step, split evenly over the looks
+    captions_per_concept: int = 2  # wordings drawn of every concept, a step
+    prompt_emphasis: int = 4  # how many times as many of the goal, the baseline and the opposite
+    learning_rate: float = 1.5e-3  # peak, after a linear warm-up and before a cosine to zero
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    loss: Literal["sigmoid", "infonce"] = "sigmoid"
+    text_spread: float = 0.1  # weight of the squared norm of the mean caption embedding
+    image_size: int = 64  # pixels
+    patch_size: int = 16
+    width: int = 128
+    layers: int = 4
+    text_width: int = 96
+    text_layers: int = 2
+    context: int = 24  # tokens
+    projection: int = 64
+    image_std: float = 0.25  # what pixels are divided by once the mean is off
+    mean_states: int = 1024  # states that the mean frame and the balance of concepts are measured on
+    report_every: int = 10  # steps between reports
+    evaluation_states: int = 2000  # held-out states of the figures
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "captions_per_concept",
+            "prompt_emphasis",
+            "report_every",
+            "mean_states",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.loss not in ("sigmoid", "infonce"):
+            raise ConfigError(f"unknown loss {self.loss!r}; choose 'sigmoid' or 'infonce'")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0")

@@ -1,0 +1,156 @@
+"""Training on a picture of a bar: it learns, repeats itself, and exports what it learned."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvlm.clip import build_word_tokenizer, load, load_tokenizer
+from jaxvlm.clip.captions import validate_dataset, vocabulary
+from jaxvlm.clip.tiny import centred, clip_config, init_params
+from jaxvlm.clip.train import TrainData, TrainState, caption_concepts, export, train_clip, train_steps
+from jaxvlm.clip.train_config import ClipTrainConfig
+from jaxvlm.errors import ConfigError
+from tests.clip.tiny_dataset import CONFIG, bar_dataset
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint, its figures and its losses."""
+    output, losses = tmp_path_factory.mktemp("bar"), {}
+    figures = train_clip(
+        bar_dataset(("white", "black")),
+        CONFIG,
+        output,
+        progress=lambda step, m: losses.setdefault(step, m["loss"]),
+    )
+    return output, figures, losses
+
+
+def test_training_lowers_the_loss_and_ranks_held_out_pictures(trained):
+    _, figures, losses = trained
+    assert list(losses) == [10, 20, 30, 40]
+    assert losses[40] < 0.8 * losses[10]
+    for look in ("white", "black"):
+        assert figures[look]["goal"]["auc"]["0.0"] > 0.95
+        assert figures[look]["goal"]["auc"]["1.0"] > 0.95
+
+
+def test_the_checkpoint_directory_is_complete(trained):
+    output, _, losses = trained
+    clip, params = load(output)
+    assert load_tokenizer(output).unknown_words("the bar on the moon") == ["moon"]
+    assert clip.config.image_size == 16
+    assert jax.tree.leaves(params)[0].dtype == jnp.float32
+    concepts = json.loads((output / "concepts.json").read_text())
+    assert concepts["goal"] == "a bar on the left"
+    assert concepts["concepts"]["left"]["held_out"] == "the left bar"
+    stored = json.loads((output / "figures.json").read_text())
+    assert stored["final_loss"] == losses[40]
+    card = (output / "README.md").read_text()
+    assert "not zero-shot" in card
+    assert "jaxvlm clip train bar --steps 40 --batch-size 16" in card
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    config = dataclasses.replace(CONFIG, steps=3, report_every=3)
+
+    def run(seed: int) -> tuple[float, np.ndarray]:
+        dataset = bar_dataset()
+        tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, config.context)
+        (report,) = train_steps(dataset, dataclasses.replace(config, seed=seed), tokenizer)
+        _, metrics, state, _ = report
+        return metrics["loss"], np.asarray(state.clip["params"]["visual"]["patch"]["kernel"])
+
+    first, again, other = run(0), run(0), run(1)
+    assert first[0] == again[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    assert other[0] != first[0]
+
+
+def test_the_mean_frame_is_folded_exactly(tmp_path):
+    """The exported float16 model on uint8 frames against the trained one on centred floats."""
+    config = dataclasses.replace(CONFIG, image_size=32, width=64, layers=2)
+    dataset = bar_dataset()
+    tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, config.context)
+    model = clip_config(config, tokenizer, (0.0, 0.0, 0.0))
+    variables = init_params(model, jax.random.key(0))
+    states = dataset.sample_states(jax.random.key(1), 16)
+    frames = dataset.frames(states, dataset.assets(), 32)
+    mean_frame = jnp.mean(frames.astype(jnp.float32), axis=0) / 255
+    nothing = jnp.zeros(())
+    state = TrainState(variables, nothing, (), jax.random.key(0))
+    data = TrainData((), mean_frame, nothing, nothing, nothing, nothing)
+    export(tmp_path, state, data, config, tokenizer)
+    clip, params = load(tmp_path, jnp.float32)
+    exported = clip.apply(params, frames, method="encode_image")
+    original = clip.apply(variables, centred(frames, mean_frame, config.image_std), method="encode_image")
+    exported, original = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (exported, original))
+    np.testing.assert_allclose(exported, original, atol=3e-3)
+    # Without folding the difference is two orders larger, so the comparison means something.
+    unfolded = clip.apply(variables, frames, method="encode_image")
+    unfolded = unfolded / jnp.linalg.norm(unfolded, axis=-1, keepdims=True)
+    assert float(jnp.max(jnp.abs(unfolded - original))) > 0.1
+
+
+def test_prompts_come_up_more_often_than_other_concepts():
+    config = dataclasses.replace(CONFIG, captions_per_concept=1, prompt_emphasis=3)
+    dataset = dataclasses.replace(bar_dataset(), opposite="left")
+    assert caption_concepts(dataset, config).tolist() == [0, 0, 0, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps is 0; give at least 1"),
+        ({"loss": "hinge"}, "unknown loss 'hinge'; choose 'sigmoid' or 'infonce'"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0"),
+    ],
+)
+def test_numbers_that_cannot_train_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        ClipTrainConfig(**change)
+
+
+def test_a_batch_has_to_split_over_the_looks(tmp_path):
+    dataset = bar_dataset(("white", "black"))
+    tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, CONFIG.context)
+    with pytest.raises(ConfigError, match="batch_size 15 does not split over 2 looks"):
+        next(train_steps(dataset, dataclasses.replace(CONFIG, batch_size=15), tokenizer))
+
+
+def test_declarations_that_cannot_be_trained_are_named():
+    dataset = bar_dataset()
+    left, right, scene = dataset.concepts
+    cases = [
+        ({"goal": "middle"}, "no concept 'middle'; choose one of left, right, scene"),
+        (
+            {"concepts": (dataclasses.replace(left, wordings=left.wordings[:5]), right, scene)},
+            "concept 'left' has 5 wordings; give at least 20",
+        ),
+        (
+            {
+                "concepts": (
+                    left,
+                    dataclasses.replace(right, wordings=(*right.wordings, "a bar on the left")),
+                    scene,
+                )
+            },
+            "'a bar on the left' is said by 'left' and 'right'",
+        ),
+        (
+            {"concepts": (dataclasses.replace(left, held_out="a bar on the left"), right, scene)},
+            "held-out wording 'a bar on the left' is also trained",
+        ),
+        (
+            {"concepts": (dataclasses.replace(left, held_out="the bar is gone"), right, scene)},
+            r"untrained words \['is', 'gone'\]",
+        ),
+    ]
+    for change, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            validate_dataset(dataclasses.replace(dataset, **change))
+    validate_dataset(dataset)
