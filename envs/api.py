@@ -4,7 +4,7 @@ An environment is a frozen dataclass, so it is hashable and can be a static argu
 Everything numeric lives in `params`, a pytree of arrays that may be vmapped.
 """
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float
@@ -22,8 +22,15 @@ Camera = Any  # pytree that says from where a frame is seen
 class Environment(Protocol):
     """What `jaxvlm` asks of an environment. All methods are unbatched; callers `vmap` them."""
 
-    name: ClassVar[str]
-    looks: ClassVar[tuple[str, ...]]
+    @property
+    def name(self) -> str:
+        """Short name, as in run directories."""
+        ...
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Names of the ways it can be drawn."""
+        ...
 
     @property
     def default_params(self) -> Params:
@@ -41,7 +48,9 @@ class Environment(Protocol):
 
     def step(
         self, key: jax.Array, state: State, action: jax.Array, params: Params
-    ) -> tuple[Float[Array, " obs"], State, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], dict[str, jax.Array]]:
+    ) -> tuple[
+        Float[Array, " obs"], State, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], dict[str, jax.Array]
+    ]:
         """Returns (observation, state, reward, terminated, truncated, info) of the state the action led to.
 
         `info` always holds `success`, bool[]: whether the task is achieved in that state.

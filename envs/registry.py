@@ -3,7 +3,7 @@
 A task is an environment, how it looks, and the sentences that say what to learn.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class Task:
 
 def _cartpole(name: str, summary: str, initial_angle: float, reward: str, window: int) -> Task:
     env = CartPole(reward=reward)  # pyright: ignore[reportArgumentType]
-    params = env.default_params.replace(initial_angle=jnp.float32(initial_angle))
+    params = replace(env.default_params, initial_angle=jnp.float32(initial_angle))
     return Task(
         name=name,
         summary=summary,

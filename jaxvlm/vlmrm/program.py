@@ -7,7 +7,7 @@ that a `cond` on them stays a branch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -162,7 +162,7 @@ class Program:
         """Writes the labelled rows into the replay buffer."""
         with jax.named_scope("insert"):
             add = jax.vmap(self.buffer.add, in_axes=(REPLAY_AXES, 0, 0), out_axes=REPLAY_AXES)
-            return add(state.buffer, rows.replace(reward=rewards, scene=None), rollout.observation)
+            return add(state.buffer, replace(rows, reward=rewards, scene=None), rollout.observation)
 
     def update_stage(self, state: TrainState) -> tuple[Any, dict[str, jax.Array]]:
         """Takes `updates` gradient steps from the buffer; metrics are means over them, f32[seed]."""
@@ -178,7 +178,7 @@ class Program:
         ) -> tuple[Any, dict[str, jax.Array]]:
             key_sample, key_update = jax.random.split(key)
             batch = self.buffer.sample(buffer, key_sample, config.batch_size)
-            batch = batch.replace(reward=(batch.reward - shift) * scale)
+            batch = replace(batch, reward=(batch.reward - shift) * scale)
             return self.agent.update(agent, batch, key_update)
 
         def one_update(agents: Any, index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
@@ -193,7 +193,7 @@ class Program:
 
         agents = state.agent
         if isinstance(self.agent, DQN) and self.agent.config.target_sync == "vector-step":
-            agents = jax.vmap(lambda agent: self.agent.sync(agent, config.rollout_length))(agents)
+            agents = jax.vmap(self.agent.sync, in_axes=(0, None))(agents, config.rollout_length)
         with jax.named_scope("update"):
             agent, metrics = jax.lax.scan(one_update, agents, jnp.arange(config.updates))
         return agent, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), metrics)
@@ -216,7 +216,8 @@ class Program:
             return jnp.sum(values.astype(jnp.float32) * weight, axis=(1, 2)) / count
 
         mean_reward = mean(rewards)
-        state = state.replace(
+        state = replace(
+            state,
             rollout=rollout,
             buffer=buffer,
             reward_stats=stats,
@@ -238,7 +239,7 @@ class Program:
             "transitions": weight.sum((1, 2)),
             **losses,
         }
-        return state.replace(agent=agent), metrics
+        return replace(state, agent=agent), metrics
 
 
 def _keep_best(state: TrainState, reward: jax.Array) -> Best:

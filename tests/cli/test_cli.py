@@ -24,7 +24,7 @@ TINY = [
         "2",
     ),
     *("--batch-size", "8", "--buffer-size", "400", "--hidden-sizes", "8", "--episodes", "4"),
-    *("--checkpoint-every", "1"),
+    *("--checkpoint-every", "4"),
 ]
 
 
