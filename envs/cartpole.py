@@ -7,7 +7,7 @@ instead of ending the episode.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -130,12 +130,17 @@ class CartPole:
     reward: Literal["balance", "cosine"] = "balance"
     early_termination: bool = False
 
-    name: ClassVar[str] = "cartpole"
-    looks: ClassVar[tuple[str, ...]] = ("plain",)
-
     def __post_init__(self) -> None:
         if self.reward not in ("balance", "cosine"):
             raise ConfigError(f"unknown CartPole reward {self.reward!r}: choose 'balance' or 'cosine'")
+
+    @property
+    def name(self) -> str:
+        return "cartpole"
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        return ("plain",)
 
     @property
     def default_params(self) -> CartPoleParams:

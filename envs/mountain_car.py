@@ -5,7 +5,7 @@ so that nothing a policy does afterwards changes its return.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -83,12 +83,17 @@ class MountainCar:
     reward: Literal["goal", "gymnasium"] = "goal"
     early_termination: bool = False
 
-    name: ClassVar[str] = "mountain-car"
-    looks: ClassVar[tuple[str, ...]] = ("plain", "textured")
-
     def __post_init__(self) -> None:
         if self.reward not in ("goal", "gymnasium"):
             raise ConfigError(f"unknown MountainCar reward {self.reward!r}: choose 'goal' or 'gymnasium'")
+
+    @property
+    def name(self) -> str:
+        return "mountain-car"
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        return ("plain", "textured")
 
     @property
     def default_params(self) -> MountainCarParams:

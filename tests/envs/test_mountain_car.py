@@ -117,7 +117,7 @@ def test_bad_settings_say_what_to_choose():
 
 @pytest.fixture(scope="module")
 def pictures_of():
-    return {look: pictures.drawer(MountainCar(), look) for look in MountainCar.looks}
+    return {look: pictures.drawer(MountainCar(), look) for look in MountainCar().looks}
 
 
 POSITIONS = (-1.0, -0.8, -0.52, -0.3, 0.0, 0.25, 0.4)
