@@ -149,7 +149,7 @@ def make_train_step(
         variables, bias = moved
         metrics = {
             "loss": loss,
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
             "logit_scale": jnp.exp(variables["params"]["logit_scale"]),
         }
         return TrainState(variables, bias, opt_state, key), metrics

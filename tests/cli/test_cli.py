@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,22 +11,13 @@ from pathlib import Path
 
 import pytest
 
-TINY = [
-    *(
-        "--steps",
-        "240",
-        "--num-envs",
-        "3",
-        "--rollout-length",
-        "40",
-        "--learning-starts",
-        "100",
-        "--updates",
-        "2",
-    ),
-    *("--batch-size", "8", "--buffer-size", "400", "--hidden-sizes", "8", "--episodes", "4"),
-    *("--checkpoint-every", "4"),
-]
+from jaxvlm.cli import main
+
+# Six iterations, so that there is time to stop one.
+TINY = shlex.split(
+    "--steps 240 --num-envs 2 --rollout-length 20 --learning-starts 60 --updates 2 --batch-size 8 --buffer-size 400 "
+    "--hidden-sizes 8 --episodes 4 --checkpoint-every 4"
+)
 
 
 def jaxvlm(*arguments, cwd, check=None, **environment):
@@ -46,6 +38,24 @@ def jaxvlm(*arguments, cwd, check=None, **environment):
 def command_environment(**extra):
     root = str(Path(__file__).parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), **extra}
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command inside this process, in `tmp_path`; returns the exit code and what was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +94,11 @@ def test_train_leaves_everything(trained):
 
 
 @pytest.mark.slow
-def test_evaluate_repeats_the_figures(trained):
-    folder, _ = trained
-    before = json.loads((folder / "runs/first/evaluation.json").read_text())
-    jaxvlm("evaluate", "first", "--episodes", 4, cwd=folder, check=0)
-    after = json.loads((folder / "runs/first/evaluation.json").read_text())
+def test_evaluate_repeats_the_figures(trained, call):
+    run = trained[0] / "runs/first"
+    before = json.loads((run / "evaluation.json").read_text())
+    assert call("evaluate", run, "--episodes", 4)[0] == 0
+    after = json.loads((run / "evaluation.json").read_text())
     assert before["mean_ground_truth_return"] == after["mean_ground_truth_return"]
     assert before["mean_clip_reward"] == pytest.approx(after["mean_clip_reward"], abs=1e-5)
 
@@ -150,63 +160,60 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path):
+def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, call):
     arguments, expected = BAD_INPUT[case]
-    process = jaxvlm(*arguments, cwd=tmp_path, check=2)
-    lines = process.stderr.strip().splitlines()
-    assert len(lines) == 1, process.stderr
-    assert expected in lines[0]
+    code, _, error = call(*arguments)
+    assert code == 2
+    assert len(error.strip().splitlines()) == 1, error
+    assert expected in error
     assert not list(tmp_path.iterdir())
 
 
-def test_existing_run_directory(tmp_path):
+def test_the_exit_code_of_a_process(tmp_path):
+    process = jaxvlm("trian", cwd=tmp_path, check=2)
+    assert process.stderr.startswith("jaxvlm: unknown verb 'trian'")
+
+
+def test_existing_run_directory(tmp_path, call):
     (tmp_path / "runs/taken").mkdir(parents=True)
-    process = jaxvlm("train", "cartpole", "--name", "taken", cwd=tmp_path, check=2)
-    assert "runs/taken exists already" in process.stderr
+    code, _, error = call("train", "cartpole", "--name", "taken")
+    assert (code, "runs/taken exists already" in error) == (2, True)
     assert not list((tmp_path / "runs/taken").iterdir())
 
 
-def test_help_of_every_verb(tmp_path):
-    usage = jaxvlm("--help", cwd=tmp_path, check=0).stdout
+def test_help_of_every_verb(call):
+    code, usage, _ = call("--help")
+    assert code == 0
     for verb in ("train", "resume", "evaluate", "landscape", "clip train", "clip check"):
         assert verb in usage
-        assert "usage" in jaxvlm(*verb.split(), "--help", cwd=tmp_path, check=0).stdout
-    page = jaxvlm("train", "--help", cwd=tmp_path, check=0).stdout
+        code, page, _ = call(*verb.split(), "--help")
+        assert (code, "usage" in page) == (0, True)
+    page = call("train", "--help")[1]
     for word in ("cartpole-swingup", "mountain-car-plain", "paper", "default"):
         assert word in page
-    flags = jaxvlm("train", "mountain-car", "--help", cwd=tmp_path, check=0).stdout
+    flags = call("train", "mountain-car", "--help")[1]
     for flag in ("--alpha", "--prompt", "--clip", "--seeds", "--actor-hidden-sizes", "--chunk"):
         assert flag in flags
 
 
 @pytest.mark.slow
-def test_landscape_and_check_write_pictures_and_tables(tmp_path):
-    process = jaxvlm("landscape", "cartpole", "--alphas", 0, 1, "--output", "out", cwd=tmp_path, check=0)
+def test_landscape_and_check_write_pictures_and_tables(tmp_path, call):
+    code, printed, _ = call("landscape", "cartpole", "--alphas", 0, 1, "--output", "out")
+    assert (code, "highest at" in printed) == (0, True)
     table = (tmp_path / "out/cartpole-tiny.csv").read_text().splitlines()
     assert table[0] == "angle,alpha_0,alpha_1"
     assert (tmp_path / "out/cartpole-tiny.png").stat().st_size > 0
-    assert "highest at" in process.stdout
-    process = jaxvlm("clip", "check", "cartpole", "--states", 300, "--output", "out", cwd=tmp_path, check=0)
+    code, printed, _ = call("clip", "check", "cartpole", "--states", 300, "--output", "out")
+    assert (code, "training can work" in printed) == (0, True)
     figures = json.loads((tmp_path / "out/cartpole-tiny.json").read_text())["rows"]
     assert figures["goal"]["auc"] > 0.99
     assert figures["opposite"]["auc"] < 0.5
-    assert "training can work" in process.stdout
 
 
 @pytest.mark.slow
-def test_check_warns_of_an_untrained_checkpoint_and_unknown_words(tmp_path):
-    process = jaxvlm(
-        "clip",
-        "check",
-        "cartpole",
-        "--clip",
-        "untrained",
-        "--states",
-        300,
-        "--prompt",
-        "flamingo",
-        cwd=tmp_path,
-        check=0,
-    )
-    assert "has never seen 'flamingo'" in process.stdout
-    assert "training can work" not in process.stdout
+def test_check_warns_of_an_untrained_checkpoint_and_unknown_words(call):
+    checked = ("clip", "check", "cartpole", "--clip", "untrained", "--states", 300, "--prompt", "flamingo")
+    code, printed, _ = call(*checked)
+    assert code == 0
+    assert "has never seen 'flamingo'" in printed
+    assert "training can work" not in printed

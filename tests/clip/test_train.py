@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
     """A checkpoint, its figures and its losses."""
     output, losses = tmp_path_factory.mktemp("bar"), {}
     figures = train_clip(
-        bar_dataset(("white", "black")),
+        bar_dataset(("white", "grey")),
         CONFIG,
         output,
         progress=lambda step, m: losses.setdefault(step, m["loss"]),
@@ -32,9 +32,9 @@ def trained(tmp_path_factory):
 
 def test_training_lowers_the_loss_and_ranks_held_out_pictures(trained):
     _, figures, losses = trained
-    assert list(losses) == [10, 20, 30, 40]
-    assert losses[40] < 0.8 * losses[10]
-    for look in ("white", "black"):
+    assert list(losses) == [50, 100, 150, 200, 250, 300]
+    assert losses[300] < 0.8 * losses[50]
+    for look in ("white", "grey"):
         assert figures[look]["goal"]["auc"]["0.0"] > 0.95
         assert figures[look]["goal"]["auc"]["1.0"] > 0.95
 
@@ -49,10 +49,10 @@ def test_the_checkpoint_directory_is_complete(trained):
     assert concepts["goal"] == "a bar on the left"
     assert concepts["concepts"]["left"]["held_out"] == "the left bar"
     stored = json.loads((output / "figures.json").read_text())
-    assert stored["final_loss"] == losses[40]
+    assert stored["final_loss"] == losses[300]
     card = (output / "README.md").read_text()
     assert "not zero-shot" in card
-    assert "jaxvlm clip train bar --steps 40 --batch-size 16" in card
+    assert "jaxvlm clip train bar --steps 300 --batch-size 16" in card
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
@@ -90,10 +90,10 @@ def test_the_mean_frame_is_folded_exactly(tmp_path):
     original = clip.apply(variables, centred(frames, mean_frame, config.image_std), method="encode_image")
     exported, original = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (exported, original))
     np.testing.assert_allclose(exported, original, atol=3e-3)
-    # Without folding the difference is two orders larger, so the comparison means something.
+    # Without folding the difference is far larger, so the comparison means something.
     unfolded = clip.apply(variables, frames, method="encode_image")
     unfolded = unfolded / jnp.linalg.norm(unfolded, axis=-1, keepdims=True)
-    assert float(jnp.max(jnp.abs(unfolded - original))) > 0.1
+    assert float(jnp.max(jnp.abs(unfolded - original))) > 0.03
 
 
 def test_prompts_come_up_more_often_than_other_concepts():
@@ -116,7 +116,7 @@ def test_numbers_that_cannot_train_are_named(change, message):
 
 
 def test_a_batch_has_to_split_over_the_looks(tmp_path):
-    dataset = bar_dataset(("white", "black"))
+    dataset = bar_dataset(("white", "grey"))
     tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, CONFIG.context)
     with pytest.raises(ConfigError, match="batch_size 15 does not split over 2 looks"):
         next(train_steps(dataset, dataclasses.replace(CONFIG, batch_size=15), tokenizer))

@@ -1,4 +1,4 @@
-"""A dataset that trains in seconds: a bright bar in a 16 x 16 picture, and sentences on where it stands."""
+"""A dataset that trains in seconds: a black bar in a 16 x 16 picture, and sentences on where it stands."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from jaxvlm.clip.captions import CaptionedDataset, Concept, Sweep, expand
 from jaxvlm.clip.train import ClipTrainConfig
 
 CONFIG = ClipTrainConfig(
-    steps=40,
+    steps=300,
     batch_size=16,
     image_size=16,
     patch_size=8,
@@ -24,6 +24,7 @@ CONFIG = ClipTrainConfig(
     projection=16,
     learning_rate=3e-3,
     mean_states=32,
+    report_every=50,
     evaluation_states=64,
 )
 
@@ -39,7 +40,7 @@ class BarState:
 class Bar:
     """What `CaptionedDataset` uses of an environment."""
 
-    looks: ClassVar[tuple[str, ...]] = ("white", "black")
+    looks: ClassVar[tuple[str, ...]] = ("white", "grey")
 
     @property
     def cameras(self) -> dict[str, Any]:
@@ -49,12 +50,12 @@ class Bar:
         return state
 
     def assets(self, look: str) -> Array:
-        return jnp.float32(1.0 if look == "white" else 0.0)
+        return jnp.float32(1.0 if look == "white" else 0.7)
 
     def render(self, scene: BarState, assets: Array, camera: Any, size: int) -> Array:
         columns = (jnp.arange(size) + 0.5) / size
         bar = jnp.clip(1.5 - jnp.abs(columns - scene.x) * size, 0.0, 1.0)
-        frame = assets + bar * (1.0 - 2.0 * assets)
+        frame = assets * (1.0 - bar)
         return jnp.broadcast_to(frame[None, :, None], (size, size, 3))
 
 

@@ -79,7 +79,7 @@ def test_cartpole_concepts_tell_left_from_right_and_up_from_down(name, angle, x)
     assert bool(concept.holds(pole(angle, x)))
     mirrored = bool(concept.holds(pole(-angle, -x)))
     assert mirrored != ("_left" in name or "_right" in name)
-    if "cart" not in name:
+    if "cart" not in name and name != "fallen":  # a pole can fall to either side
         assert not bool(concept.holds(pole(angle + 180, x)))
 
 
