@@ -28,7 +28,7 @@ def jaxvlm(*arguments, cwd, check=None, **environment):
         capture_output=True,
         text=True,
         env=command_environment(**environment),
-        timeout=300,
+        timeout=900,
     )
     if check is not None:
         assert process.returncode == check, process.stdout + process.stderr
@@ -114,11 +114,11 @@ def test_a_stopped_run_resumes_to_the_same_numbers(trained):
         env=command_environment(),
     )
     metrics = folder / "runs/stopped/metrics.jsonl"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") >= 1):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=600)[0]
     if process.returncode == 0:
         pytest.fail(f"the run ended before it could be stopped:\n{output}")
     assert process.returncode == 130
