@@ -67,7 +67,7 @@ def run_cache_program(**environment):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     return result.stdout.strip().split("|")
 
