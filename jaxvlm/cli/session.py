@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from envs.registry import Task
 from jaxvlm.cli.common import find_task
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import to_uint8
@@ -26,9 +28,10 @@ from jaxvlm.runtime.files import write_json
 from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.plots import learning_curves
 from jaxvlm.runtime.sinks import check_sinks
-from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, run_episodes, summarise
+from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, join_episodes, run_episodes, summarise
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
+EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 GIF_SIZE = 160  # pixels a side of one episode
 GIF_EVERY = 2  # steps between frames
 GIF_FPS = 25.0  # CartPole's own time: a frame every two steps of 20 ms
@@ -133,27 +136,14 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
 
 def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, Any]:
     """Evaluates agents, writes `evaluation.json`, the GIF and the curves, and prints where they are."""
-    program, config = built.program, built.program.config
+    config = built.program.config
     task = find_task(config.task)
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
 
-    def play(inputs: Any, agent: Any, seeds: jax.Array, deterministic: bool) -> Episodes:
-        return run_episodes(
-            program,
-            inputs,
-            agent,
-            seeds,
-            episodes=config.episodes,
-            length=task.episode_length,
-            window=task.window,
-            threshold=task.threshold,
-            deterministic=deterministic,
-            score=deterministic,
-        )
-
-    play_jit = jax.jit(play, static_argnums=3)
-    episodes = play_jit(built.inputs, agent, seeds_of(built), True)
-    stochastic = summarise(play_jit(built.inputs, agent, seeds_of(built), False), task.metric)
+    with Progress(2 * config.episodes * config.seeds, unit="episodes") as progress:
+        episodes = play(built, task, agent, True, progress, done=0)
+        half = config.episodes * config.seeds
+        stochastic = summarise(play(built, task, agent, False, progress, done=half), task.metric)
     del stochastic["mean_clip_reward"]
     environment = describe_environment(chunk=config.reward.chunk)
     result = {
@@ -189,6 +179,39 @@ def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, 
     return result
 
 
+def play(
+    built: Built, task: Task, agent: Any, deterministic: bool, progress: Progress, *, done: int
+) -> Episodes:
+    """Plays the config's number of episodes of every seed, scored by CLIP if the actions are deterministic.
+
+    `done` is how many episodes `progress` has counted before.
+    """
+    config = built.program.config
+    block = min(EVALUATION_BLOCK, config.episodes)
+
+    @jax.jit
+    def play_block(inputs: Any, agent: Any, seeds: jax.Array, first: jax.Array) -> Episodes:
+        return run_episodes(
+            built.program,
+            inputs,
+            agent,
+            seeds,
+            episodes=block,
+            length=task.episode_length,
+            window=task.window,
+            threshold=task.threshold,
+            deterministic=deterministic,
+            score=deterministic,
+            first=first,
+        )
+
+    blocks = []
+    for first in range(0, config.episodes, block):
+        blocks.append(jax.device_get(play_block(built.inputs, agent, seeds_of(built), jnp.int32(first))))
+        progress.update(done + min(first + block, config.episodes) * config.seeds)
+    return join_episodes(blocks, config.episodes)
+
+
 def report(result: dict[str, Any], metric: str) -> str:
     """The result in words and figures, a line each."""
     seeds = result["seeds"]
@@ -212,7 +235,7 @@ def report(result: dict[str, Any], metric: str) -> str:
     return "\n".join(lines)
 
 
-def draw_episodes(built: Built, task: Any, episodes: Episodes) -> np.ndarray:
+def draw_episodes(built: Built, task: Task, episodes: Episodes) -> np.ndarray:
     """Up to four episodes side by side, u8[time, height, width, 3], of as many seeds as there are."""
     look = built.program.config.reward.look
     assets, camera = task.env.assets(look), task.env.cameras[built.program.config.reward.camera[0]]

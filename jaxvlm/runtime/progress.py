@@ -28,6 +28,7 @@ class Progress:
         total: int,
         *,
         initial: int = 0,
+        unit: str = "steps",
         console: Console | None = None,
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
@@ -37,11 +38,13 @@ class Progress:
         Args:
             total: environment steps at the end.
             initial: steps already taken, by the run that is resumed.
+            unit: what is counted, if not environment steps.
             console: where to; None is standard output.
             interval: seconds between plain lines.
             clock: seconds, for tests.
         """
         self.total = total
+        self.unit = unit
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.interval = interval
         self._clock = clock
@@ -104,7 +107,7 @@ class Progress:
     def _describe(self) -> str:
         rate = self.rate
         left = (self.total - self._step) / rate if rate > 0 else float("nan")
-        parts = [f"{rate:,.0f} steps/s"] if rate > 0 else []
+        parts = [f"{rate:,.0f} {self.unit}/s"] if rate > 0 else []
         parts += [self._figures] * bool(self._figures)
         parts += [f"{duration(self._clock() - self._start)} elapsed"]
         parts += [f"{duration(left)} left"] if left > 0 else []

@@ -1,5 +1,6 @@
 """Ground truth of trained policies: whole episodes from fresh starts, all of them at once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,6 +37,7 @@ def run_episodes(
     deterministic: bool,
     score: bool,
     shown: int = 4,
+    first: jax.Array | int = 0,
 ) -> Episodes:
     """Plays `episodes` episodes with every seed's agent; pure, for the caller to jit.
 
@@ -51,6 +53,8 @@ def run_episodes(
       deterministic: greedy or mean actions instead of sampled ones.
       score: whether to draw and score the frames with CLIP.
       shown: how many episodes' scenes to return.
+      first: index of the first episode. Episode i is the same in any call that holds it, so many episodes can be
+        played in several calls.
 
     Returns:
       `Episodes`.
@@ -65,30 +69,42 @@ def run_episodes(
                 agent, observation, key, jnp.int32(program.config.steps), deterministic=deterministic
             )
 
-        start = init_rollout(program.env, inputs.env_params, env_keys(key_start, episodes))
-        return collect(program.env, inputs.env_params, act, start, key_act, length, scenes=True)[1]
+        start = init_rollout(program.env, inputs.env_params, env_keys(key_start, episodes, first))
+        return collect(
+            program.env, inputs.env_params, act, start, key_act, length, first_env_index=first, scenes=True
+        )[1]
 
     with jax.default_matmul_precision("highest"):
         rows = jax.vmap(one_seed)(agent, seed)  # [seed, time, episode]
     ended = (rows.terminated | rows.truncated).astype(jnp.int32)
     # A row belongs to the first episode if no row before it ended one.
-    first = ((jnp.cumsum(ended, axis=1) - ended) == 0) & rows.valid
-    steps = first.sum(1)
-    in_window = first & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
+    counted = ((jnp.cumsum(ended, axis=1) - ended) == 0) & rows.valid
+    steps = counted.sum(1)
+    in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
     fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
     clip_reward = None
     if score and inputs.reward is not None:
         rewards = program.label_stage(inputs, rows)
-        clip_reward = jnp.sum(rewards * first, axis=1) / steps
+        clip_reward = jnp.sum(rewards * counted, axis=1) / steps
     return Episodes(
         # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.
         success=fraction >= threshold - 0.5 / window,
         fraction=fraction.astype(jnp.float32),
-        ground_truth_return=jnp.sum(rows.reward * first, axis=1),
+        ground_truth_return=jnp.sum(rows.reward * counted, axis=1),
         clip_reward=clip_reward,
         scene=jax.tree.map(lambda leaf: leaf[:, :, :shown], rows.scene),
         length=steps,
     )
+
+
+def join_episodes(blocks: Sequence[Episodes], episodes: int) -> Episodes:
+    """The first `episodes` episodes of several calls of `run_episodes`, on the host; scenes are the first call's."""
+    scene = blocks[0].scene
+    joined = jax.tree.map(
+        lambda *leaves: np.concatenate(leaves, axis=1)[:, :episodes],
+        *(block.replace(scene=None) for block in blocks),
+    )
+    return joined.replace(scene=scene)
 
 
 def summarise(episodes: Episodes, metric: str) -> dict[str, Any]:

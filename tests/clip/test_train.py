@@ -89,11 +89,12 @@ def test_the_mean_frame_is_folded_exactly(tmp_path):
     exported = clip.apply(params, frames, method="encode_image")
     original = clip.apply(variables, centred(frames, mean_frame, config.image_std), method="encode_image")
     exported, original = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (exported, original))
-    np.testing.assert_allclose(exported, original, atol=3e-3)
-    # Without folding the difference is far larger, so the comparison means something.
+    error = float(jnp.max(jnp.abs(exported - original)))
+    assert error < 1e-3
+    # Without folding the difference is two orders larger, so the comparison means something.
     unfolded = clip.apply(variables, frames, method="encode_image")
     unfolded = unfolded / jnp.linalg.norm(unfolded, axis=-1, keepdims=True)
-    assert float(jnp.max(jnp.abs(unfolded - original))) > 0.03
+    assert float(jnp.max(jnp.abs(unfolded - original))) > 100 * error
 
 
 def test_prompts_come_up_more_often_than_other_concepts():

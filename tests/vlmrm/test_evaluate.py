@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.vlmrm import run_episodes, summarise
+from jaxvlm.vlmrm import join_episodes, run_episodes, summarise
 from jaxvlm.vlmrm.train import init_state, seeds_of
 from tests.vlmrm.conftest import build_random, tiny_config
 
@@ -45,6 +45,16 @@ def test_episodes_are_counted_by_hand(built, episodes):
     np.testing.assert_allclose(episodes.ground_truth_return[0, 1], sum(rewards), atol=1e-3)
     np.testing.assert_allclose(episodes.fraction[0, 1], np.mean(success), atol=1e-6)
     assert int(episodes.length[0, 1]) == 200
+
+
+def test_episodes_are_the_same_in_any_number_of_calls(built, episodes):
+    agent = init_state(built).agent
+    blocks = [play(built, agent, episodes=3, first=first) for first in (0, 3)]
+    joined = join_episodes(blocks, 4)
+    np.testing.assert_array_equal(joined.ground_truth_return, episodes.ground_truth_return)
+    np.testing.assert_array_equal(joined.length, episodes.length)
+    assert jax.tree.leaves(joined.scene)[0].shape[:3] == (2, 200, 2)  # of the first call
+    assert len(set(np.asarray(joined.ground_truth_return).ravel())) > 4
 
 
 def test_window_and_threshold(built):
