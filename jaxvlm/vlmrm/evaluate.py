@@ -1,6 +1,7 @@
 """Ground truth of trained policies: whole episodes from fresh starts, all of them at once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -102,9 +103,9 @@ def join_episodes(blocks: Sequence[Episodes], episodes: int) -> Episodes:
     scene = blocks[0].scene
     joined = jax.tree.map(
         lambda *leaves: np.concatenate(leaves, axis=1)[:, :episodes],
-        *(block.replace(scene=None) for block in blocks),
+        *(replace(block, scene=None) for block in blocks),
     )
-    return joined.replace(scene=scene)
+    return replace(joined, scene=scene)
 
 
 def summarise(episodes: Episodes, metric: str) -> dict[str, Any]:
