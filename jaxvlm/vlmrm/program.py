@@ -243,15 +243,18 @@ class Program:
 
 
 def _keep_best(state: TrainState, reward: jax.Array) -> Best:
-    """The better of the best so far and the agents that earned `reward`, seed by seed."""
-    better = reward > state.best.reward
+    """The better of the best so far and the agents that earned `reward`, seed by seed; of equals the later one.
+
+    A bounded reward is soon earned in full; the later of those agents has seen more.
+    """
+    better = (reward >= state.best.reward) & (reward > -jnp.inf)
 
     def pick(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(better.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
 
     return Best(
         agent=jax.tree.map(pick, state.agent, state.best.agent),
-        reward=jnp.maximum(reward, state.best.reward),
+        reward=jnp.where(better, reward, state.best.reward),
         step=jnp.where(better, state.step, state.best.step),
     )
 

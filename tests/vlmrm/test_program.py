@@ -9,7 +9,7 @@ import pytest
 from jaxvlm.render import to_uint8
 from jaxvlm.reward import goal_baseline
 from jaxvlm.runtime import Checkpoints
-from jaxvlm.vlmrm.program import RewardStats, _accumulate
+from jaxvlm.vlmrm.program import RewardStats, _accumulate, _keep_best
 from jaxvlm.vlmrm.train import abstract_state, compile_iteration, init_state, seeds_of
 from tests.vlmrm.conftest import build_random, tiny_config
 
@@ -207,6 +207,19 @@ def test_best_agents_are_kept_seed_by_seed(built, compiled):
             state.best.agent.params,
             best,
         )
+
+
+def test_of_equally_good_agents_the_later_is_kept(built):
+    state = init_state(built)
+    earlier = jax.tree.map(lambda leaf: leaf + 1, state.best.agent)
+    state = replace(state, step=jnp.int32(7), best=replace(state.best, agent=earlier, reward=jnp.ones(2)))
+    for reward, later in (((1.0, 1.0), True), ((-jnp.inf, jnp.nan), False), ((0.5, 0.9), False)):
+        best = _keep_best(state, jnp.array(reward))
+        chex.assert_trees_all_equal(best.agent, state.agent if later else earlier)
+        np.testing.assert_array_equal(best.step, jnp.full(2, 7) if later else state.best.step)
+        np.testing.assert_array_equal(best.reward, jnp.ones(2))
+    unlearned = _keep_best(init_state(built), jnp.full(2, -jnp.inf))
+    np.testing.assert_array_equal(unlearned.step, init_state(built).best.step)
 
 
 def test_sac_runs_through_the_program():
