@@ -213,7 +213,7 @@ def mountain_car_captions() -> CaptionedDataset:
         opposite="valley",
         sweep=Sweep(
             coordinate="position",
-            unit="position",
+            unit="",
             values=tuple(round(-1.2 + 0.03 * k, 2) for k in range(61)),
             contexts=(0.0,),
             states=_sweep_states,

@@ -134,7 +134,7 @@ def run(arguments: Sequence[str]) -> None:
         np.tile(values, repeats),
         curves,
         np.tile(line_holds, repeats),
-        xlabel=f"{dataset.sweep.coordinate} ({dataset.sweep.unit})",
+        xlabel=dataset.sweep.label,
         title=f"{task.name}, CLIP {options.clip}",
     )
     print(f"figures  {directory / f'{stem}.json'}")

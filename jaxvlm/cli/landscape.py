@@ -88,16 +88,11 @@ def run(arguments: Sequence[str]) -> None:
         curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
     goal = values[holds]
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    label = (
-        f"{dataset.sweep.coordinate} ({dataset.sweep.unit})"
-        if dataset.sweep.unit
-        else dataset.sweep.coordinate
-    )
     picture = landscape(
         directory / f"{stem}.png",
         values,
         curves,
-        xlabel=label,
+        xlabel=dataset.sweep.label,
         goal=(float(goal.min()), float(goal.max())) if goal.size else None,
         title=" + ".join(options.prompt),
     )

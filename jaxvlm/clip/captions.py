@@ -49,7 +49,7 @@ class Sweep:
     """A line through state space along which the goal's score should climb: the reward landscape.
 
     `states(values, context)` puts the swept coordinate at `values[n]` and the rest at `context`, one of
-    `contexts`.
+    `contexts`. A coordinate without a unit has `unit=""`.
     """
 
     coordinate: str
@@ -57,6 +57,11 @@ class Sweep:
     values: tuple[float, ...]
     contexts: tuple[float, ...]
     states: Callable[[Float[Array, " n"], float], State]
+
+    @property
+    def label(self) -> str:
+        """The coordinate with its unit, for an axis."""
+        return f"{self.coordinate} ({self.unit})" if self.unit else self.coordinate
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ def scores(
 ) -> Path:
     """How well sentences tell goal states from others: a row of two panels for each prompt.
 
-    Left the distributions of the score over goal and other states, right the score against the state
-    parameter.
+    Left the distributions of the score over goal and other states, each row on a scale of its own, right the
+    score against the state parameter.
 
     Args:
         path: file to write.
@@ -150,7 +150,7 @@ def scores(
     if not prompts:
         raise ConfigError("a plot of scores needs at least one prompt, got none")
     figure = _figure(7.6, 0.6 + 2.3 * len(prompts))
-    grid = figure.subplots(len(prompts), 2, squeeze=False, sharex="col")
+    grid = figure.subplots(len(prompts), 2, squeeze=False)
     kinds = ((~is_goal, GREY, "other states", "o"), (is_goal, GREEN, "goal states", "^"))
     for (left, right), (prompt, values) in zip(grid, prompts.items(), strict=True):
         values = np.asarray(values, dtype=np.float64)
@@ -174,7 +174,6 @@ def scores(
         left.set_ylabel("share of states")
         right.set_ylabel("score")
         left.set_title(_shorten(prompt), loc="left", fontsize=10)
-        left.tick_params(labelbottom=True)
     grid[-1, 0].set_xlabel("score")
     grid[-1, 1].set_xlabel(xlabel)
     grid[0, 1].legend(loc="best", markerscale=1.6)
