@@ -104,7 +104,7 @@ class Ours:
             action_space=task.env.action_space(task.params),
             encode=encoder.encode,
             frame_size=encoder.size,
-            chunk=choose_chunk(encoder.size),
+            chunk=choose_chunk(encoder),
         )
         self.built = Built(program=program, inputs=Inputs(task.params, reward), hyper=hyper, notes=())
         state = init_state(self.built)

@@ -103,9 +103,8 @@ def wrap_angle(theta: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def hold_on_track(state: CartPoleState, params: CartPoleParams) -> CartPoleState:
-    """Stops a cart that would leave the track: position clipped, outward speed set to zero."""
-    outside = jnp.abs(state.x) > params.track_limit
-    outward = outside & (state.x * state.x_dot > 0)
+    """Stops a cart at the ends of the track: position clipped, outward speed set to zero."""
+    outward = (jnp.abs(state.x) >= params.track_limit) & (state.x * state.x_dot > 0)
     return replace(
         state,
         x=jnp.clip(state.x, -params.track_limit, params.track_limit),
@@ -119,8 +118,8 @@ class CartPole:
 
     Observation f32[4]: x (m), x_dot (m/s), theta (rad), theta_dot (rad/s).
 
-    `info["success"]`: the pole is within 12 degrees of upright and the step did not push the cart past
-    an end of the track. `info["upright"]`: the pole alone.
+    `info["success"]`: the pole is within 12 degrees of upright and the cart on the track, not past
+    an end of it nor held there. `info["upright"]`: the pole alone.
 
     `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta).
     `early_termination=True` is gymnasium's own environment: the reward is 1 every step, the episode
@@ -174,15 +173,15 @@ class CartPole:
         """Applies the push for one time step; deterministic, `key` is not used."""
         del key
         moved = dynamics(state, action, params)
-        on_track = jnp.abs(moved.x) <= params.track_limit
         if self.early_termination:
             upright = jnp.abs(moved.theta) <= params.upright_limit
-            success = upright & on_track
+            success = upright & (jnp.abs(moved.x) <= params.track_limit)
             reward, terminated = jnp.ones((), jnp.float32), ~success
         else:
             moved = hold_on_track(replace(moved, theta=wrap_angle(moved.theta)), params)
             upright = jnp.abs(moved.theta) <= params.upright_limit
-            success = upright & on_track
+            # A cart that is held at an end, and pushed against it again and again, is not on the track.
+            success = upright & (jnp.abs(moved.x) < params.track_limit)
             reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
             terminated = jnp.zeros((), jnp.bool_)
         info = {"success": success, "upright": upright}

@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> None:
                 encode=tower.encode,
                 render=task.env.render,
                 size=tower.size,
-                chunk=choose_chunk(tower.size),
+                chunk=choose_chunk(tower),
             )
         rewards = np.asarray(score(params, embeddings), np.float64).mean(-1)
         figures[use] = {

@@ -80,7 +80,7 @@ def run(arguments: Sequence[str]) -> None:
         encode=tower.encode,
         render=task.env.render,
         size=tower.size,
-        chunk=choose_chunk(tower.size),
+        chunk=choose_chunk(tower),
     )
     curves = {}
     for alpha in alphas:

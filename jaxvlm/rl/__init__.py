@@ -14,6 +14,7 @@ from jaxvlm.rl.dqn import DQNConfig as DQNConfig
 from jaxvlm.rl.dqn import DQNHyper as DQNHyper
 from jaxvlm.rl.dqn import DQNState as DQNState
 from jaxvlm.rl.dqn import make_dqn as make_dqn
+from jaxvlm.rl.dqn import validate_dqn_hyper as validate_dqn_hyper
 from jaxvlm.rl.returns import discounted_returns as discounted_returns
 from jaxvlm.rl.returns import finished_mean as finished_mean
 from jaxvlm.rl.returns import first_episode as first_episode
@@ -30,3 +31,4 @@ from jaxvlm.rl.sac import SACConfig as SACConfig
 from jaxvlm.rl.sac import SACHyper as SACHyper
 from jaxvlm.rl.sac import SACState as SACState
 from jaxvlm.rl.sac import make_sac as make_sac
+from jaxvlm.rl.sac import validate_sac_hyper as validate_sac_hyper

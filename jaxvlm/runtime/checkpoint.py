@@ -100,12 +100,12 @@ class Checkpoints:
         raise AssertionError("unreachable")
 
     def save_best(self, step: int, state: PyTree, metric: float) -> bool:
-        """Keeps `state` as the best so far if `metric` is larger than that of the one kept.
+        """Keeps `state` as the best so far if `metric` is no less than that of the one kept: of equals the later.
 
         Returns whether it was kept; NaN and infinities never are: before learning starts the best is minus infinity.
         """
         previous = self.best()
-        if not math.isfinite(metric) or (previous is not None and metric <= previous[1]):
+        if not math.isfinite(metric) or (previous is not None and metric < previous[1]):
             return False
         _write(self.directory / "best", step, state, {"metric": float(metric)})
         for old in _steps(self.directory / "best"):

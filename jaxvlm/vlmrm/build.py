@@ -1,5 +1,6 @@
 """From settings to a program: loads CLIP, embeds the prompts, makes agent and buffer, checks what can be checked."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from jaxvlm.rl import (
     make_replay_buffer,
     make_sac,
     replay_spec,
+    validate_dqn_hyper,
+    validate_sac_hyper,
 )
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program
@@ -37,6 +40,11 @@ class Tower:
     def size(self) -> int:
         """Side of the frames it takes, pixels."""
         return self.clip.config.vision.image_size
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a frame in the image tower."""
+        return self.clip.config.vision.num_positions
 
     def encode(self, params: Any, frames: jax.Array) -> jax.Array:
         """u8[b, size, size, 3] -> f32[b, e]."""
@@ -69,11 +77,12 @@ def load_tower(name: str, domain: str) -> Tower:
     return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
 
 
-def choose_chunk(size: int, backend: str | None = None) -> int:
+def choose_chunk(tower: Tower, backend: str | None = None) -> int:
     """Frames to draw and encode at a time: small enough for a CPU's cache, large enough to fill an accelerator."""
     if (backend or jax.default_backend()) == "cpu":
-        return 64 if size <= 96 else 16
-    return 2048 if size <= 96 else 512
+        # About a thousand tokens: with 65 tokens a frame, 16 frames take four fifths of the time of 64.
+        return int(min(64, 2 ** round(math.log2(max(4.0, 1024 / tower.tokens)))))
+    return 2048 if tower.size <= 96 else 512
 
 
 def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
@@ -126,9 +135,10 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
             target_period=settings.target_period,
             epsilon_start=settings.epsilon_start,
             epsilon_end=settings.epsilon_end,
-            epsilon_steps=max(1.0, settings.exploration_fraction * config.steps),
+            epsilon_steps=settings.exploration_fraction * config.steps,
             max_grad_norm=settings.max_grad_norm,
         )
+        validate_dqn_hyper(hyper)
     else:
         agent = make_sac(
             SACConfig(
@@ -151,6 +161,7 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
             entropy_coefficient=settings.entropy_coefficient,
             action_noise=settings.action_noise,
         )
+        validate_sac_hyper(hyper)
     return agent, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), hyper)
 
 
@@ -184,7 +195,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         tower = load_tower(settings.clip, domain)
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
-    chunk = settings.chunk or choose_chunk(size)
+    chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     return Built(
         program=Program(
             config=replace(config, reward=replace(settings, chunk=chunk)),

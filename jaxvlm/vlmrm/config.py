@@ -182,14 +182,17 @@ def validate_config(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value < 1:
             raise ConfigError(f"{name.replace('_', '-')} is {value}; it has to be at least 1")
-    if config.seed < 0 or config.learning_starts < 0:
+    if config.learning_starts < 0:
+        raise ConfigError(f"learning-starts is {config.learning_starts}; it may not be negative")
+    last_seed = config.seed + config.seeds - 1
+    if config.seed < 0 or last_seed >= 2**31:
+        raise ConfigError(f"seeds {config.seed} to {last_seed} are not all between 0 and {2**31 - 1}")
+    # The agent that is kept is chosen by what its rollout earned, so one that has learned has to act.
+    last_rollout = (config.iterations - 1) * config.steps_per_iteration
+    if config.learning_starts >= last_rollout:
         raise ConfigError(
-            f"seed {config.seed} and learning-starts {config.learning_starts} may not be negative"
-        )
-    if config.learning_starts >= config.steps:
-        raise ConfigError(
-            f"learning-starts is {config.learning_starts} but training ends at {config.steps} steps; "
-            "raise --steps or lower --learning-starts"
+            f"learning-starts is {config.learning_starts} but the last rollout begins at step {last_rollout}, so no "
+            "agent that has learned would act; raise --steps or lower --learning-starts"
         )
     if config.buffer_size < config.steps_per_iteration:
         raise ConfigError(
@@ -203,3 +206,7 @@ def validate_config(config: TrainConfig) -> None:
         value = getattr(algorithm, name)
         if not 0 < value <= 1:
             raise ConfigError(f"{name.replace('_', '-')} is {value:g}; it has to be above 0 and at most 1")
+    if isinstance(algorithm, DQNSettings) and not 0 <= algorithm.exploration_fraction <= 1:
+        raise ConfigError(
+            f"exploration-fraction is {algorithm.exploration_fraction:g}; it has to be between 0 and 1"
+        )

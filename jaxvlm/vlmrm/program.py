@@ -169,7 +169,8 @@ class Program:
         config = self.config
         if config.reward.standardise:
             deviation = jnp.sqrt(state.reward_stats.m2 / jnp.maximum(state.reward_stats.count, 1.0))
-            shift, scale = state.reward_stats.mean, 1.0 / jnp.maximum(deviation, 1e-6)
+            # Rewards that never varied before learning starts (a goal nobody met) are shifted only.
+            shift, scale = state.reward_stats.mean, jnp.where(deviation > 1e-6, 1.0 / deviation, 1.0)
         else:
             shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)
 

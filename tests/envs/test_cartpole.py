@@ -92,6 +92,11 @@ def test_cart_is_held_at_the_ends():
         assert not info["success"]
         assert info["upright"]
         assert reward == -1.0
+        for _ in range(3):  # pushed on, it stays there, and that is no success either
+            _, state, reward, _, _, info = step(KEY, state, jnp.int32(side > 0), params)
+            assert float(state.x_dot) == 0.0
+            assert not info["success"]
+            assert reward == -1.0
         # Pushed away from the end it leaves it, at once.
         _, state, *_, info = step(KEY, state, jnp.int32(side < 0), params)
         _, state, *_, info = step(KEY, state, jnp.int32(side < 0), params)

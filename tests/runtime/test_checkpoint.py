@@ -103,13 +103,14 @@ def test_best_is_kept_apart(tmp_path):
     with pytest.raises(RunError, match="no best checkpoint"):
         checkpoints.restore_best({"i": 0})
     kept = [
-        checkpoints.save_best(step, {"i": step}, metric) for step, metric in ((1, 0.2), (2, 0.5), (3, 0.5))
+        checkpoints.save_best(step, {"i": step}, metric)
+        for step, metric in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.4))
     ]
-    assert kept == [True, True, False]
-    assert not checkpoints.save_best(4, {"i": 4}, float("nan"))
+    assert kept == [True, True, True, False]
+    assert not checkpoints.save_best(5, {"i": 5}, float("nan"))
     checkpoints.save(9, {"i": 9})
-    assert checkpoints.best() == (2, 0.5)
-    assert checkpoints.restore_best({"i": 0}) == ({"i": 2}, 2)
+    assert checkpoints.best() == (3, 0.5)
+    assert checkpoints.restore_best({"i": 0}) == ({"i": 3}, 3)
     assert checkpoints.steps() == [9]
 
 

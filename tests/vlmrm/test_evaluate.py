@@ -54,7 +54,7 @@ def test_episodes_are_the_same_in_any_number_of_calls(built, episodes):
     np.testing.assert_array_equal(joined.ground_truth_return, episodes.ground_truth_return)
     np.testing.assert_array_equal(joined.length, episodes.length)
     assert jax.tree.leaves(joined.scene)[0].shape[:3] == (2, 200, 2)  # of the first call
-    assert len(set(np.asarray(joined.ground_truth_return).ravel())) > 4
+    assert len(set(np.asarray(joined.ground_truth_return).ravel())) > 2
 
 
 def test_window_and_threshold(built):

@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
+from envs.registry import make_task
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm import PRESETS, TrainConfig, preset
+from jaxvlm.vlmrm.build import build_agent
 from jaxvlm.vlmrm.config import validate_config
 from tests.vlmrm.conftest import tiny_config
 
@@ -53,8 +55,12 @@ def test_unknown_preset_and_unknown_setting():
     [
         ({"steps": 0}, "steps is 0"),
         ({"num_envs": 0}, "num-envs is 0"),
-        ({"seed": -1}, "may not be negative"),
-        ({"learning_starts": 10**9}, "training ends at"),
+        ({"seed": -1}, "seeds -1 to 0 are not all between"),
+        ({"seed": 2**31 - 1}, "seeds 2147483647 to 2147483648 are not all between"),
+        ({"learning_starts": -1}, "learning-starts is -1"),
+        ({"learning_starts": 10**9}, "the last rollout begins at step 90"),
+        ({"learning_starts": 90}, "the last rollout begins at step 90"),
+        ({"algorithm_exploration_fraction": -2.0}, "exploration-fraction is -2"),
         ({"buffer_size": 10}, "buffer-size is 10"),
         ({"algorithm_discount": 1.2}, "discount is 1.2"),
         ({"reward_chunk": -3}, "chunk is -3"),
@@ -65,3 +71,19 @@ def test_settings_that_cannot_work(changes, message):
     assert dataclasses.is_dataclass(config)
     with pytest.raises(ConfigError, match=message):
         validate_config(config)
+
+
+@pytest.mark.parametrize(
+    ("task_name", "changes", "message"),
+    [
+        ("cartpole", {"algorithm_epsilon_start": 5.0}, "epsilon_start is 5"),
+        ("cartpole", {"algorithm_target_period": 0}, "target_period is 0"),
+        ("cartpole", {"algorithm_max_grad_norm": -1.0}, "max_grad_norm is -1"),
+        ("mountain-car", {"algorithm_action_noise": -3.0}, "action_noise is -3"),
+        ("mountain-car", {"algorithm_entropy_coefficient": -1.0}, "entropy_coefficient is -1"),
+    ],
+)
+def test_numbers_of_an_algorithm_are_checked_before_anything_is_compiled(task_name, changes, message):
+    task = make_task(task_name)
+    with pytest.raises(ConfigError, match=message):
+        build_agent(tiny_config(task_name, **changes), task.env, task.params)

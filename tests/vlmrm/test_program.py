@@ -189,6 +189,31 @@ def test_reward_statistics_are_those_of_the_warm_up():
     np.testing.assert_allclose(stats.m2 / stats.count, kept.var(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("stats", "shift", "scale"),
+    [
+        ((10.0, 0.5, 40.0), 0.5, 0.5),  # a variance of 4
+        ((10.0, -1.0, 0.0), -1.0, 1.0),  # never varied: shifted only
+        ((0.0, 0.0, 0.0), 0.0, 1.0),  # none seen
+    ],
+)
+def test_rewards_are_standardised_by_what_was_seen(built, compiled, stats, shift, scale):
+    state = init_state(built)
+    for _ in range(2):
+        state, _ = compiled(built.inputs, state)
+    plain_config = replace(
+        built.program.config, reward=replace(built.program.config.reward, standardise=False)
+    )
+    plain = replace(built.program, config=plain_config)
+    data = replace(state.buffer.data, reward=(state.buffer.data.reward - shift) * scale)
+    stored = replace(state, buffer=replace(state.buffer, data=data))
+    seen = replace(state, reward_stats=RewardStats(*(jnp.full(2, number) for number in stats)))
+    for metric, expected in jax.jit(plain.update_stage)(stored)[1].items():
+        np.testing.assert_allclose(
+            jax.jit(built.program.update_stage)(seen)[1][metric], expected, rtol=1e-4, err_msg=metric
+        )
+
+
 def test_best_agents_are_kept_seed_by_seed(built, compiled):
     state = init_state(built)
     seen = []
