@@ -1,4 +1,4 @@
-"""What `import jaxvlm` costs and pulls in, seen in interpreters of their own."""
+"""What importing jaxvlm and its parts costs and pulls in, seen in interpreters of their own."""
 
 import json
 import subprocess
@@ -7,6 +7,14 @@ import sys
 import pytest
 
 HEAVY = ("mujoco", "transformers", "brax", "orbax", "matplotlib", "flax", "optax", "envs", "tyro", "rich")
+# What nothing imports before it is used: MuJoCo to simulate, transformers for a foreign tokenizer, Orbax to save, ...
+LATE = {"mujoco", "transformers", "brax", "orbax", "matplotlib", "torch", "tensorboard", "wandb", "imageio"}
+# The imports of the README's example.
+EXAMPLE = (
+    "from envs.registry import make_task; from jaxvlm.render import to_uint8; "
+    "from jaxvlm.reward import goal_baseline; from jaxvlm.vlmrm import load_tower"
+)
+LOAD = "from jaxvlm.clip import load, load_tokenizer"
 
 
 def run(program: str) -> str:
@@ -21,23 +29,40 @@ def modules_after(statement: str) -> set[str]:
     return {name.split(".")[0] for name in json.loads(run(program))}
 
 
-def test_import_is_cheap():
-    """Under a second more than jax alone; the best of three, as other work may slow any one."""
+@pytest.mark.parametrize("statement", ["import jaxvlm", LOAD, EXAMPLE])
+def test_import_is_cheap(statement):
+    """Under a second more than jax alone, at the best of three tries: other work may slow any one.
+
+    Measured are 0.0, 0.2 and 0.4 s; torch would add 1.3 s, MJX 0.9 s and transformers' tokenizers 0.8 s.
+    """
     program = (
-        "import time, jax, jax.numpy, numpy\nstart = time.process_time()\nimport jaxvlm\n"
+        f"import time, jax, jax.numpy, numpy\nstart = time.process_time()\n{statement}\n"
         "print(time.process_time() - start)"
     )
-    assert min(float(run(program)) for _ in range(3)) < 1.0
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=1.0) >= 1.0:
+        seconds.append(float(run(program)))
+    assert min(seconds) < 1.0, seconds
 
 
 def test_import_pulls_in_nothing_heavy():
     assert not modules_after("import jaxvlm") & set(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["reward", "rl", "render", "runtime"])
+@pytest.mark.parametrize("module", ["reward", "rl", "render", "runtime", "clip", "vlmrm"])
 def test_blocks_leave_out_what_they_do_not_need(module):
     loaded = modules_after(f"import jaxvlm.{module}")
-    assert not loaded & {"mujoco", "transformers", "brax", "envs", "matplotlib", "orbax", "torch"}
+    assert not loaded & (LATE | {"envs"})
+
+
+def test_the_example_imports_nothing_before_it_is_used():
+    assert not modules_after(EXAMPLE) & LATE
+
+
+def test_the_embedded_clip_loads_without_heavy_modules():
+    """Nor does using it need them: `transformers` and `torch` read other checkpoints."""
+    loaded = modules_after(f"{LOAD}\nload('tiny:cartpole')\nload_tokenizer('tiny:cartpole')(['a pole'])")
+    assert not loaded & (LATE | {"envs", "optax", "tyro"})
 
 
 def test_command_line_answers_without_jax():

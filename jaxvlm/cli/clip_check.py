@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional
+from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional, task_usage
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,14 @@ def run(arguments: Sequence[str]) -> None:
     """Scores random states by each prompt, compares with the ground truth and plots."""
     name, _, rest = split_positional(arguments, [])
     if name is None:
-        parse(ClipCheck, ["--help"], prog="jaxvlm clip check TASK")
-    assert name is not None
+        print(
+            task_usage(
+                "clip check",
+                "Does a checkpoint rank the frames of a task the way its sentence says?",
+                "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
+            )
+        )
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     task = find_task(name)
     default = ClipCheck(
         prompt=task.goal_prompts,
@@ -68,7 +74,6 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
         )
-    directory = Output(options.output).prepare()
     tower = load_tower(options.clip, task.domain)
     dataset = find_dataset(task.domain)
     states = dataset.sample_states(jax.random.key(options.seed), options.states)
@@ -112,6 +117,7 @@ def run(arguments: Sequence[str]) -> None:
         }
         curves[f"{use}: {' + '.join(settings.prompt)}"] = rewards[options.states :]
 
+    directory = Output(options.output).prepare()
     print(
         f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal"
     )

@@ -1,5 +1,6 @@
 """`jaxvlm clip train DOMAIN`: train an embedded CLIP from captioned renders of our own environments."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ class ClipTrain:
     """Train an embedded CLIP from captioned renders; the result is a directory that `--clip` takes."""
 
     output: Path | None = None
-    """Directory of the checkpoint; the default is runs/clip/DOMAIN. It may not exist yet."""
+    """Directory of the checkpoint; the default is runs/clip/DOMAIN. It may not exist yet and appears at the end."""
     config: ClipTrainConfig = field(default_factory=ClipTrainConfig)
 
 
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
 
     enable_compilation_cache()
     output = options.output or Path("runs/clip") / domain
-    if output.exists():
+    if os.path.lexists(output):
         raise ConfigError(f"output directory {output} exists already; choose another --output")
     images = options.config.steps * options.config.batch_size
     print(

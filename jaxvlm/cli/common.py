@@ -26,6 +26,26 @@ def find_task(name: str) -> "Task":
     return make_task(name)
 
 
+def task_lines() -> list[str]:
+    """The tasks with their summaries, a line each, for help pages; errors as for `find_task`."""
+    registry = _import_ours("envs.registry")
+    return [f"  {name:<20}{registry.make_task(name).summary}" for name in registry.TASKS]
+
+
+def task_usage(verb: str, summary: str, flags: str) -> str:
+    """The help page of a verb that takes a task, as it is shown where the task is missing."""
+    return "\n".join(
+        [
+            f"usage: jaxvlm {verb} TASK {flags}",
+            "",
+            f"{summary} `jaxvlm {verb} TASK --help` lists every flag with the task's defaults.",
+            "",
+            "tasks:",
+            *task_lines(),
+        ]
+    )
+
+
 def find_dataset(domain: str) -> Any:
     """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`."""
     return _import_ours("envs.captions").captioned_dataset(domain)

@@ -18,8 +18,8 @@ class Evaluate:
     """Run directory, or its name."""
     checkpoint: Literal["best", "last"] = "best"
     """`best` earned the most reward in training, of each seed; `last` is the newest."""
-    episodes: int = 100
-    """Episodes of each seed."""
+    episodes: int | None = None
+    """Episodes of each seed; the default is the number after training."""
     runs_dir: Path = Path("runs")
     """Folder of the run directories."""
 

@@ -1,6 +1,7 @@
 """`jaxvlm landscape TASK`: the paper's figure 2, reward against pole angle or car position."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional
+from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional, task_usage
 
 if TYPE_CHECKING:
     from jaxvlm.clip.captions import CaptionedDataset
@@ -36,8 +37,14 @@ def run(arguments: Sequence[str]) -> None:
     """Draws, scores and plots."""
     name, _, rest = split_positional(arguments, [])
     if name is None:
-        parse(Landscape, ["--help"], prog="jaxvlm landscape TASK")
-    assert name is not None
+        print(
+            task_usage(
+                "landscape",
+                "Plot the CLIP reward of a task over its state parameter, for several alphas.",
+                "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
+            )
+        )
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     task = find_task(name)
     default = Landscape(prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look)
     options = parse(Landscape, rest, prog=f"jaxvlm landscape {name}", default=default)
@@ -48,6 +55,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
     from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.runtime.files import write_atomic
     from jaxvlm.runtime.plots import landscape
     from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
     from jaxvlm.vlmrm.config import RewardSettings
@@ -56,7 +64,6 @@ def run(arguments: Sequence[str]) -> None:
     alphas = [validate_alpha(alpha) for alpha in options.alphas]
     if not alphas:
         raise ConfigError("no alpha is given; name at least one, such as --alphas 0 0.5 1")
-    directory = Output(options.output).prepare()
     tower = load_tower(options.clip, task.domain)
     settings = RewardSettings(
         clip=options.clip,
@@ -87,6 +94,7 @@ def run(arguments: Sequence[str]) -> None:
         rewards = np.asarray(score(replace(params, alpha=jnp.float32(alpha)), embeddings)).mean(-1)
         curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
     goal = values[holds]
+    directory = Output(options.output).prepare()
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
     picture = landscape(
         directory / f"{stem}.png",
@@ -96,11 +104,12 @@ def run(arguments: Sequence[str]) -> None:
         goal=(float(goal.min()), float(goal.max())) if goal.size else None,
         title=" + ".join(options.prompt),
     )
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    writer.writerow([dataset.sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
+    writer.writerows(zip(values.tolist(), *(curve.tolist() for curve in curves.values()), strict=True))
     table = directory / f"{stem}.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([dataset.sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
-        writer.writerows(zip(values.tolist(), *(curve.tolist() for curve in curves.values()), strict=True))
+    write_atomic(table, rows.getvalue())
     for alpha, curve in curves.items():
         print(
             f"alpha {alpha:<5g} highest at {values[int(curve.argmax())]:.4g}, "

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.registry import Task
 from jaxvlm.cli.common import find_task
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import to_uint8
@@ -30,6 +29,9 @@ from jaxvlm.runtime.plots import learning_curves
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, join_episodes, run_episodes, summarise
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
+
+if TYPE_CHECKING:
+    from envs.registry import Task
 
 EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 GIF_SIZE = 160  # pixels a side of one episode
@@ -52,7 +54,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
         name=name,
         task=config.task,
         runs_dir=runs_dir,
-        environment={"chunk": config.reward.chunk},
+        environment=_facts(built),
     )
     _train(built, run, sinks, resumed=False)
 
@@ -65,26 +67,39 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     task = find_task(config.task)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build(config, task.env, task.params, domain=task.domain)
-    for difference in run.record_session(chunk=config.reward.chunk):
+    for difference in run.record_session(**_facts(built)):
         print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
     _train(built, run, sinks, resumed=True)
 
 
-def evaluate_run(path: str, *, runs_dir: Path, episodes: int, checkpoint: str) -> None:
-    """Evaluates a run's best or last agents and draws them."""
+def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint: str) -> None:
+    """Evaluates a run's best or last agents and draws them.
+
+    Training's own figures stay in `evaluation.json`; other episodes or another checkpoint get a file of their own.
+    """
     enable_compilation_cache()
-    if episodes < 1:
+    if episodes is not None and episodes < 1:
         raise ConfigError(f"episodes is {episodes}; evaluate at least one")
     run = Run.open(path, runs_dir=runs_dir)
     config, _ = _config(run)
+    episodes = episodes or config.episodes
     task = find_task(config.task)
     built = build(replace(config, episodes=episodes), task.env, task.params, domain=task.domain)
+    for difference in run.differences(clip_digest=built.clip_digest):
+        print(f"note: not the same as in training, so figures may differ: {difference}")
     template = abstract_state(built)
     if checkpoint == "best":
         agent = run.checkpoints.restore_best(template.best)[0].agent
     else:
         agent = run.checkpoints.restore(template)[0].agent
-    finish(built, run, agent, checkpoint=checkpoint)
+    usual = checkpoint == "best" and episodes == config.episodes
+    name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
+    finish(built, run, agent, checkpoint=checkpoint, name=name)
+
+
+def _facts(built: Built) -> dict[str, Any]:
+    """What figures depend on besides settings and versions, for `environment.json`."""
+    return {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
 
 
 def describe(config: TrainConfig) -> str:
@@ -109,33 +124,43 @@ def _config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:
 def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> None:
     config = built.program.config
     total = config.iterations * config.steps_per_iteration
+    unit = f"x {config.seeds} steps" if config.seeds > 1 else "steps"  # each seed takes that many
     print(f"run directory: {run.path}", flush=True)
     print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
-    session = start(built, run if resumed else None)
-    print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
-    if resumed:
-        run.checkpoints.discard_after(session.env_steps)
-    with (
-        stop_flag() as stop,
-        MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps)) as metrics,
-        Progress(total, initial=session.env_steps) as progress,
-    ):
-        metrics.truncate(session.env_steps)
-        for row in iterate(session, run, metrics, lambda: bool(stop)):
-            progress.update(
-                row["step"],
-                reward=mean(row["reward"]),
-                success=mean(row["success"]),
-            )
+    try:
+        with stop_flag() as stop:
+            # A run that was stopped before its first checkpoint begins anew.
+            session = start(built, run if resumed and run.checkpoints.steps() else None)
+            print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+            if resumed:
+                run.checkpoints.discard_after(session.env_steps)
+            with (
+                MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps)) as metrics,
+                Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress,
+            ):
+                metrics.truncate(session.env_steps)
+                for row in iterate(session, run, metrics, lambda: bool(stop)):
+                    progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
+    except KeyboardInterrupt:
+        print(f"stopped at once; go on from the newest checkpoint with:\n  jaxvlm resume {run.path}")
+        raise SystemExit(130) from None
     if session.iteration < config.iterations:
         print(f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Go on with:")
         print(f"  jaxvlm resume {run.path}")
         raise SystemExit(130)
-    finish(built, run, session.state.best.agent, checkpoint="best")
+    try:
+        finish(built, run, session.state.best.agent, checkpoint="best")
+    except KeyboardInterrupt:
+        print(
+            f"the training is saved, its evaluation is not; evaluate it with:\n  jaxvlm evaluate {run.path}"
+        )
+        raise SystemExit(130) from None
 
 
-def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, Any]:
-    """Evaluates agents, writes `evaluation.json`, the GIF and the curves, and prints where they are."""
+def finish(
+    built: Built, run: Run, agent: Any, *, checkpoint: str, name: str = "evaluation"
+) -> dict[str, Any]:
+    """Evaluates agents, writes `<name>.json`, the GIF and the curves, and prints where they are."""
     config = built.program.config
     task = find_task(config.task)
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
@@ -157,10 +182,12 @@ def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, 
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         **summarise(episodes, task.metric),
         "stochastic": stochastic,
+        "clip_digest": built.clip_digest,
         "versions": {"python": environment["python"], **environment["versions"]},
         "devices": environment["devices"],
     }
-    write_json(run.path / "evaluation.json", result)
+    figures = run.path / f"{name}.json"
+    write_json(figures, result)
     gif = save_gif(run.videos / f"{checkpoint}.gif", draw_episodes(built, task, episodes), GIF_FPS)
     curves = run.plots / "learning_curves.png"
     truth = config.reward.reward == "ground-truth"
@@ -173,14 +200,14 @@ def finish(built: Built, run: Run, agent: Any, *, checkpoint: str) -> dict[str, 
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")
-    print(f"  figures    {run.path / 'evaluation.json'}")
+    print(f"  figures    {figures}")
     print(f"  video      {gif}")
     print(f"  curves     {curves}")
     return result
 
 
 def play(
-    built: Built, task: Task, agent: Any, deterministic: bool, progress: Progress, *, done: int
+    built: Built, task: "Task", agent: Any, deterministic: bool, progress: Progress, *, done: int
 ) -> Episodes:
     """Plays the config's number of episodes of every seed, scored by CLIP if the actions are deterministic.
 
@@ -235,12 +262,12 @@ def report(result: dict[str, Any], metric: str) -> str:
     return "\n".join(lines)
 
 
-def draw_episodes(built: Built, task: Task, episodes: Episodes) -> np.ndarray:
+def draw_episodes(built: Built, task: "Task", episodes: Episodes) -> np.ndarray:
     """Up to four episodes side by side, u8[time, height, width, 3], of as many seeds as there are."""
     look = built.program.config.reward.look
     assets, camera = task.env.assets(look), task.env.cameras[built.program.config.reward.camera[0]]
 
-    def pick(leaf: jax.Array) -> jax.Array:  # [seed, time, shown, ...] -> [time, video, ...]
+    def pick(leaf: np.ndarray) -> np.ndarray:  # [seed, time, shown, ...] -> [time, video, ...]
         by_time = leaf.swapaxes(0, 1).swapaxes(1, 2)[::GIF_EVERY]  # [time, shown, seed, ...]
         return by_time.reshape(by_time.shape[0], -1, *by_time.shape[3:])[:, :4]
 

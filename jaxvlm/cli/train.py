@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jaxvlm.cli.common import find_task, parse, split_positional
+from jaxvlm.cli.common import find_task, parse, split_positional, task_usage
 from jaxvlm.vlmrm.config import TrainConfig
 from jaxvlm.vlmrm.presets import PRESETS, preset
 
@@ -13,6 +13,8 @@ from jaxvlm.vlmrm.presets import PRESETS, preset
 class Train:
     """Learn a task from a sentence."""
 
+    preset: str = "default"
+    """Set of numbers that the other flags start from: default, paper or paper-text."""
     name: str | None = None
     """Name of the run directory; the default is the task and the time."""
     runs_dir: Path = Path("runs")
@@ -24,16 +26,13 @@ class Train:
 
 def usage() -> str:
     """The text of `jaxvlm train --help`."""
-    from envs.registry import TASKS, make_task
-
     return "\n".join(
         [
-            "usage: jaxvlm train TASK [--preset NAME] [--prompt TEXT ...] [--alpha A] [--seeds N] [...]",
-            "",
-            "Learn a task from a sentence. `jaxvlm train TASK --help` lists every flag with the task's defaults.",
-            "",
-            "tasks:",
-            *(f"  {name:<20}{make_task(name).summary}" for name in TASKS),
+            task_usage(
+                "train",
+                "Learn a task from a sentence.",
+                "[--preset NAME] [--prompt TEXT ...] [--alpha A] [--seeds N] [...]",
+            ),
             "",
             "presets:",
             *(f"  {name:<20}{summary}" for name, summary in PRESETS.items()),
@@ -42,7 +41,7 @@ def usage() -> str:
 
 
 def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Train:
-    """Flags over the preset of a task."""
+    """Flags over the preset of a task, which decides their defaults and is therefore read before them."""
     task = find_task(task_name)
     config = preset(task.name, task.algorithm, preset_name)
     reward = replace(
@@ -52,7 +51,7 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
         look=task.look,
         camera=task.cameras,
     )
-    default = Train(config=replace(config, reward=reward))
+    default = Train(preset=preset_name, config=replace(config, reward=reward))
     return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)
 
 

@@ -51,7 +51,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise CheckpointError(
             f"CLIP checkpoint {name!r} is not a directory here; give a directory that holds {_FILES_WANTED}, "
-            f"a hub name such as 'openai/clip-vit-base-patch32', or one of {', '.join(_tiny_names())}"
+            f"a hub name such as 'openai/clip-vit-large-patch14', or one of {', '.join(_tiny_names())}"
         )
     return _from_hub(name)
 
@@ -69,6 +69,12 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
     """
     directory = resolve(name_or_path)
     config = load_config(directory)
+    if not (directory / PREPROCESSOR).is_file():
+        # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
+        raise CheckpointError(
+            f"{directory} has no {PREPROCESSOR}, which says how frames are normalised; put that of the checkpoint "
+            f"there (CLIPImageProcessor.save_pretrained writes it): a checkpoint needs {_FILES_WANTED}"
+        )
     dtype = jnp.dtype(dtype or (jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16))
     seed = _untrained_seed(str(name_or_path))
     if seed is not None:
@@ -80,7 +86,11 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
 
 
 def load_config(name_or_path: str | Path) -> CLIPConfig:
-    """Reads `config.json` and `preprocessor_config.json`; CLIP's own preprocessing without the latter."""
+    """Reads `config.json` and, where it is there, `preprocessor_config.json`; CLIP's own preprocessing otherwise.
+
+    What only reads sentences needs no preprocessing; `load` insists on the file. Raises CheckpointError for a
+    file that is missing or broken and ConfigError for a model that is not supported.
+    """
     directory = resolve(name_or_path)
     if not (directory / CONFIG).is_file() and (directory / "open_clip_config.json").is_file():
         raise CheckpointError(
@@ -162,12 +172,14 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted = [CONFIG, PREPROCESSOR, "model*.safetensors", WEIGHTS_INDEX, *TOKENIZER_FILES]
+    place = "in the hub's cache"
     try:
         cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-        if (cached / CONFIG).is_file() and (
-            (cached / WEIGHTS).is_file() or (cached / WEIGHTS_INDEX).is_file()
-        ):
+        weights = WEIGHTS_INDEX if (cached / WEIGHTS_INDEX).is_file() else WEIGHTS
+        missing = [file for file in (CONFIG, PREPROCESSOR, weights) if not (cached / file).is_file()]
+        if not missing:
             return cached
+        place = f"whole in the hub's cache ({cached} has no {' and no '.join(missing)})"
     except (OSError, ValueError):
         pass  # not in the cache
     try:
@@ -177,7 +189,7 @@ def _from_hub(name: str) -> Path:
     ) as error:  # the client's transport raises its own classes, which differ between its versions
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"{name!r} is neither a directory nor in the hub's cache, and the hub did not give it "
+            f"{name!r} is neither a directory nor {place}, and the hub did not give it "
             f"({type(error).__name__}: {reason}); without network, put {_FILES_WANTED} "
             "into a directory and give its path"
         ) from error

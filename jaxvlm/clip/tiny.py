@@ -8,19 +8,54 @@ from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
 from jaxvlm.clip.model import random_init
 from jaxvlm.clip.tokenizer import Tokenizer
 from jaxvlm.clip.train_config import ClipTrainConfig
+from jaxvlm.errors import ConfigError
+
+HEAD = 32  # channels of an attention head; a narrower tower has one head
+
+
+def validate_sizes(config: ClipTrainConfig) -> None:
+    """Raises `ConfigError`, in the words of the training's settings, for sizes that no towers can have."""
+    for name in (
+        "image_size",
+        "patch_size",
+        "width",
+        "layers",
+        "text_width",
+        "text_layers",
+        "context",
+        "projection",
+    ):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}; give at least 1")
+    if config.image_size % config.patch_size:
+        raise ConfigError(
+            f"image_size {config.image_size} is not a multiple of patch_size {config.patch_size}; "
+            "change one of them"
+        )
+    for name in ("width", "text_width"):
+        width = getattr(config, name)
+        if width % _heads(width):
+            raise ConfigError(
+                f"{name} {width} does not divide into {_heads(width)} attention heads; "
+                f"give a multiple of {HEAD}"
+            )
 
 
 def clip_config(
     config: ClipTrainConfig, tokenizer: Tokenizer, image_mean: tuple[float, float, float]
 ) -> CLIPConfig:
-    """The architecture of an embedded CLIP; frames of another size are squashed, as VLM-RM does."""
+    """The architecture of an embedded CLIP; frames of another size are squashed, as VLM-RM does.
+
+    Raises `ConfigError` for sizes that no towers can have.
+    """
+    validate_sizes(config)
     size = config.image_size
     return CLIPConfig(
         vision=VisionConfig(
             hidden_size=config.width,
             intermediate_size=4 * config.width,
             num_hidden_layers=config.layers,
-            num_attention_heads=max(1, config.width // 32),
+            num_attention_heads=_heads(config.width),
             image_size=size,
             patch_size=config.patch_size,
             hidden_act="quick_gelu",
@@ -30,7 +65,7 @@ def clip_config(
             hidden_size=config.text_width,
             intermediate_size=4 * config.text_width,
             num_hidden_layers=config.text_layers,
-            num_attention_heads=max(1, config.text_width // 32),
+            num_attention_heads=_heads(config.text_width),
             max_position_embeddings=config.context,
             hidden_act="quick_gelu",
             pad_token_id=tokenizer.pad_id,
@@ -91,3 +126,7 @@ def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "
     shift = jnp.matmul(shift, visual["patch"]["kernel"].astype(jnp.float32), precision="highest")
     pos = visual["pos"].astype(jnp.float32).at[1:].add(-shift).astype(visual["pos"].dtype)
     return {"params": {**params["params"], "visual": {**visual, "pos": pos}}}
+
+
+def _heads(width: int) -> int:
+    return max(1, width // HEAD)

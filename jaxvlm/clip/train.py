@@ -4,7 +4,11 @@ It is not zero-shot and no substitute for a pretrained CLIP. It exists so that f
 policy can be run, tested and timed without a download.
 """
 
+import contextlib
 import functools
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,15 +20,16 @@ import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Int
+from safetensors import SafetensorError
 
-from jaxvlm.clip.captions import CaptionedDataset, truth_matrix, validate_dataset, vocabulary
+from jaxvlm.clip.captions import CaptionedDataset, truth_matrix, validate_dataset, vocabulary, words
 from jaxvlm.clip.card import write_card
 from jaxvlm.clip.checkpoint import load, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.figures import evaluate_clip
 from jaxvlm.clip.losses import infonce_loss, sigmoid_loss
 from jaxvlm.clip.model import CLIP
-from jaxvlm.clip.tiny import centred, clip_config, fold_mean_frame, init_params
+from jaxvlm.clip.tiny import centred, clip_config, fold_mean_frame, init_params, validate_sizes
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
 from jaxvlm.clip.train_config import ClipTrainConfig
 from jaxvlm.errors import ConfigError
@@ -52,6 +57,34 @@ class TrainData:
     first_wording: jax.Array  # i32[concepts], row of `token_ids`
     wording_count: jax.Array  # i32[concepts]
     positive_share: jax.Array  # f32[concepts], mean truth
+
+
+def validate_training(dataset: CaptionedDataset, config: ClipTrainConfig) -> None:
+    """Raises `ConfigError` for numbers that cannot train or measure a CLIP of this dataset.
+
+    Found here because it would otherwise be found while compiling, or after the last step.
+    """
+    looks = len(dataset.looks)
+    if config.batch_size % looks:
+        raise ConfigError(
+            f"batch_size {config.batch_size} does not split over {looks} looks; give a multiple"
+        )
+    validate_sizes(config)
+    texts = [text for concept in dataset.concepts for text in (*concept.wordings, concept.held_out)]
+    longest = max(texts, key=lambda text: len(words(text)))
+    tokens = len(words(longest)) + 2
+    if tokens > config.context:
+        raise ConfigError(
+            f"context {config.context} is too short for {longest!r}, which has {tokens} tokens with the first "
+            f"and last one; give at least {tokens}"
+        )
+    if not config.image_std > 0:
+        raise ConfigError(f"image_std is {config.image_std}; give a number above 0")
+    if config.evaluation_states < 2:
+        raise ConfigError(f"evaluation_states is {config.evaluation_states}; figures need at least 2")
+    # Keys keep 32 bits of a seed, and the figures take the next one.
+    if not 0 <= config.seed < 2**31 - 1:
+        raise ConfigError(f"seed is {config.seed}; give one from 0 to {2**31 - 2}")
 
 
 def make_optimiser(config: ClipTrainConfig) -> optax.GradientTransformation:
@@ -162,13 +195,10 @@ def train_steps(
 ) -> Iterator[tuple[int, dict[str, float], TrainState, TrainData]]:
     """Trains; yields (steps done, metrics, state, data) every `report_every` steps and after the last one.
 
-    The yielded state is donated to the next step: copy what has to outlive it.
+    The yielded state is donated to the next step: copy what has to outlive it. Raises `ConfigError` as
+    `validate_training` does.
     """
-    looks = len(dataset.looks)
-    if config.batch_size % looks:
-        raise ConfigError(
-            f"batch_size {config.batch_size} does not split over {looks} looks; give a multiple"
-        )
+    validate_training(dataset, config)
     key_data, key_init, key_train = jax.random.split(jax.random.key(config.seed), 3)
     data = prepare(dataset, config, tokenizer, key_data)
     clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
@@ -212,22 +242,80 @@ def train_clip(
     The directory holds `config.json`, `model.safetensors`, `preprocessor_config.json`, the tokenizer,
     `concepts.json` (the wordings it knows), `figures.json` and a model card; `progress(step, metrics)` is
     called every `report_every` steps; `command` is what the card says it was made with. Everything follows
-    from `config.seed`. Raises `ConfigError` for a dataset or numbers that cannot be trained.
+    from `config.seed`. The directory, which may be an empty one before, appears complete at the end; a
+    failure or an interrupt leaves nothing.
+
+    Raises `ConfigError` for a dataset or numbers that cannot be trained and, before the first step, for an
+    output that is taken or cannot be written.
     """
     validate_dataset(dataset)
+    validate_training(dataset, config)
     output = Path(output)
-    tokenizer = build_word_tokenizer(vocabulary(dataset), output, config.context)
-    start, losses = time.perf_counter(), {}
-    for done, metrics, state, data in train_steps(dataset, config, tokenizer):
-        losses[done] = metrics["loss"]
-        if progress is not None:
-            progress(done, metrics)
-        if done == config.steps:
-            export(output, state, data, config, tokenizer)
-    seconds = time.perf_counter() - start
-    clip, params = load(output, jnp.float32)
-    figures = evaluate_clip(
-        clip, params, tokenizer, dataset, seed=config.seed + 1, count=config.evaluation_states
-    )
-    write_card(output, dataset, config, figures, command=command, seconds=seconds, loss=losses[config.steps])
+    with _draft_of(output) as draft:
+        with _writing(output):
+            tokenizer = build_word_tokenizer(vocabulary(dataset), draft, config.context)
+        start, losses = time.perf_counter(), {}
+        for done, metrics, state, data in train_steps(dataset, config, tokenizer):
+            losses[done] = metrics["loss"]
+            if progress is not None:
+                progress(done, metrics)
+            if done == config.steps:
+                with _writing(output):
+                    export(draft, state, data, config, tokenizer)
+        seconds = time.perf_counter() - start
+        clip, params = load(draft, jnp.float32)
+        figures = evaluate_clip(
+            clip, params, tokenizer, dataset, seed=config.seed + 1, count=config.evaluation_states
+        )
+        loss = losses[config.steps]
+        with _writing(output):
+            write_card(draft, dataset, config, figures, command=command, seconds=seconds, loss=loss)
     return figures
+
+
+@contextlib.contextmanager
+def _draft_of(output: Path) -> Iterator[Path]:
+    """A hidden folder beside `output`, which becomes `output` when the block ends well.
+
+    Otherwise it is removed, with the parents that were made for it. Raises `ConfigError` where `output` is
+    taken or cannot be made.
+    """
+    draft, made = None, []
+    try:
+        with _writing(output):
+            for folder in reversed(output.parents):
+                if not folder.exists():
+                    folder.mkdir(exist_ok=True)
+                    made.append(folder)
+            if os.path.lexists(output) and not _is_empty_folder(output):
+                raise ConfigError(f"output directory {output} exists already; choose another --output")
+            draft = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+            draft.chmod(0o755)  # mkdtemp makes private folders
+        yield draft
+        with _writing(output):
+            draft.rename(output)
+    except BaseException:  # an interrupt too: what it leaves would stand in the way of the next try
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # something else lies there by now
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Turns what goes wrong in writing into a `ConfigError` that names `output`."""
+    try:
+        yield
+    except Exception as error:
+        # tokenizers raises bare Exception where a file cannot be written.
+        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot write to {output}: {reason}; choose another --output") from error
+
+
+def _is_empty_folder(path: Path) -> bool:
+    # A link cannot be replaced by renaming a folder to it.
+    return path.is_dir() and not path.is_symlink() and next(path.iterdir(), None) is None

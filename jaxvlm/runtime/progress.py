@@ -20,7 +20,7 @@ class Progress:
         progress.update(512, reward=0.31, success=0.0)
     ```
 
-    The rate counts from the first update on, so compilation is not in it.
+    The rate counts from the first update on, so compilation is not in it; `compiled=True` lets it count from the start.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Progress:
         *,
         initial: int = 0,
         unit: str = "steps",
+        compiled: bool = False,
         console: Console | None = None,
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
@@ -39,12 +40,14 @@ class Progress:
             total: environment steps at the end.
             initial: steps already taken, by the run that is resumed.
             unit: what is counted, if not environment steps.
+            compiled: whether nothing is left to compile, so that the first update already tells a rate.
             console: where to; None is standard output.
             interval: seconds between plain lines.
             clock: seconds, for tests.
         """
         self.total = total
         self.unit = unit
+        self.compiled = compiled
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.interval = interval
         self._clock = clock
@@ -58,6 +61,8 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._start = self._clock()
+        if self.compiled:
+            self._marks.append((self._start, self._step))
         if self.console.is_terminal:
             bar = Bar(
                 BarColumn(bar_width=24),
@@ -75,7 +80,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        elif self._shown_step != self._step and self._marks:
+        elif self._shown_step != self._step and len(self._marks) > self.compiled:
             self._print_line()
 
     def announce(self, message: str) -> None:

@@ -138,19 +138,29 @@ class Run:
         """Rows of `metrics.jsonl`; a half-written last line is left out."""
         return read_rows(self.metrics_path)
 
+    def differences(self, **facts: Any) -> list[str]:
+        """How `facts` differ from those of the newest session that trained, one line each."""
+        sessions = self._sessions()
+        known = {name: sessions[-1][name] for name in facts if name in sessions[-1]}
+        return differences(known, plain({name: facts[name] for name in known}))
+
     def record_session(self, **extra: Any) -> list[str]:
         """Appends this process to `environment.json` when resuming.
 
         Returns what differs from the session before, one line each: where the list is not empty, the
         resumed run need not give the same bits as one that never stopped.
         """
+        sessions = self._sessions()
+        now = plain(describe_environment(**extra))
+        write_json(self.path / "environment.json", [*sessions, now])
+        return differences(sessions[-1], now)
+
+    def _sessions(self) -> list[dict[str, Any]]:
         path = self.path / "environment.json"
         sessions = _read_json(path, f"{self.path} is damaged")
         if not isinstance(sessions, list) or not sessions:
             raise RunError(f"{path} holds no list of sessions: restore it or start a new run")
-        now = plain(describe_environment(**extra))
-        write_json(path, [*sessions, now])
-        return differences(sessions[-1], now)
+        return sessions
 
 
 def _locate(name: str, runs_dir: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """Stopping a run between two iterations, where its state is whole."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from types import FrameType
 
 class StopFlag:
     """False until somebody asks the run to stop."""
+
+    message = "\nstopping: finishing this iteration, then saving; press Ctrl-C again to stop at once\n"
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -20,6 +23,8 @@ class StopFlag:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: the user does not want to wait for the checkpoint
         self.signal = signal.Signals(number)
+        # A handler may run in the middle of another print, which the file object's own write would refuse.
+        os.write(2, self.message.encode())
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Optional homes of metrics, imported only when asked for: TensorBoard and Weights & Biases."""
 
 import importlib.util
+import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.runtime.files import write_atomic
+from jaxvlm.runtime.files import reason, write_atomic
 from jaxvlm.runtime.metrics import Sink
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ def make_sinks(names: Sequence[str], run: "Run", first_step: int = 0) -> list[Si
     Args:
         names: of `NAMES`.
         run: whose directory, name and configuration the sinks show.
-        first_step: environment steps of the checkpoint a run is resumed from; later points are superseded.
+        first_step: environment steps of the checkpoint a run is resumed from. Later points that a killed run
+            left are drawn once: the run writes the same numbers again.
 
     Raises:
-        ConfigError: an unknown name, or one whose extra is not installed.
+        ConfigError: an unknown name, one whose extra is not installed, or one that cannot be started.
     """
     check_sinks(names)
     makers = {"tensorboard": TensorBoardSink, "wandb": WandbSink}
@@ -76,7 +78,8 @@ class TensorBoardSink:
 class WandbSink:
     """A Weights & Biases run with the name and configuration of the run directory.
 
-    Where the points go is for wandb's own environment variables to say (`WANDB_MODE`, `WANDB_PROJECT`, ...).
+    Where the points go is for wandb's own environment variables to say (`WANDB_MODE`, `WANDB_ENTITY`, ...); the
+    project is `WANDB_PROJECT`, or jaxvlm without it.
     """
 
     def __init__(self, run: "Run", first_step: int = 0):
@@ -84,19 +87,28 @@ class WandbSink:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise _missing("wandb") from error
-        self._run = wandb.init(
-            project="jaxvlm",
-            name=run.name,
-            config=run.config,
-            dir=str(run.path),
-            id=_identifier(run.path / "wandb_id.txt"),
-            resume="allow",
-        )
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT") or "jaxvlm",  # an argument wins over wandb's variable
+                name=run.name,
+                config=run.config,
+                dir=str(run.path),
+                id=_identifier(run.path / "wandb_id.txt"),
+                resume="allow",
+            )
+        except wandb.Error as error:
+            raise ConfigError(
+                f"the metric sink wandb cannot be started: {reason(error).rstrip('.')}; "
+                "log in with 'wandb login' or set WANDB_MODE=offline"
+            ) from error
         self._run.define_metric("*", step_metric="env_steps")
+        self._next_step: int = self._run.step  # past the points of earlier sessions
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Logs one row against `env_steps`."""
-        self._run.log({"env_steps": step, **scalars})
+        """Logs one row against `env_steps`; one that an earlier session logged stays, as wandb takes no point back."""
+        if step >= self._next_step:
+            # With a step of ours, wandb would hold the row back until the next one.
+            self._run.log({"env_steps": step, **scalars}, step=step, commit=True)
 
     def close(self) -> None:
         """Finishes the run."""

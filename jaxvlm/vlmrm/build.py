@@ -1,11 +1,14 @@
 """From settings to a program: loads CLIP, embeds the prompts, makes agent and buffer, checks what can be checked."""
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_prompts
@@ -65,6 +68,7 @@ class Built:
     inputs: Inputs
     hyper: Any
     notes: tuple[str, ...]  # what the user should know before training starts
+    clip_digest: str | None = None  # SHA-256 of the checkpoint's weights; None without a CLIP reward
 
 
 def load_tower(name: str, domain: str) -> Tower:
@@ -75,6 +79,16 @@ def load_tower(name: str, domain: str) -> Tower:
         name = f"{name}:{domain}"
     clip, params = load(name)
     return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
+
+
+def digest(params: Any) -> str:
+    """SHA-256 over names, dtypes and bytes of a parameter tree, as hexadecimal digits."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def choose_chunk(tower: Tower, backend: str | None = None) -> int:
@@ -193,6 +207,10 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     reward, notes, tower, size = None, (), None, 0
     if settings.reward == "clip":
         tower = load_tower(settings.clip, domain)
+        folder = Path(settings.clip).expanduser()
+        if settings.clip.partition(":")[0] not in ("tiny", "untrained") and folder.is_dir():
+            # The run may be resumed from another working directory.
+            settings = replace(settings, clip=str(folder.resolve()))
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
@@ -210,4 +228,5 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         inputs=Inputs(env_params=env_params, reward=reward),
         hyper=hyper,
         notes=notes,
+        clip_digest=digest(tower.params) if tower else None,
     )

@@ -21,7 +21,7 @@ class Episodes:
     fraction: jax.Array  # f32[seed, episode], share of successful steps in the task's window
     ground_truth_return: jax.Array  # f32[seed, episode]
     clip_reward: jax.Array | None  # f32[seed, episode], mean over steps; None without a CLIP reward
-    scene: Any  # [seed, time, shown, ...], of the first few episodes; None without a CLIP reward
+    scene: Any  # [seed, time, shown, ...], of the first few episodes
     length: jax.Array  # i32[seed, episode], steps
 
 

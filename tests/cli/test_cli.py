@@ -1,17 +1,22 @@
 """The command line as a user meets it: real processes, exit codes and what is printed."""
 
+import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from jaxvlm.cli import main
+from jaxvlm.clip import resolve
 
 # Six iterations, so that there is time to stop one.
 TINY = shlex.split(
@@ -139,6 +144,9 @@ def test_a_stopped_run_resumes_to_the_same_numbers(trained):
     assert results[0] == results[1]
 
 
+# Nothing can be written below a regular file, by root neither.
+NO_FOLDER = f"{__file__}/folder"
+
 BAD_INPUT = {
     "unknown task": (["train", "cartpol"], "unknown task 'cartpol'"),
     "unknown preset": (["train", "cartpole", "--preset", "papper"], "unknown preset 'papper'"),
@@ -155,7 +163,41 @@ BAD_INPUT = {
     "resume": (["resume", "nothing"], "no run named 'nothing'"),
     "evaluate": (["evaluate", "nothing"], "no run named 'nothing'"),
     "verb": (["trian"], "unknown verb 'trian'"),
+    "clip verb": (["clip", "chek"], "'clip' is followed by train or check, not chek"),
+    "run directory": (
+        ["train", "cartpole", "--reward", "ground-truth", "--runs-dir", NO_FOLDER],
+        f"cannot create run directory {NO_FOLDER}",
+    ),
+    "landscape task": (["landscape", "cartpol"], "unknown task 'cartpol'"),
+    "landscape alpha": (["landscape", "cartpole", "--alphas", "0.5", "2"], "alpha is 2.0"),
+    "landscape no alpha": (["landscape", "cartpole", "--alphas"], "no alpha is given"),
+    "landscape look": (["landscape", "cartpole", "--look", "textured"], "unknown look 'textured'"),
+    "landscape prompt": (["landscape", "cartpole", "--prompt", " "], "needs at least one word"),
+    "landscape long prompt": (["landscape", "cartpole", "--prompt", "pole " * 60], "tower takes 24"),
+    "landscape checkpoint": (["landscape", "cartpole", "--clip", "no/such/directory"], "no/such/directory"),
+    "check task": (["clip", "check", "cartpol"], "unknown task 'cartpol'"),
+    "check states": (["clip", "check", "cartpole", "--states", "1"], "states is 1"),
+    "check look": (["clip", "check", "cartpole", "--look", "textured"], "unknown look 'textured'"),
+    "check prompt": (["clip", "check", "cartpole", "--prompt", " "], "needs at least one word"),
+    "check long prompt": (["clip", "check", "cartpole", "--prompt", "pole " * 60], "tower takes 24"),
+    "check checkpoint": (["clip", "check", "cartpole", "--clip", "no/such/directory"], "no/such/directory"),
     "domain": (["clip", "train", "humanoids"], "humanoids"),
+    "batch": (
+        ["clip", "train", "mountain_car", "--batch-size", "63"],
+        "batch_size 63 does not split over 2 looks",
+    ),
+    "image": (["clip", "train", "cartpole", "--image-size", "60"], "image_size 60 is not a multiple"),
+    "patch": (["clip", "train", "cartpole", "--patch-size", "0"], "patch_size is 0"),
+    "width": (["clip", "train", "cartpole", "--width", "100"], "width 100 does not divide into 3"),
+    "text width": (
+        ["clip", "train", "cartpole", "--text-width", "70"],
+        "text_width 70 does not divide into 2",
+    ),
+    "context": (["clip", "train", "cartpole", "--context", "6"], "context 6 is too short"),
+    "image std": (["clip", "train", "cartpole", "--image-std", "0"], "image_std is 0.0"),
+    "evaluation": (["clip", "train", "cartpole", "--evaluation-states", "1"], "evaluation_states is 1"),
+    "seed": (["clip", "train", "cartpole", "--seed", str(2**31)], f"seed is {2**31}"),
+    "clip output": (["clip", "train", "cartpole", "--output", NO_FOLDER], f"cannot write to {NO_FOLDER}"),
 }
 
 
@@ -166,6 +208,127 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, call):
     assert code == 2
     assert len(error.strip().splitlines()) == 1, error
     assert expected in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", [["landscape"], ["clip", "check"]])
+def test_output_that_cannot_be_written(verb, tmp_path, call):
+    code, _, error = call(*verb, "cartpole", "--output", NO_FOLDER)
+    assert code == 2
+    assert len(error.strip().splitlines()) == 1, error
+    assert f"cannot write to {NO_FOLDER}" in error
+    assert not list(tmp_path.iterdir())
+
+
+def tensors(change):
+    """What rewrites the weights of a checkpoint directory."""
+
+    def rewrite(directory):
+        content = load_file(directory / "model.safetensors")
+        change(content)
+        save_file(content, directory / "model.safetensors")
+
+    return rewrite
+
+
+def image_size(size):
+    """What changes the size that a checkpoint says its image tower takes."""
+
+    def edit(directory):
+        config = json.loads((directory / "config.json").read_text())
+        config["vision_config"]["image_size"] = size
+        (directory / "config.json").write_text(json.dumps(config))
+
+    return edit
+
+
+PROJECTION = "visual_projection.weight"  # f32[64, 128]
+
+BROKEN_CHECKPOINT = {
+    "config": (lambda path: (path / "config.json").unlink(), "has no config.json"),
+    "weights": (lambda path: (path / "model.safetensors").unlink(), "has no model.safetensors"),
+    "preprocessor": (
+        lambda path: (path / "preprocessor_config.json").unlink(),
+        "has no preprocessor_config.json",
+    ),
+    "tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "has no tokenizer"),
+    "missing": (tensors(lambda content: content.pop(PROJECTION)), f"missing {PROJECTION}"),
+    "misshapen": (
+        tensors(lambda content: content.update({PROJECTION: np.zeros((64, 127), np.float16)})),
+        f"{PROJECTION} is [64, 127] instead of [64, 128]",
+    ),
+    "left over": (
+        tensors(lambda content: content.update(extra=np.zeros(3, np.float16))),
+        "left over extra",
+    ),
+    "size": (image_size(60), "image_size 60 is not a multiple of patch_size 16"),
+    "other size": (image_size(48), "position_embedding.weight is [17, 128] instead of [10, 128]"),
+}
+
+
+@pytest.fixture(scope="module", params=BROKEN_CHECKPOINT)
+def broken_checkpoint(request, tmp_path_factory):
+    """A copy of the embedded CLIP with something wrong in it, and what has to be said of it."""
+    change, expected = BROKEN_CHECKPOINT[request.param]
+    directory = shutil.copytree(resolve("tiny:cartpole"), tmp_path_factory.mktemp("broken") / "clip")
+    change(directory)
+    return directory, expected
+
+
+@pytest.mark.parametrize("verb", [["train"], ["landscape"], ["clip", "check"]], ids=" ".join)
+def test_broken_checkpoint_is_named_and_leaves_nothing(verb, broken_checkpoint, tmp_path, call):
+    directory, expected = broken_checkpoint
+    before = sorted(directory.iterdir())
+    code, _, error = call(*verb, "cartpole", "--clip", directory)
+    assert code == 2
+    assert len(error.strip().splitlines()) == 1, error
+    assert expected in error
+    assert not list(tmp_path.iterdir())
+    assert sorted(directory.iterdir()) == before
+
+
+def test_clip_train_leaves_a_taken_output_alone(tmp_path, call):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("taken", "link"):
+        code, _, error = call("clip", "train", "cartpole", "--output", name)
+        assert (code, f"output directory {name} exists already" in error) == (2, True)
+    assert not list(taken.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "taken"]
+
+
+@pytest.mark.parametrize("output", [None, "kept/deeper/clip"])
+def test_an_interrupted_clip_train_leaves_nothing(output, tmp_path, call, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    while_training = []
+
+    def interrupted(dataset, config, tokenizer):
+        while_training.extend(path.name for path in tmp_path.rglob("tokenizer.json"))
+        assert not (tmp_path / (output or "runs/clip/cartpole")).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxvlm.clip.train.train_steps", interrupted)
+    code, _, error = call("clip", "train", "cartpole", *([] if output is None else ["--output", output]))
+    assert (code, error.strip()) == (130, "jaxvlm: interrupted")
+    assert while_training == ["tokenizer.json"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+@pytest.mark.parametrize("step", ["build_word_tokenizer", "export"])
+def test_a_full_disk_during_clip_train_leaves_nothing(step, tmp_path, call, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "hidden")
+
+    monkeypatch.setattr(
+        "jaxvlm.clip.train.train_steps",
+        lambda dataset, config, tokenizer: iter([(config.steps, {"loss": 0.0}, None, None)]),
+    )
+    monkeypatch.setattr(f"jaxvlm.clip.train.{step}", fail)
+    code, _, error = call("clip", "train", "cartpole", "--output", "here/clip")
+    assert code == 2
+    assert error == "jaxvlm: cannot write to here/clip: No space left on device; choose another --output\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -191,8 +354,15 @@ def test_help_of_every_verb(call):
     page = call("train", "--help")[1]
     for word in ("cartpole-swingup", "mountain-car-plain", "paper", "default"):
         assert word in page
-    flags = call("train", "mountain-car", "--help")[1]
-    for flag in ("--alpha", "--prompt", "--clip", "--seeds", "--actor-hidden-sizes", "--chunk"):
+    for verb in ("train", "landscape", "clip check"):
+        code, page, _ = call(*verb.split())  # without its task
+        assert code == 2
+        assert "cartpole-swingup" in page
+        assert f"jaxvlm {verb} TASK" in page
+    flags = call("train", "mountain-car", "--preset", "paper", "--help")[1]
+    assert "(default: paper)" in flags
+    assert "(default: 3000000)" in flags
+    for flag in ("--preset", "--alpha", "--prompt", "--clip", "--seeds", "--actor-hidden-sizes", "--chunk"):
         assert flag in flags
 
 

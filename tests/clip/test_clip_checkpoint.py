@@ -112,10 +112,10 @@ def test_config_of_another_depth_names_some_and_counts_the_rest(directory):
     fails(r"missing vision_model.encoder.layers.2.* and 8 more", load, directory)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
 def test_missing_file(directory, name):
     (directory / name).unlink()
-    fails(f"{directory} has no {name}", load, directory)
+    fails(f"{directory} has no {name}.*a checkpoint needs config.json, model.safetensors", load, directory)
 
 
 def test_pickle_only(directory):
@@ -152,7 +152,7 @@ def test_openclip_config_file(directory):
 
 
 def test_names_that_mean_nothing(directory, tmp_path):
-    fails("'no-such-place' is not a directory.*openai/clip-vit-base-patch32", resolve, "no-such-place")
+    fails("'no-such-place' is not a directory.*openai/clip-vit-large-patch14", resolve, "no-such-place")
     fails("is a file; give the directory", resolve, directory / "config.json")
     fails("no embedded CLIP 'tiny:moon'; known: tiny:", resolve, "tiny:moon")
     fails("no embedded CLIP 'untrained:moon:3'; known: untrained:", resolve, "untrained:moon:3")
@@ -176,15 +176,31 @@ def test_hub_cache_comes_before_the_network(monkeypatch, directory):
     calls = []
 
     def cached(name, allow_patterns, local_files_only=False):
+        assert "preprocessor_config.json" in allow_patterns
         calls.append(local_files_only)
         return str(directory)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
     assert resolve("some/clip") == directory
     assert calls == [True]
-    (directory / "model.safetensors").unlink()  # an incomplete snapshot is fetched again
-    resolve("some/clip")
-    assert calls == [True, True, False]
+    for count, name in enumerate(("model.safetensors", "preprocessor_config.json"), start=1):
+        (directory / name).rename(directory / "elsewhere")  # an incomplete snapshot is fetched again
+        resolve("some/clip")
+        assert calls == [True] + count * [True, False]
+        (directory / "elsewhere").rename(directory / name)
+
+
+def test_incomplete_hub_cache_without_network(monkeypatch, directory):
+    import huggingface_hub
+
+    def cached(name, allow_patterns, local_files_only=False):
+        if local_files_only:
+            return str(directory)
+        raise huggingface_hub.errors.LocalEntryNotFoundError("cannot reach the hub")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    (directory / "preprocessor_config.json").unlink()
+    fails(f"{directory} has no preprocessor_config.json.*cannot reach the hub", resolve, "some/clip")
 
 
 def test_untrained(monkeypatch, directory):

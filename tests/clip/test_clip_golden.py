@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.clip import CLIP, load, save_checkpoint
+from jaxvlm.clip import CLIP, embedded_domains, load, load_tokenizer, save_checkpoint
 from tests.clip.recipes import ODD, inputs, random_params
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -22,6 +22,27 @@ def test_embeddings_are_those_of_transformers(name, tmp_path):
     image, text, _ = jax.jit(clip.apply)(params, frames, ids)
     np.testing.assert_allclose(image, golden["image"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(text, golden["text"], rtol=0, atol=1e-5)
+
+
+def test_every_embedded_clip_has_golden_values():
+    files = {file.name for file in GOLDEN.glob("embedded_*.npz")}
+    assert files == {f"embedded_{domain}.npz" for domain in embedded_domains()}
+    assert files
+
+
+@pytest.mark.parametrize("domain", embedded_domains())
+def test_embedded_clips_are_read_as_transformers_reads_them(domain):
+    golden = np.load(GOLDEN / f"embedded_{domain}.npz")
+    name = f"tiny:{domain}"
+    clip, params = load(name, np.float32)
+    np.testing.assert_array_equal(load_tokenizer(name)(golden["prompts"].tolist()), golden["ids"])
+    image, text, _ = jax.jit(clip.apply)(params, golden["frames"], golden["ids"])
+    # Before normalisation; embeddings are of length 12 to 18.
+    np.testing.assert_allclose(image, golden["image"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(text, golden["text"], rtol=0, atol=1e-4)
+    # Frames and prompts that tell apart: a tower that ignores its input fails.
+    assert np.abs(golden["image"] - golden["image"].mean(0)).max(1).min() > 0.1
+    assert np.abs(golden["text"] - golden["text"].mean(0)).max(1).min() > 0.1
 
 
 def test_bfloat16_stays_close():

@@ -12,13 +12,14 @@ import pytest
 from jaxvlm.runtime import cache, stop_flag
 
 
-def test_signals_only_set_the_flag():
+def test_signals_only_set_the_flag(capfd):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with stop_flag() as flag:
         assert not flag
         os.kill(os.getpid(), signal.SIGTERM)
         assert flag
         assert flag.signal is signal.SIGTERM
+        assert "press Ctrl-C again" in capfd.readouterr().err
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 

@@ -44,6 +44,18 @@ def test_rate_leaves_out_what_was_before_the_first_update():
         assert progress.rate == 20.0
 
 
+def test_the_first_update_tells_a_rate_when_everything_is_compiled():
+    console, clock = plain_console(), Clock()
+    with Progress(100, unit="x 4 steps", compiled=True, console=console, clock=clock) as progress:
+        clock.now += 2.0
+        progress.update(20)
+    assert console.file.getvalue() == " 20%  20/100  10 x 4 steps/s  2s elapsed  8s left\n"
+    console = plain_console()
+    with Progress(100, compiled=True, console=console):
+        pass
+    assert console.file.getvalue() == ""
+
+
 def test_rate_forgets():
     clock = Clock()
     with Progress(10**6, console=plain_console(), clock=clock) as progress:

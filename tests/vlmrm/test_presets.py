@@ -1,11 +1,13 @@
 import dataclasses
+import shutil
 
 import pytest
 
 from envs.registry import make_task
+from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm import PRESETS, TrainConfig, preset
-from jaxvlm.vlmrm.build import build_agent
+from jaxvlm.vlmrm.build import build, build_agent
 from jaxvlm.vlmrm.config import validate_config
 from tests.vlmrm.conftest import tiny_config
 
@@ -87,3 +89,18 @@ def test_numbers_of_an_algorithm_are_checked_before_anything_is_compiled(task_na
     task = make_task(task_name)
     with pytest.raises(ConfigError, match=message):
         build_agent(tiny_config(task_name, **changes), task.env, task.params)
+
+
+def test_a_program_knows_which_weights_it_was_built_with(tmp_path, monkeypatch):
+    """A folder's place is kept whole, for runs that are resumed elsewhere, and its weights have a digest."""
+    task = make_task("cartpole")
+    shutil.copytree(resolve("tiny:cartpole"), tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    shipped, copied, untrained = (
+        build(tiny_config(reward_clip=name), task.env, task.params, domain=task.domain)
+        for name in ("tiny", "copy", "untrained")
+    )
+    assert shipped.program.config.reward.clip == "tiny"
+    assert copied.program.config.reward.clip == str(tmp_path / "copy")
+    assert shipped.clip_digest == copied.clip_digest != untrained.clip_digest
+    assert len(shipped.clip_digest) == 64

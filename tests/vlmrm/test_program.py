@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import chex
@@ -14,6 +16,37 @@ from jaxvlm.vlmrm.train import abstract_state, compile_iteration, init_state, se
 from tests.vlmrm.conftest import build_random, tiny_config
 
 HOST_OPERATIONS = ("callback", "infeed", "outfeed", "host_compute", "SendToHost", "RecvFromHost")
+
+BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """Lists the programs that XLA is asked for inside the block, one entry each time, found in a cache on disk or not.
+
+    Counting traces is not enough: an argument that is committed to its device, where it was not before, makes jit
+    compile the program anew without tracing it.
+    """
+    names = []
+
+    def listen(event: str, duration_secs: float, **labels: str | int) -> None:
+        if event == BACKEND_COMPILE:
+            names.append(str(labels["fun_name"]))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def jit_iteration(built):
+    """The iteration as `compile_iteration` jits it, but free to compile again, and with a cache of its own."""
+
+    def iteration(inputs, state):
+        return built.program.iteration(inputs, state)
+
+    return jax.jit(iteration, donate_argnums=1)
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +116,60 @@ def test_a_seed_draws_the_same_numbers_alone():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *outcomes)
 
 
+def test_the_count_of_compilations_sees_each_one():
+    """The control of the tests below."""
+    traces = []
+
+    def double(x):
+        traces.append(x)
+        return 2 * x
+
+    jitted = jax.jit(double)
+    three, again, four = jnp.ones(3), jnp.zeros(3), jnp.ones(4)
+    committed = jax.device_put(three, jax.devices()[0])
+    for argument, count in ((three, 1), (again, 0), (committed, 1), (committed, 0), (four, 1), (four, 0)):
+        with compilations() as names:
+            jitted(argument)
+        assert names == count * ["jit(double)"]
+    assert len(traces) == 2  # the committed array was not traced
+    jitted(jnp.ones(5))
+    assert names == []  # nobody listens after the block
+
+
 def test_numbers_do_not_recompile(built, compiled):
-    """Reward, environment and hyperparameters are arguments: the compiled program takes any of them."""
-    state = init_state(built)
-    reward = built.inputs.reward.replace(alpha=jnp.float32(1.0), goal=-built.inputs.reward.goal)
-    params = built.inputs.env_params.replace(gravity=jnp.float32(3.7))
-    inputs = built.inputs.replace(reward=reward, env_params=params)
-    hyper = state.agent.hyper.replace(learning_rate=state.agent.hyper.learning_rate * 2)
-    state, first = compiled(inputs, state.replace(agent=state.agent.replace(hyper=hyper)))
-    _, second = compiled(built.inputs, init_state(built))
-    assert not np.allclose(first["reward"], second["reward"])
+    """Prompt, environment and hyperparameters are arguments: the compiled program takes any of them."""
+    prompt = ("a sentence of another length",)
+    other = build_random(tiny_config(reward_alpha=1.0, reward_prompt=prompt, algorithm_learning_rate=0.01))
+    params = other.inputs.env_params.replace(gravity=jnp.float32(3.7))
+    inputs = other.inputs.replace(env_params=params)
+    iteration = jit_iteration(built)
+    state, _ = iteration(built.inputs, init_state(built))
+    _, first = iteration(built.inputs, state)
+    expected = init_state(other)
+    state = init_state(other)
+    with compilations() as names:
+        for _ in range(2):
+            state, second = iteration(inputs, state)
+            # The command line's program is compiled ahead and would refuse what does not fit.
+            expected, metrics = compiled(inputs, expected)
+    assert names == []
+    for name in ("reward", "loss"):
+        assert not np.allclose(first[name], second[name]), name
+    jax.tree.map(np.testing.assert_array_equal, metrics, second)
 
 
 def test_one_compilation_for_all_iterations(built):
     state = init_state(built)
-    iteration = jax.jit(chex.assert_max_traces(built.program.iteration, n=1), donate_argnums=1)
-    for _ in range(4):
-        state, metrics = iteration(built.inputs, state)
+    iteration = jit_iteration(built)
+    with compilations() as names:
+        for _ in range(4):
+            state, metrics = iteration(built.inputs, state)
+    assert names == ["jit(iteration)"]
     assert jnp.isfinite(metrics["loss"]).all()
 
 
-def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, tmp_path):
-    iteration = jax.jit(chex.assert_max_traces(built.program.iteration, n=1), donate_argnums=1)
+def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, compiled, tmp_path):
+    iteration = jit_iteration(built)
     state = init_state(built)
     for _ in range(2):
         state, _ = iteration(built.inputs, state)
@@ -112,13 +177,18 @@ def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, 
     checkpoints.save(60, state)
     for _ in range(2):
         state, expected = iteration(built.inputs, state)
-    restored, step = checkpoints.restore(abstract_state(built))
-    assert step == 60
-    for _ in range(2):
-        restored, resumed = iteration(built.inputs, restored)
-    jax.tree.map(np.testing.assert_array_equal, resumed, expected)
-    jax.tree.map(np.testing.assert_array_equal, restored.agent, state.agent)
-    jax.tree.map(np.testing.assert_array_equal, restored.buffer, state.buffer)
+    outcomes = []
+    for program in (iteration, compiled):
+        restored, step = checkpoints.restore(abstract_state(built))
+        assert step == 60
+        # Restoring may compile small programs once, training on may not.
+        with compilations() as names:
+            for _ in range(2):
+                restored, resumed = program(built.inputs, restored)
+        assert names == []
+        outcomes.append((resumed, restored.agent, restored.buffer))
+    for outcome in outcomes:
+        jax.tree.map(np.testing.assert_array_equal, outcome, (expected, state.agent, state.buffer))
 
 
 @pytest.mark.parametrize("task", ["cartpole", "mountain-car"])

@@ -1,0 +1,100 @@
+"""What a run directory is good for when things do not go to plan; all inside the test process."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+
+from jaxvlm.cli import main
+from jaxvlm.cli import session as sessions
+
+# From the environment's own reward: nothing is drawn, so that little has to be compiled.
+TINY = shlex.split(
+    "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
+    "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth"
+)
+
+
+def call(*arguments):
+    """Runs the command; returns its exit code."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert call("train", "cartpole", *TINY, "--name", "first", "--runs-dir", folder) == 0
+    return folder / "first"
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the run that a test may spoil."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def rows(run):
+    """Its metrics without clocks."""
+    return [
+        {name: value for name, value in json.loads(line).items() if "second" not in name}
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+@pytest.mark.slow
+def test_other_episodes_get_a_file_of_their_own(copied, capsys):
+    before = (copied / "evaluation.json").read_bytes()
+    assert call("evaluate", copied, "--episodes", 2) == 0
+    assert "evaluation-best-2.json" in capsys.readouterr().out
+    assert json.loads((copied / "evaluation-best-2.json").read_text())["episodes"] == 2
+    assert call("evaluate", copied, "--checkpoint", "last") == 0
+    assert json.loads((copied / "evaluation-last-3.json").read_text())["checkpoint"] == "last"
+    assert (copied / "evaluation.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied):
+    expected = rows(copied)
+    for path in (copied / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    assert call("resume", copied) == 0
+    assert rows(copied) == expected
+
+
+@pytest.mark.slow
+def test_stopping_at_once_says_how_to_go_on(finished, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sessions, "start", interrupted)
+    assert call("train", "cartpole", *TINY, "--name", "cut", "--runs-dir", tmp_path) == 130
+    assert f"jaxvlm resume {tmp_path / 'cut'}" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert call("resume", tmp_path / "cut") == 0
+    assert rows(tmp_path / "cut") == rows(finished)
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_says_how_to_repeat_it(copied, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sessions, "finish", interrupted)
+    assert call("resume", copied) == 130
+    assert f"jaxvlm evaluate {copied}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_other_weights_are_noted(copied, capsys):
+    path = copied / "environment.json"
+    facts = json.loads(path.read_text())
+    facts[-1]["clip_digest"] = "0" * 64
+    path.write_text(json.dumps(facts))
+    assert call("evaluate", copied) == 0
+    assert f"clip_digest: {'0' * 64} -> None" in capsys.readouterr().out
