@@ -14,6 +14,7 @@ the file together with the weights. The others stay as they are: their last bits
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,7 @@ def embedded_golden(domain: str) -> dict[str, np.ndarray]:
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     directory, dataset = resolve(f"tiny:{domain}"), captioned_dataset(domain)
-    model = CLIPModel.from_pretrained(directory, dtype=torch.float32).eval()
+    model: Any = CLIPModel.from_pretrained(directory, dtype=torch.float32).eval()
     config = model.config
     frames = sweep_frames(dataset, config.vision_config.image_size)
     prompts = [
@@ -79,4 +80,5 @@ if __name__ == "__main__":
         sys.exit(f"unknown {', '.join(sorted(unknown))}; choose from {', '.join(makers)}")
     for name in sys.argv[1:] or makers:
         make, argument = makers[name]
-        np.savez_compressed(Path(__file__).with_name(f"{name}.npz"), **make(argument))
+        values: dict[str, Any] = make(argument)
+        np.savez_compressed(Path(__file__).with_name(f"{name}.npz"), **values)
