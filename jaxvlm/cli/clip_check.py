@@ -61,6 +61,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.clip.figures import auc, spearman
     from jaxvlm.errors import ConfigError
     from jaxvlm.reward.label import encode_scenes, score
+    from jaxvlm.reward.similarity import validate_alpha
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_json
     from jaxvlm.runtime.plots import scores as plot_scores
@@ -70,6 +71,9 @@ def run(arguments: Sequence[str]) -> None:
     enable_compilation_cache()
     if options.states < 2:
         raise ConfigError(f"states is {options.states}; a ranking needs at least 2")
+    if not 0 <= options.seed < 2**31:
+        raise ConfigError(f"seed is {options.seed}; give one from 0 to {2**31 - 1}")
+    validate_alpha(options.alpha)
     if options.look not in task.env.looks:
         raise ConfigError(
             f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"

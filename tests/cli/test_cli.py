@@ -177,6 +177,8 @@ BAD_INPUT = {
     "landscape checkpoint": (["landscape", "cartpole", "--clip", "no/such/directory"], "no/such/directory"),
     "check task": (["clip", "check", "cartpol"], "unknown task 'cartpol'"),
     "check states": (["clip", "check", "cartpole", "--states", "1"], "states is 1"),
+    "check alpha": (["clip", "check", "cartpole", "--alpha", "-1"], "alpha is -1.0"),
+    "check seed": (["clip", "check", "cartpole", "--seed", str(2**70)], f"seed is {2**70}"),
     "check look": (["clip", "check", "cartpole", "--look", "textured"], "unknown look 'textured'"),
     "check prompt": (["clip", "check", "cartpole", "--prompt", " "], "needs at least one word"),
     "check long prompt": (["clip", "check", "cartpole", "--prompt", "pole " * 60], "tower takes 24"),

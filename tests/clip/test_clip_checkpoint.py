@@ -36,7 +36,7 @@ def directory(original, tmp_path):
     return shutil.copytree(original, tmp_path / "clip")
 
 
-def fails(match, call, *arguments, error=CheckpointError):
+def fails(match, call, *arguments, error: type[Exception] = CheckpointError):
     with pytest.raises(error, match=match) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
