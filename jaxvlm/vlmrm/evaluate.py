@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxvlm.rl import collect, env_keys, init_rollout
+from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
 from jaxvlm.vlmrm.program import Inputs, Program
 
 
@@ -77,9 +77,7 @@ def run_episodes(
 
     with jax.default_matmul_precision("highest"):
         rows = jax.vmap(one_seed)(agent, seed)  # [seed, time, episode]
-    ended = (rows.terminated | rows.truncated).astype(jnp.int32)
-    # A row belongs to the first episode if no row before it ended one.
-    counted = ((jnp.cumsum(ended, axis=1) - ended) == 0) & rows.valid
+    counted = jax.vmap(first_episode)(rows.done) & rows.valid
     steps = counted.sum(1)
     in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
     fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)

@@ -26,6 +26,7 @@ from jaxvlm.rl import (
     collect,
     env_keys,
     init_rollout,
+    random_policy,
 )
 from jaxvlm.vlmrm.config import TrainConfig
 
@@ -119,9 +120,7 @@ class Program:
             def act(observation: jax.Array, key: jax.Array) -> jax.Array:
                 key_random, key_policy = jax.random.split(key)
                 chosen = self.agent.act(agent, observation, key_policy, state.step)
-                random = jax.vmap(self.action_space.sample)(
-                    jax.random.split(key_random, observation.shape[0])
-                )
+                random = random_policy(self.action_space)(observation, key_random)
                 return jnp.where(warm_up, random, chosen)
 
             return collect(
