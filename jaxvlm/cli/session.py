@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from envs.registry import Task
 
 EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
+LARGE_FRAME = 96  # pixels a side; with larger ones an iteration can take minutes on a CPU
 GIF_SIZE = 160  # pixels a side of one episode
 GIF_EVERY = 2  # steps between frames
 GIF_FPS = 25.0  # CartPole's own time: a frame every two steps of 20 ms
@@ -132,6 +133,10 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
             # A run that was stopped before its first checkpoint begins anew.
             session = start(built, run if resumed and run.checkpoints.steps() else None)
             print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+            if built.program.frame_size > LARGE_FRAME:
+                frames = config.steps_per_iteration * config.seeds * len(config.reward.camera)
+                size = built.program.frame_size
+                print(f"progress appears every {frames:,} frames of {size} x {size} pixels", flush=True)
             if resumed:
                 run.checkpoints.discard_after(session.env_steps)
             with (

@@ -112,7 +112,8 @@ class Progress:
     def _describe(self) -> str:
         rate = self.rate
         left = (self.total - self._step) / rate if rate > 0 else float("nan")
-        parts = [f"{rate:,.0f} {self.unit}/s"] if rate > 0 else []
+        number = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        parts = [f"{number} {self.unit}/s"] if rate > 0 else []
         parts += [self._figures] * bool(self._figures)
         parts += [f"{duration(self._clock() - self._start)} elapsed"]
         parts += [f"{duration(left)} left"] if left > 0 else []

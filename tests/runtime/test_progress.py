@@ -50,6 +50,10 @@ def test_the_first_update_tells_a_rate_when_everything_is_compiled():
         clock.now += 2.0
         progress.update(20)
     assert console.file.getvalue() == " 20%  20/100  10 x 4 steps/s  2s elapsed  8s left\n"
+    with Progress(10, unit="episodes", compiled=True, console=console, clock=clock) as progress:
+        clock.now += 4.0
+        progress.update(1)
+    assert "1/10  0.25 episodes/s" in console.file.getvalue()
     console = plain_console()
     with Progress(100, compiled=True, console=console):
         pass
