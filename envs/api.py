@@ -53,7 +53,9 @@ class Environment(Protocol):
     ]:
         """Returns (observation, state, reward, terminated, truncated, info) of the state the action led to.
 
-        `info` always holds `success`, bool[]: whether the task is achieved in that state.
+        `info` always holds `success`, bool[]: whether the task is achieved in that state. It may hold
+        `diverged`, bool[]: the physics left the finite numbers, the state returned is finite all the same,
+        and the transition is not to be learned from.
         """
         ...
 

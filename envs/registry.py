@@ -3,13 +3,16 @@
 A task is an environment, how it looks, and the sentences that say what to learn.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
 
 from envs.api import Environment
 from envs.cartpole import CartPole
+from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
@@ -22,7 +25,6 @@ class Task:
     name: str
     summary: str  # one line for --help
     env: Environment  # with its time limit
-    params: Any  # numeric parameters of the environment
     algorithm: str  # "dqn" or "sac"
     domain: str  # the embedded CLIP that knows these scenes, `tiny:<domain>`
     look: str
@@ -34,16 +36,28 @@ class Task:
     window: int  # the last steps of an episode that the share is taken over
     threshold: float  # share of successful steps in the window that makes an episode a success
     cameras: tuple[str, ...] = field(default=("default",))
+    overrides: Mapping[str, float] = field(
+        default_factory=dict
+    )  # parameters that differ from the environment's
+    concept: str | None = None  # fact of the domain's captions that is the goal; None for the domain's first
+    variants: Mapping[str, Environment] = field(
+        default_factory=dict
+    )  # other set-ups of the environment, by name
+
+    @property
+    def params(self) -> Any:
+        """Numeric parameters of the environment, made when asked for: a humanoid's take a second."""
+        changed = {name: jnp.float32(value) for name, value in self.overrides.items()}
+        return replace(self.env.default_params, **changed) if changed else self.env.default_params
 
 
 def _cartpole(name: str, summary: str, initial_angle: float, reward: str, window: int) -> Task:
     env = CartPole(reward=reward)  # pyright: ignore[reportArgumentType]
-    params = replace(env.default_params, initial_angle=jnp.float32(initial_angle))
     return Task(
         name=name,
         summary=summary,
         env=TimeLimit(env, 200),
-        params=params,
+        overrides={"initial_angle": initial_angle},
         algorithm="dqn",
         domain="cartpole",
         look="plain",
@@ -63,7 +77,6 @@ def _mountain_car(name: str, summary: str, look: str) -> Task:
         name=name,
         summary=summary,
         env=TimeLimit(env, 200),
-        params=env.default_params,
         algorithm="sac",
         domain="mountain_car",
         look=look,
@@ -74,6 +87,56 @@ def _mountain_car(name: str, summary: str, look: str) -> Task:
         metric="goal_fraction",
         window=1,
         threshold=1.0,
+    )
+
+
+# Goal prompts of VLM-RM's table 3 by predicate, and what is learned in a few words.
+_POSES = MappingProxyType(
+    {
+        "kneeling": ("a humanoid robot kneeling", "kneel on both knees"),
+        "lotus": (
+            "a humanoid robot seated down, meditating in the lotus position",
+            "sit with the legs folded, as far as the joints allow",
+        ),
+        "standing": ("a humanoid robot standing up", "stand"),
+        "arms-raised": ("a humanoid robot standing up, with both arms raised", "stand with both arms raised"),
+        "splits": ("a humanoid robot practicing gymnastics, doing the side splits", "do the splits"),
+        "hands-on-hips": (
+            "a humanoid robot standing up with hands on hips",
+            "stand with the hands on the hips",
+        ),
+        "one-leg": ("a humanoid robot standing up on one leg", "stand on one leg"),
+        "arms-crossed": (
+            "a humanoid robot standing up, with its arms crossed",
+            "stand with the arms crossed",
+        ),
+    }
+)
+HUMANOID_STEPS = 100  # of an episode: 1.5 s, as in the paper
+
+
+def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...]) -> Task:
+    env = Humanoid(goal=goal, reward="gymnasium" if goal is None else "goal")
+    return Task(
+        name=name,
+        summary=summary,
+        env=TimeLimit(env, HUMANOID_STEPS),
+        variants={
+            "compact": TimeLimit(env, HUMANOID_STEPS),
+            "full": TimeLimit(replace(env, observation="full"), HUMANOID_STEPS),
+            "paper": TimeLimit(replace(env, observation="full", contacts="limbs"), HUMANOID_STEPS),
+        },
+        algorithm="sac",
+        domain="humanoid",
+        look="textured",
+        goal_prompts=prompts,
+        baseline_prompts=("a humanoid robot",),
+        opposite_prompts=("a humanoid robot lying on the floor",),
+        episode_length=HUMANOID_STEPS,
+        metric="healthy_fraction" if goal is None else "pose_fraction",
+        window=HUMANOID_STEPS,
+        threshold=0.5,
+        concept=goal,
     )
 
 
@@ -92,13 +155,31 @@ _MAKERS = {
     "mountain-car-plain": lambda: _mountain_car(
         "mountain-car-plain", "reach the flag; gymnasium's line drawing", "plain"
     ),
+    "humanoid": lambda: _humanoid("humanoid", "any pose you can name: give it with --prompt", None, ()),
+    **{
+        f"humanoid-{goal}": lambda goal=goal, prompt=prompt, summary=summary: _humanoid(
+            f"humanoid-{goal}", summary, goal, (prompt,)
+        )
+        for goal, (prompt, summary) in _POSES.items()
+    },
 }
 
 TASKS: tuple[str, ...] = tuple(_MAKERS)
 
 
-def make_task(name: str) -> Task:
-    """The task called `name`; raises `ConfigError` that lists the known ones."""
+def make_task(name: str, variant: str | None = None) -> Task:
+    """The task called `name`, its environment set up as `variant` says.
+
+    Raises `ConfigError` that lists the known names.
+    """
     if name not in _MAKERS:
         raise ConfigError(f"unknown task {name!r}; known tasks are {', '.join(TASKS)}")
-    return _MAKERS[name]()
+    task = _MAKERS[name]()
+    if variant is None:
+        return task
+    if variant not in task.variants:
+        known = (
+            f"choose one of {', '.join(task.variants)}" if task.variants else "it has none, so leave it out"
+        )
+        raise ConfigError(f"task {name!r} has no variant {variant!r}; {known}")
+    return replace(task, env=task.variants[variant])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxvlm.clip.captions import CaptionedDataset, Concept, Sweep, both, expand
+from jaxvlm.clip.captions import CaptionedDataset, Concept, Goal, Sweep, both, expand
 
 from ..cartpole import CartPole, CartPoleState
 
@@ -347,15 +347,19 @@ def cartpole_captions() -> CaptionedDataset:
         params=environment.default_params,
         sample_states=sample_states,
         concepts=_CONCEPTS,
-        goal="upright",
-        baseline="scene",
-        opposite="hanging",
-        sweep=Sweep(
-            coordinate="angle",
-            unit="degrees",
-            values=tuple(float(angle) for angle in range(-180, 181, 5)),
-            contexts=(-2.0, -1.0, 0.0, 1.0, 2.0),
-            states=_sweep_states,
+        goals=(
+            Goal(
+                "upright",
+                "hanging",
+                Sweep(
+                    coordinate="angle",
+                    unit="degrees",
+                    values=tuple(float(angle) for angle in range(-180, 181, 5)),
+                    contexts=(-2.0, -1.0, 0.0, 1.0, 2.0),
+                    states=_sweep_states,
+                ),
+            ),
         ),
+        baseline="scene",
         looks=environment.looks,
     )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxvlm.clip.captions import CaptionedDataset, Concept, Sweep, expand
+from jaxvlm.clip.captions import CaptionedDataset, Concept, Goal, Sweep, expand
 
 from ..mountain_car import MountainCar, MountainCarState
 
@@ -208,15 +208,19 @@ def mountain_car_captions() -> CaptionedDataset:
         params=environment.default_params,
         sample_states=sample_states,
         concepts=_CONCEPTS,
-        goal="at_flag",
-        baseline="scene",
-        opposite="valley",
-        sweep=Sweep(
-            coordinate="position",
-            unit="",
-            values=tuple(round(-1.2 + 0.03 * k, 2) for k in range(61)),
-            contexts=(0.0,),
-            states=_sweep_states,
+        goals=(
+            Goal(
+                "at_flag",
+                "valley",
+                Sweep(
+                    coordinate="position",
+                    unit="",
+                    values=tuple(round(-1.2 + 0.03 * k, 2) for k in range(61)),
+                    contexts=(0.0,),
+                    states=_sweep_states,
+                ),
+            ),
         ),
+        baseline="scene",
         looks=("textured", "plain"),
     )

@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> None:
             f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
         )
     tower = load_tower(options.clip, task.domain)
-    dataset = find_dataset(task.domain)
+    dataset = find_dataset(task.domain).aimed_at(task.concept)
     states = dataset.sample_states(jax.random.key(options.seed), options.states)
     goal = dataset.concept(dataset.goal)
     holds, graded = np.asarray(goal.holds(states)), np.asarray(goal.log_odds(states), np.float64)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 
-def find_task(name: str) -> "Task":
-    """The task called `name`.
+def find_task(name: str, variant: str | None = None) -> "Task":
+    """The task called `name`, in one of its variants.
 
     Raises:
       ConfigError: the task is unknown, or another project's `envs` hides ours.
     """
     make_task = _import_ours("envs.registry").make_task
-    return make_task(name)
+    return make_task(name, variant)
 
 
 def task_lines() -> list[str]:

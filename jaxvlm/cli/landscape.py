@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> None:
     params, notes = build_reward(settings, task.env, tower)
     for note in notes:
         print(f"note: {note}")
-    dataset = find_dataset(task.domain)
+    dataset = find_dataset(task.domain).aimed_at(task.concept)
     scenes, values, holds = sweep_scenes(dataset)
     embeddings = encode_scenes(
         params,

@@ -44,7 +44,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     """Trains from the beginning."""
     check_sinks(sinks)
     enable_compilation_cache()
-    task = find_task(config.task)
+    task = find_task(config.task, config.variant)
     print(describe(config), flush=True)
     built = build(config, task.env, task.params, domain=task.domain)
     for note in built.notes:
@@ -65,7 +65,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     enable_compilation_cache()
     run = Run.open(path, runs_dir=runs_dir)
     config, sinks = _config(run)
-    task = find_task(config.task)
+    task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build(config, task.env, task.params, domain=task.domain)
     for difference in run.record_session(**_facts(built)):
@@ -84,7 +84,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     run = Run.open(path, runs_dir=runs_dir)
     config, _ = _config(run)
     episodes = episodes or config.episodes
-    task = find_task(config.task)
+    task = find_task(config.task, config.variant)
     built = build(replace(config, episodes=episodes), task.env, task.params, domain=task.domain)
     for difference in run.differences(clip_digest=built.clip_digest):
         print(f"note: not the same as in training, so figures may differ: {difference}")
@@ -167,7 +167,7 @@ def finish(
 ) -> dict[str, Any]:
     """Evaluates agents, writes `<name>.json`, the GIF and the curves, and prints where they are."""
     config = built.program.config
-    task = find_task(config.task)
+    task = find_task(config.task, config.variant)
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
 
     with Progress(2 * config.episodes * config.seeds, unit="episodes") as progress:

@@ -9,7 +9,7 @@ the reward.
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.render import to_uint8
+from jaxvlm.render import draw_batch
 
 State = Any  # an environment's state; batched over its leading axis where a docstring says "states"
 
@@ -65,13 +65,26 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What a reward is made of and measured by.
+
+    `concept` and `opposite` name concepts whose first wordings are the prompts.
+    """
+
+    concept: str
+    opposite: str
+    sweep: Sweep
+
+
+@dataclass(frozen=True)
 class CaptionedDataset:
     """Images drawn on the fly and the concepts that describe them.
 
     `environment` follows the contract of `envs/api.py` (only `scene`, `assets`, `render` and `cameras` are
-    used); `sample_states(key, n)` draws states far beyond those a policy visits. Several looks share one
-    model: a batch is split evenly over them. `goal`, `baseline` and `opposite` name concepts whose first
-    wordings are the prompts.
+    used); `sample_states(key, n)` draws states far beyond those a policy visits. Large arrays that it needs
+    are given to it by `jax.tree_util.Partial`, so that they are arguments of the training program. Several
+    looks share one model: a batch is split evenly over them. `baseline` names the concept whose first wording
+    is the baseline prompt of all goals; the first goal is the one aimed at.
     """
 
     domain: str
@@ -79,12 +92,41 @@ class CaptionedDataset:
     params: Any
     sample_states: Callable[[jax.Array, int], State]
     concepts: tuple[Concept, ...]
-    goal: str
+    goals: tuple[Goal, ...]
     baseline: str
-    opposite: str
-    sweep: Sweep
     looks: tuple[str, ...] = ("plain",)
     camera: str = "default"
+
+    @property
+    def goal(self) -> str:
+        """Concept of the goal aimed at."""
+        return self.goals[0].concept
+
+    @property
+    def opposite(self) -> str:
+        """Concept that should score lowest where the goal scores highest."""
+        return self.goals[0].opposite
+
+    @property
+    def sweep(self) -> Sweep:
+        """The line along which the goal's score should climb."""
+        return self.goals[0].sweep
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Concepts that rewards are made of, each once."""
+        named = [name for goal in self.goals for name in (goal.concept, goal.opposite)]
+        return tuple(dict.fromkeys([*named, self.baseline]))
+
+    def aimed_at(self, concept: str | None) -> "CaptionedDataset":
+        """The dataset with another of its goals first, or as it is for None; raises `ConfigError` for no goal of it."""
+        if concept is None:
+            return self
+        chosen = [goal for goal in self.goals if goal.concept == concept]
+        if not chosen:
+            known = ", ".join(goal.concept for goal in self.goals)
+            raise ConfigError(f"domain {self.domain!r} has no goal {concept!r}; choose one of {known}")
+        return replace(self, goals=(*chosen, *(goal for goal in self.goals if goal.concept != concept)))
 
     def concept(self, name: str) -> Concept:
         """The concept called `name`; raises `ConfigError` when there is none."""
@@ -107,18 +149,20 @@ class CaptionedDataset:
                 f"{count} states cannot be split evenly over {len(assets)} looks; use a multiple"
             )
         block = count // len(assets)
-        camera = self.environment.cameras[self.camera]
-
-        def draw(state: State, look: Any) -> Array:
-            scene = self.environment.scene(state, self.params)
-            return self.environment.render(scene, look, camera, size)
-
+        view = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], self.environment.cameras[self.camera])
+        scenes = jax.vmap(self.environment.scene, (0, None))(states, self.params)
         with jax.default_matmul_precision("highest"):
             parts = [
-                jax.vmap(draw, (0, None))(select(states, slice(k * block, (k + 1) * block)), look)
+                draw_batch(
+                    self.environment.render,
+                    select(scenes, slice(k * block, (k + 1) * block)),
+                    look,
+                    view,
+                    size,
+                )
                 for k, look in enumerate(assets)
             ]
-        return to_uint8(jnp.concatenate(parts))
+        return jnp.concatenate(parts)[:, 0]
 
     def log_odds(self, states: State) -> Float[Array, "n concepts"]:
         """The truth of every concept for every state, as log-odds."""
@@ -167,7 +211,7 @@ def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> Non
     Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two
     concepts, and every held-out wording is neither trained nor made of unknown words.
     """
-    for name in (dataset.goal, dataset.baseline, dataset.opposite):
+    for name in dataset.prompts:
         dataset.concept(name)
     owner: dict[str, str] = {}
     for concept in dataset.concepts:

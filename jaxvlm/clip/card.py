@@ -32,6 +32,9 @@ def write_card(
         "goal": dataset.concept(dataset.goal).wordings[0],
         "baseline": dataset.concept(dataset.baseline).wordings[0],
         "opposite": dataset.concept(dataset.opposite).wordings[0],
+        "goals": [dataset.concept(goal.concept).wordings[0] for goal in dataset.goals],
+        "look": dataset.looks[0],
+        "camera": dataset.camera,
         "concepts": {
             concept.name: {"wordings": list(concept.wordings), "held_out": concept.held_out}
             for concept in dataset.concepts
@@ -59,6 +62,13 @@ def card(
         if getattr(config, field.name) != field.default
     ]
     command = command or " ".join(["jaxvlm clip train", dataset.domain, *changed])
+    goals, opposites = (
+        "\n".join(f"| {use} | {dataset.concept(name).wordings[0]} |" for name in dict.fromkeys(names))
+        for use, names in (
+            ("goal", [goal.concept for goal in dataset.goals]),
+            ("opposite", [goal.opposite for goal in dataset.goals]),
+        )
+    )
     wordings = sum(len(concept.wordings) for concept in dataset.concepts)
     parts = [
         f"""---
@@ -81,16 +91,16 @@ lists the sentences it was trained on; words outside them become `[UNK]` and car
 
 | prompt | |
 |---|---|
-| goal | {dataset.concept(dataset.goal).wordings[0]} |
+{goals}
 | baseline | {dataset.concept(dataset.baseline).wordings[0]} |
-| opposite | {dataset.concept(dataset.opposite).wordings[0]} |
+{opposites}
 
 ## Training
 `{command}`
 
 Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at
 {config.image_size} x {config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
-{config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the three
+{config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the
 prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
 this file it is folded into the position embeddings.
 """
@@ -115,10 +125,21 @@ def _tables(look: str, entry: Mapping[str, Any]) -> str:
         "| goal prompt | alpha | AUC | rank correlation | EPIC to the indicator | EPIC to the graded truth |",
         "|---|---|---|---|---|---|",
     ]
-    for states, goal in (("fresh states", entry["goal"]), ("even grid", entry["goal"]["grid"])):
-        for alpha in goal["auc"]:
-            row = (goal[name][alpha] for name in GOAL_FIGURES)
-            lines.append(f"| {states} | {alpha} | " + " | ".join(f"{value:.3f}" for value in row) + " |")
+    goals = entry.get("goals")
+    if goals is None:
+        lines += _goal_rows("fresh states", entry["goal"]) + _goal_rows("even grid", entry["goal"]["grid"])
+    else:
+        for name, goal in goals.items():
+            lines += _goal_rows(name, goal)
+        lines += [
+            "",
+            "Mean score of the states of a goal (row) for the prompt of each (column), in standard deviations:",
+            "",
+            "| | " + " | ".join(goals) + " |",
+            "|---|" + "---|" * len(goals),
+        ]
+        for name, row in entry["confusion"].items():
+            lines.append(f"| {name} | " + " | ".join(f"{row[other]:.2f}" for other in goals) + " |")
     lines += [
         "",
         "| fact | AUC | rank correlation | AUC of wordings, median | worst | held-out wording |",
@@ -128,3 +149,11 @@ def _tables(look: str, entry: Mapping[str, Any]) -> str:
         values = (row[key] for key in ("auc", "rank_correlation", "auc_median", "auc_worst", "auc_held_out"))
         lines.append(f"| {name} | " + " | ".join("-" if v != v else f"{v:.3f}" for v in values) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _goal_rows(states: str, goal: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for alpha in goal["auc"]:
+        values = " | ".join(f"{goal[name][alpha]:.3f}" for name in GOAL_FIGURES)
+        rows.append(f"| {states} | {alpha} | {values} |")
+    return rows

@@ -149,14 +149,38 @@ def evaluate_clip(
     figures = {}
     for look in dataset.looks:
         images = embed_states(clip, params, dataset, states, look)
+        goals = {
+            goal.concept: _goal_figures(
+                clip, params, dataset.aimed_at(goal.concept), images, log_odds, prompts, look, alphas
+            )
+            for goal in dataset.goals
+        }
         figures[look] = {
-            "goal": _goal_figures(clip, params, dataset, images, log_odds, prompts, look, alphas),
+            "goal": goals[dataset.goal],
             "concepts": {
                 concept.name: _concept_figures(images @ prompts[concept.name].T, log_odds[:, k])
                 for k, concept in enumerate(dataset.concepts)
             },
         }
+        if len(goals) > 1:
+            figures[look] |= {"goals": goals, "confusion": _confusion(dataset, images, log_odds, prompts)}
     return figures
+
+
+def _confusion(
+    dataset: CaptionedDataset, images: np.ndarray, log_odds: np.ndarray, prompts: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Mean score, in standard deviations over all states, of the states of each goal for the prompt of each."""
+    names = [goal.concept for goal in dataset.goals]
+    columns = [[concept.name for concept in dataset.concepts].index(name) for name in names]
+    scores = np.stack([images @ prompts[name][1] for name in names], axis=1).astype(np.float64)
+    scores = (scores - scores.mean(0)) / scores.std(0)
+    rows = {}
+    for name, column in zip(names, columns, strict=True):
+        holds = log_odds[:, column] > 0
+        means = scores[holds].mean(0) if holds.any() else np.full(len(names), np.nan)
+        rows[name] = dict(zip(names, means.tolist(), strict=True))
+    return rows
 
 
 def _wordings(concept: Concept, count: int) -> list[str]:

@@ -51,6 +51,7 @@ class TrainState:
 class TrainData:
     """All that a training step reads and shares with the others."""
 
+    sampler: jax.tree_util.Partial  # (key, count) -> states, with the arrays it draws from
     assets: Any  # looks, as `CaptionedDataset.assets` gives them
     mean_frame: jax.Array  # f32[h, w, 3], in [0, 1]
     token_ids: jax.Array  # i32[wordings, tokens]
@@ -112,9 +113,13 @@ def prepare(
     assets = dataset.assets()
     states = dataset.sample_states(key, config.mean_states * len(assets))
     frames = jax.jit(dataset.frames, static_argnums=2)(states, assets, config.image_size)
+    sampler: Any = dataset.sample_states
+    if not isinstance(sampler, jax.tree_util.Partial):
+        sampler = jax.tree_util.Partial(sampler)
     counts = np.array([len(concept.wordings) for concept in dataset.concepts])
     ids = tokenizer([text for concept in dataset.concepts for text in concept.wordings])
     return TrainData(
+        sampler=sampler,
         assets=assets,
         # Taken off every picture, so that what frames share does not drown what tells them apart.
         mean_frame=jnp.mean(frames.astype(jnp.float32), axis=0) / 255,
@@ -132,9 +137,8 @@ def caption_concepts(dataset: CaptionedDataset, config: ClipTrainConfig) -> Int[
     Concepts are balanced over facts, not over how many ways there are to say one; those that rewards are made
     of come up `prompt_emphasis` times as often.
     """
-    prompts = (dataset.goal, dataset.baseline, dataset.opposite)
     repeats = [
-        config.captions_per_concept * (config.prompt_emphasis if concept.name in prompts else 1)
+        config.captions_per_concept * (config.prompt_emphasis if concept.name in dataset.prompts else 1)
         for concept in dataset.concepts
     ]
     return np.repeat(np.arange(len(dataset.concepts)), repeats)
@@ -165,7 +169,7 @@ def make_train_step(
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
         key, key_states, key_words = jax.random.split(state.key, 3)
-        states = dataset.sample_states(key_states, config.batch_size)
+        states = data.sampler(key_states, config.batch_size)
         frames = centred(
             dataset.frames(states, data.assets, config.image_size), data.mean_frame, config.image_std
         )

@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.render import to_uint8
+from jaxvlm.render import draw_batch
 from jaxvlm.reward.similarity import goal_baseline, softmax_negatives, validate_alpha, validate_prompts
 
 
@@ -117,9 +117,7 @@ def encode_scenes(
 
     def one_chunk(chunk_scenes: Any) -> jax.Array:
         with jax.named_scope("render"), jax.default_matmul_precision("highest"):
-            draw = jax.vmap(render, in_axes=(None, None, 0, None))
-            draw = jax.vmap(draw, in_axes=(0, None, None, None))
-            frames = to_uint8(draw(chunk_scenes, params.assets, params.cameras, size))
+            frames = draw_batch(render, chunk_scenes, params.assets, params.cameras, size)
         with jax.named_scope("encode"):
             embeddings = encode(params.clip, frames.reshape(-1, size, size, 3))
         return embeddings.reshape(per_chunk, num_views, -1)

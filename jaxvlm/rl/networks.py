@@ -20,34 +20,46 @@ class Linear(nn.Module):
 
     flax's default (LeCun normal, zero bias) starts with a larger output; published hyperparameters of SAC
     and DQN were tuned with PyTorch's. Products are full float32: TF32 saves nothing at these widths.
+
+    Several inputs count as one, joined along the last axis. Each is multiplied by its own rows of the kernel, so
+    a gradient with respect to one of them does not pass through the rows of the others.
     """
 
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, " *batch inputs"]) -> Float[Array, " *batch features"]:
-        bound = 1.0 / np.sqrt(x.shape[-1])
+    def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch features"]:
+        sizes = [x.shape[-1] for x in inputs]
+        bound = 1.0 / np.sqrt(sum(sizes))
 
         def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
             return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
-        kernel = self.param("kernel", uniform, (x.shape[-1], self.features))
+        kernel = self.param("kernel", uniform, (sum(sizes), self.features))
         bias = self.param("bias", uniform, (self.features,))
-        return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias
+        rows = jnp.split(kernel, np.cumsum(sizes)[:-1])
+        products = [
+            jnp.matmul(x, part, precision=jax.lax.Precision.HIGHEST)
+            for x, part in zip(inputs, rows, strict=True)
+        ]
+        return sum(products[1:], products[0]) + bias
 
 
 class MLP(nn.Module):
-    """Hidden layers of `hidden_sizes`, each followed by the activation, then an affine layer of `outputs`."""
+    """Hidden layers of `hidden_sizes`, each followed by the activation, then an affine layer of `outputs`.
+
+    Several inputs count as one, joined along the last axis; see `Linear`.
+    """
 
     hidden_sizes: tuple[int, ...]
     outputs: int
     activation: Activation = "relu"
 
     @nn.compact
-    def __call__(self, x: Float[Array, " *batch inputs"]) -> Float[Array, " *batch outputs"]:
+    def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch outputs"]:
         for size in self.hidden_sizes:
-            x = ACTIVATIONS[self.activation](Linear(size)(x))
-        return Linear(self.outputs)(x)
+            inputs = (ACTIVATIONS[self.activation](Linear(size)(*inputs)),)
+        return Linear(self.outputs)(*inputs)
 
 
 class GaussianActor(nn.Module):

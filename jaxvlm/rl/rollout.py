@@ -3,6 +3,9 @@
 When row t ends an episode, row t + 1 is its reset row: it holds the true final observation, its action is
 ignored, and it is marked `valid=False`. Row t + 2 starts the new episode. So every row's next observation is
 the observation of the row below it, and nothing has to be stored twice.
+
+An environment whose physics broke down says so in `info["diverged"]`, with a finite state and observation.
+That row ends its episode and is marked `valid=False` too; a reset row ends nothing, which tells them apart.
 """
 
 from collections.abc import Callable
@@ -37,7 +40,7 @@ class Rows:
     reward: Leaf  # f32[T, N], the environment's own; 0 in reset rows
     terminated: Leaf  # bool[T, N], the action led to a terminal state
     truncated: Leaf  # bool[T, N], a time limit cut the episode after the action
-    valid: Leaf  # bool[T, N], False in reset rows
+    valid: Leaf  # bool[T, N], False in reset rows and where the physics diverged
     success: Leaf  # bool[T, N], info["success"] of the state the action led to
     scene: Any  # pytree [T, N, ...] of the state the action led to, or None
 
@@ -45,6 +48,11 @@ class Rows:
     def done(self) -> jax.Array:
         """Whether the row ended its episode, bool[T, N]."""
         return self.terminated | self.truncated
+
+    @property
+    def diverged(self) -> jax.Array:
+        """Whether the physics broke down in the row, bool[T, N]."""
+        return self.done & ~self.valid
 
 
 def env_keys(key: jax.Array, num_envs: int, first_env_index: jax.Array | int = 0) -> jax.Array:
@@ -127,13 +135,15 @@ def collect(
             step_key, carry.env_state, action, params
         )
         reset_observation, reset_state = env.reset(reset_key, params)
-        valid = ~carry.done
+        stepped_row = ~carry.done
+        diverged = stepped_row & info.get("diverged", False)
+        valid = stepped_row & ~diverged
 
         def unless_reset(stepped: jax.Array, reset: jax.Array) -> jax.Array:
-            return jnp.where(valid, stepped, reset)
+            return jnp.where(stepped_row, stepped, reset)
 
         env_state = jax.tree.map(unless_reset, env_state, reset_state)
-        terminated, truncated = valid & terminated, valid & truncated
+        terminated, truncated = valid & terminated, stepped_row & truncated | diverged
         rows = Rows(
             observation=carry.observation,
             action=action,

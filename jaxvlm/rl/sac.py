@@ -120,10 +120,14 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
     critic = MLP(config.critic_hidden_sizes, 1, config.activation)
     rank = len(observations.shape)
 
-    def values(critics: Any, observation: jax.Array, action: jax.Array) -> jax.Array:
-        inputs = jnp.concatenate([flatten_observation(observation, rank), action], axis=-1)
-        both: Any = jax.vmap(critic.apply, in_axes=(0, None))(critics, inputs)
+    def both_critics(critics: Any, *inputs: jax.Array) -> jax.Array:
+        both: Any = jax.vmap(lambda params: critic.apply(params, *inputs))(critics)
         return both[..., 0]  # (critic, batch)
+
+    def values(critics: Any, observation: jax.Array, action: jax.Array) -> jax.Array:
+        return both_critics(
+            critics, jnp.concatenate([flatten_observation(observation, rank), action], axis=-1)
+        )
 
     def gaussian(params: Any, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
         return actor.apply(params, flatten_observation(observation, rank))  # pyright: ignore[reportReturnType]
@@ -202,7 +206,9 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
 
         def actor_loss(params: Any) -> tuple[jax.Array, jax.Array]:
             action, log_density = log_prob(params, batch.observation, policy_key)
-            q = jnp.min(values(critics, batch.observation, action), axis=0)
+            # Two inputs instead of one: the gradient goes to the action alone, and going back to a long
+            # observation as well would cost as much as a forward pass through the widest layer.
+            q = jnp.min(both_critics(critics, flatten_observation(batch.observation, rank), action), axis=0)
             return common.masked_mean(coefficient * log_density - q, valid), log_density
 
         (actor_value, log_density), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor)

@@ -100,6 +100,8 @@ class TrainConfig:
 
     task: Annotated[str, tyro.conf.Suppress]
     preset: Annotated[str, tyro.conf.Suppress] = "default"
+    variant: str | None = None
+    """How the environment is set up, for tasks that have a choice; the humanoid's are compact, full and paper."""
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1

@@ -237,6 +237,7 @@ class Program:
             "ground_truth_reward": mean(rows.reward),
             "success": mean(rows.success),
             "transitions": weight.sum((1, 2)),
+            "diverged": rows.diverged.astype(jnp.float32).sum((1, 2)),
             **losses,
         }
         return replace(state, agent=agent), metrics

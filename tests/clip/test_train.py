@@ -83,7 +83,9 @@ def test_the_mean_frame_is_folded_exactly(tmp_path):
     mean_frame = jnp.mean(frames.astype(jnp.float32), axis=0) / 255
     nothing = jnp.zeros(())
     state = TrainState(variables, nothing, (), jax.random.key(0))
-    data = TrainData((), mean_frame, nothing, nothing, nothing, nothing)
+    data = TrainData(
+        jax.tree_util.Partial(dataset.sample_states), (), mean_frame, nothing, nothing, nothing, nothing
+    )
     export(tmp_path, state, data, config, tokenizer)
     clip, params = load(tmp_path, jnp.float32)
     exported = clip.apply(params, frames, method="encode_image")
@@ -99,7 +101,9 @@ def test_the_mean_frame_is_folded_exactly(tmp_path):
 
 def test_prompts_come_up_more_often_than_other_concepts():
     config = dataclasses.replace(CONFIG, captions_per_concept=1, prompt_emphasis=3)
-    dataset = dataclasses.replace(bar_dataset(), opposite="left")
+    dataset = bar_dataset()
+    goal = dataclasses.replace(dataset.goals[0], opposite="left")
+    dataset = dataclasses.replace(dataset, goals=(goal,))
     assert caption_concepts(dataset, config).tolist() == [0, 0, 0, 1, 2, 2, 2]
 
 
@@ -127,7 +131,7 @@ def test_declarations_that_cannot_be_trained_are_named():
     dataset = bar_dataset()
     left, right, scene = dataset.concepts
     cases = [
-        ({"goal": "middle"}, "no concept 'middle'; choose one of left, right, scene"),
+        ({"baseline": "middle"}, "no concept 'middle'; choose one of left, right, scene"),
         (
             {"concepts": (dataclasses.replace(left, wordings=left.wordings[:5]), right, scene)},
             "concept 'left' has 5 wordings; give at least 20",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxvlm.clip.captions import CaptionedDataset, Concept, Sweep, expand
+from jaxvlm.clip.captions import CaptionedDataset, Concept, Goal, Sweep, expand
 from jaxvlm.clip.train import ClipTrainConfig
 
 CONFIG = ClipTrainConfig(
@@ -44,7 +44,7 @@ class Bar:
 
     @property
     def cameras(self) -> dict[str, Any]:
-        return {"default": ()}
+        return {"default": jnp.zeros(())}
 
     def scene(self, state: BarState, params: Any) -> BarState:
         return state
@@ -80,9 +80,13 @@ def bar_dataset(looks: tuple[str, ...] = ("white",)) -> CaptionedDataset:
                 lambda state: jnp.full_like(state.x, 2.0),
             ),
         ),
-        goal="left",
+        goals=(
+            Goal(
+                "left",
+                "right",
+                Sweep("x", "widths", (0.2, 0.4, 0.6, 0.8), (0.0,), lambda values, context: BarState(values)),
+            ),
+        ),
         baseline="scene",
-        opposite="right",
-        sweep=Sweep("x", "widths", (0.2, 0.4, 0.6, 0.8), (0.0,), lambda values, context: BarState(values)),
         looks=looks,
     )

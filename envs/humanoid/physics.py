@@ -1,0 +1,121 @@
+"""MJX behind three functions: everything that touches its API is in this file.
+
+State between steps is small: positions, velocities and the solver's warm start. `mjx.Data` exists only inside a step.
+"""
+
+import contextlib
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import mujoco as mujoco_package
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import RayScene, scene_from_data
+
+from .model import Contacts, load_model
+
+with contextlib.redirect_stdout(
+    io.StringIO()
+):  # MJX announces that its optional Warp backend is not installed
+    from mujoco import mjx
+
+mujoco: Any = mujoco_package  # its compiled names are unknown to type checkers
+
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
+TORSO = 1  # body; the world is 0
+
+
+@struct.dataclass
+class Motion:
+    """What the physics carries from one step to the next."""
+
+    qpos: Leaf  # f32[24]: root position in m and orientation wxyz, 17 joint angles in rad
+    qvel: Leaf  # f32[23]: root velocity in m/s (world) and rad/s (body), joint velocities in rad/s
+    warm_start: Leaf  # f32[23], acceleration that the solver starts from
+
+
+@struct.dataclass
+class Pose:
+    """Where everything is, by forward kinematics of `qpos`: all that predicates and pictures need."""
+
+    scene: RayScene  # poses of the geoms, of the model's cameras and of its lights
+    com: Leaf  # f32[3], m, centre of mass of the whole body
+
+
+def put_model(contacts: Contacts = "floor", iterations: int = 3, ls_iterations: int = 6) -> mjx.Model:
+    """The model on the device; how it looks plays no part in its physics.
+
+    Args:
+      contacts: see `model.contact_xml`.
+      iterations: of the Newton solver; with 1 the physics diverges.
+      ls_iterations: of its line search.
+
+    Raises:
+      ConfigError: numbers that the solver cannot work with.
+    """
+    if iterations < 1 or ls_iterations < 1:
+        raise ConfigError(
+            f"the solver has {iterations} iterations and {ls_iterations} of line search; give at least 1 each"
+        )
+    model = copy.copy(load_model("textured", contacts))
+    model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
+    return mjx.put_model(model, impl="jax")
+
+
+def simulate(
+    model: mjx.Model, motion: Motion, ctrl: Float[Array, "17"], substeps: int
+) -> tuple[Motion, mjx.Data]:
+    """Takes `substeps` physics steps under constant controls.
+
+    Returns the motion afterwards and the data of the last step, whose derived quantities belong to the state that step
+    began from: that is what `mj_step` leaves, and what gymnasium observes.
+    """
+    data = mjx.make_data(model).replace(
+        qpos=motion.qpos, qvel=motion.qvel, qacc_warmstart=motion.warm_start, ctrl=ctrl
+    )
+    data = jax.lax.fori_loop(0, substeps, lambda _, data: mjx.step(model, data), data)
+    return Motion(data.qpos, data.qvel, data.qacc_warmstart), data
+
+
+def locate(model: mjx.Model, qpos: Float[Array, "24"]) -> Pose:
+    """Forward kinematics of one state; unbatched."""
+    data = mjx.make_data(model).replace(qpos=qpos)
+    data = mjx.camlight(model, mjx.com_pos(model, mjx.kinematics(model, data)))
+    return Pose(scene=scene_from_data(data), com=data.subtree_com[TORSO])
+
+
+def contact_forces(model: mjx.Model, data: mjx.Data) -> Float[Array, "14 6"]:
+    """`cfrc_ext`: forces from outside on each body, torque in N m first, then force in N."""
+    return mjx.rne_postconstraint(model, data)._impl.cfrc_ext  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def host_pool(
+    model: Any, size: int, noise: float, seed: int, observe: Callable[[Any], np.ndarray]
+) -> tuple[Motion, Pose, np.ndarray]:
+    """`size` initial states, noise U(-noise, noise) on every number of qpos and qvel, solved by MuJoCo on the host.
+
+    Returns motions, poses and observations, each with a leading axis of states, float32.
+    """
+    generator, data = np.random.default_rng(seed), mujoco.MjData(model)
+    states = []
+    for _ in range(size):
+        mujoco.mj_resetData(model, data)
+        data.qpos += generator.uniform(-noise, noise, model.nq)
+        data.qvel += generator.uniform(-noise, noise, model.nv)
+        mujoco.mj_forward(model, data)
+        mujoco.mj_rnePostConstraint(model, data)
+        motion = Motion(data.qpos.copy(), data.qvel.copy(), data.qacc_warmstart.copy())
+        scene = scene_from_data(data)
+        # As MJX has it: the world's lights stand still, where the assets say.
+        scene = replace(scene, light_pos=np.zeros((0, 3)), light_dir=np.zeros((0, 3)))
+        pose = Pose(scene=scene, com=data.subtree_com[TORSO].copy())
+        states.append((motion, pose, observe(data)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float32), *states)

@@ -1,0 +1,182 @@
+"""Poses of the humanoid for the embedded CLIP: postures and arms from libraries, put together with noise.
+
+What looks alike lies side by side: each posture with a goal comes with its near misses, arms on the hips with arms beside
+them, crossed arms with hands that only meet. States of policies and poses found by searching for the reward's mistakes
+join as `Library.extra`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float
+
+from .arms import MIRROR_ARM, PAIRS, find_arms
+from .kinematics import skeleton
+from .postures import FAMILIES, drop, find_postures
+
+# Share of each family of postures in the samples.
+SHARES: dict[str, float] = {
+    "stand": 0.34,
+    "one_leg": 0.09,
+    "one_leg_near": 0.04,
+    "kneel": 0.10,
+    "kneel_near": 0.04,
+    "lotus": 0.10,
+    "lotus_near": 0.03,
+    "splits": 0.09,
+    "splits_near": 0.03,
+    "sit": 0.025,
+    "crouch": 0.025,
+    "half_kneel": 0.02,
+    "lunge": 0.015,
+    "straddle": 0.015,
+    "bow": 0.015,
+    "all_fours": 0.01,
+    "lie": 0.04,
+    "fall": 0.04,
+    "random": 0.03,
+}  # fmt: skip
+
+# Shares of the poses of the arms: of one who stands, whose arms are four of the eight goals, and of all others.
+STANDING_ARMS: dict[str, float] = {
+    "down": 0.10,
+    "hips": 0.20,
+    "raised": 0.18,
+    "crossed": 0.20,
+    "side": 0.03,
+    "forward": 0.04,
+    "half_raised": 0.03,
+    "near_hips": 0.04,
+    "belly": 0.02,
+    "chest": 0.04,
+    "one_across": 0.03,
+    "one_raised": 0.03,
+    "one_hip": 0.02,
+    "back": 0.01,
+    "any": 0.03,
+}
+OTHER_ARMS: dict[str, float] = {
+    "down": 0.24,
+    "hips": 0.07,
+    "raised": 0.07,
+    "crossed": 0.06,
+    "side": 0.08,
+    "forward": 0.12,
+    "half_raised": 0.04,
+    "near_hips": 0.04,
+    "belly": 0.04,
+    "chest": 0.03,
+    "one_across": 0.02,
+    "one_raised": 0.04,
+    "one_hip": 0.02,
+    "back": 0.03,
+    "any": 0.10,
+}
+
+JOINT_NOISE = 4.0  # degrees, the largest standard deviation; a sample's is uniform below it
+TILT_NOISE = 2.0  # degrees
+AIRBORNE = 0.08  # share of samples off the floor, by up to 0.4 m
+SUNK = 0.012  # m, the deepest that a sample on the floor is in it, as soft contacts are
+PLACE = 0.25  # m, standard deviation of the position on the floor
+FACING = (0.6, 23.0)  # share that faces the camera, and degrees of standard deviation; the rest faces anywhere
+
+# The mirror image in the plane y = 0: joints of right and left change places.
+MIRROR_JOINTS = np.concatenate([[0, 1, 2], [7, 8, 9, 10], [3, 4, 5, 6], [14, 15, 16], [11, 12, 13]])
+MIRROR_SIGNS = np.concatenate([[-1, 1, -1], np.ones(8), MIRROR_ARM, MIRROR_ARM]).astype(np.float32)
+
+
+@struct.dataclass
+class Library:
+    """What samples are put together from; an argument of the program that draws them."""
+
+    postures: jax.Array  # f32[families, k, 15]: orientation of the torso wxyz; abdomen and legs, rad
+    arms: jax.Array  # f32[pairs, k, 6], rad, right then left
+    extra: jax.Array  # f32[m, 24], qpos used as they are; at least one row
+    extra_share: jax.Array  # f32[], of the samples
+
+
+def make_library(seed: int = 0, count: int = 256) -> Library:
+    """Finds `count` poses of each kind; a few seconds, the same every time for a seed."""
+    postures = find_postures(seed, count)
+    return Library(
+        postures=jnp.asarray(postures),
+        arms=jnp.asarray(find_arms(seed + 1, count)),
+        extra=jnp.zeros((1, 24)).at[0, 3].set(1.0),
+        extra_share=jnp.zeros(()),
+    )
+
+
+def with_extra(library: Library, qpos: Float[np.ndarray, "m 24"], share: float) -> Library:
+    """A library that draws `share` of its samples from `qpos`: states of policies, poses that fooled a reward."""
+    return library.replace(extra=jnp.asarray(qpos, jnp.float32), extra_share=jnp.float32(share))
+
+
+def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "count 24"]:
+    """Draws poses; see the constants of this module for what of which.
+
+    Args:
+      key: of jax.random.
+      count: how many; static.
+      library: see `make_library`.
+
+    Returns:
+      qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits (mined states as they came).
+    """
+    keys = iter(jax.random.split(key, 16))
+    family = jax.random.choice(next(keys), len(FAMILIES), (count,), p=_shares(SHARES, FAMILIES))
+    arms_of = jnp.stack([_shares(STANDING_ARMS, PAIRS), _shares(OTHER_ARMS, PAIRS)])
+    stands = jnp.asarray([name in ("stand", "straddle") for name in FAMILIES])
+    arms = jax.random.categorical(next(keys), jnp.log(arms_of)[jnp.where(stands[family], 0, 1)])
+    size = library.postures.shape[1]
+    posture = library.postures[family, jax.random.randint(next(keys), (count,), 0, size)]
+    both = library.arms[arms, jax.random.randint(next(keys), (count,), 0, library.arms.shape[1])]
+
+    body = skeleton()
+    scale = jnp.deg2rad(jax.random.uniform(next(keys), (count, 1), maxval=JOINT_NOISE))
+    joints = jnp.concatenate([posture[:, 4:], both], axis=1)
+    joints = joints + scale * jax.random.normal(next(keys), joints.shape)
+    joints = jnp.clip(joints, body.low, body.high)
+    quat = posture[:, :4]
+    flip = jax.random.bernoulli(next(keys), 0.5, (count, 1))
+    joints = jnp.where(flip, joints[:, MIRROR_JOINTS] * MIRROR_SIGNS, joints)
+    quat = jnp.where(flip, quat * jnp.asarray([1.0, -1.0, 1.0, -1.0]), quat)
+
+    tilt = jnp.deg2rad(TILT_NOISE) * jax.random.normal(next(keys), (count, 2))
+    share, spread = FACING
+    towards = jax.random.bernoulli(next(keys), share, (count,))
+    yaw = jnp.where(
+        towards,
+        jnp.deg2rad(spread) * jax.random.normal(next(keys), (count,)),
+        jax.random.uniform(next(keys), (count,), minval=-jnp.pi, maxval=jnp.pi),
+    )
+    quat = _turn_about_z(yaw, _tilt(tilt, quat))
+    place = PLACE * jax.random.normal(next(keys), (count, 2))
+    qpos = jnp.concatenate([place, jnp.zeros((count, 1)), quat, joints], axis=1)
+    key_air, key_height, key_extra, key_row = jax.random.split(next(keys), 4)
+    lifted = jax.random.bernoulli(key_air, AIRBORNE, (count,))
+    height = jax.random.uniform(key_height, (count,))
+    qpos = drop(qpos, jnp.where(lifted, 0.4 * height**2, -SUNK * height))
+
+    mined = jax.random.bernoulli(key_extra, library.extra_share, (count, 1))
+    row = jax.random.randint(key_row, (count,), 0, library.extra.shape[0])
+    return jnp.where(mined, library.extra[row], qpos)
+
+
+def _shares(shares: dict[str, float], names: object) -> Float[Array, " n"]:
+    values = np.asarray([shares[name] for name in names], np.float32)  # pyright: ignore[reportGeneralTypeIssues]
+    return jnp.asarray(values / values.sum())
+
+
+def _turn_about_z(angle: Float[Array, " n"], quat: Float[Array, "n 4"]) -> Float[Array, "n 4"]:
+    c, s = jnp.cos(0.5 * angle), jnp.sin(0.5 * angle)
+    w, x, y, z = jnp.moveaxis(quat, -1, 0)
+    return jnp.stack([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w], axis=-1)
+
+
+def _tilt(tilt: Float[Array, "n 2"], quat: Float[Array, "n 4"]) -> Float[Array, "n 4"]:
+    """Small turns about the world's x and y axes."""
+    a, b = 0.5 * tilt[:, 0], 0.5 * tilt[:, 1]
+    w, x, y, z = jnp.moveaxis(quat, -1, 0)
+    turned = jnp.stack([w - a * x - b * y, x + a * w + b * z, y + b * w - a * z, z + a * y - b * x], axis=-1)
+    return turned / jnp.linalg.norm(turned, axis=-1, keepdims=True)

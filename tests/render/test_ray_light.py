@@ -1,0 +1,152 @@
+"""Light, shadow and texture against values worked out by hand."""
+
+import jax
+import numpy as np
+import pytest
+from render.ray_models import load
+
+from jaxvlm.render import free_camera, make_ray_assets, render_ray, scene_from_data
+from jaxvlm.render.ray.textures import fetch, mip_level, pack, unpack
+
+DOWN = free_camera((0, 0, 0), 4.0, 90.0, -90.0)  # looks down, +x to the right
+NO_HEADLIGHT = "<visual><headlight active='0'/></visual>"
+
+
+def draw(xml, camera=DOWN, size=9, **options):
+    model, data = load(f"<mujoco>{xml}</mujoco>")
+    assets = make_ray_assets(model, **options)
+    return np.asarray(jax.jit(render_ray, static_argnums=3)(scene_from_data(data), assets, camera, size))
+
+
+def floor(light, more="", material="rgba='.5 .4 .3 1'"):
+    return f"{NO_HEADLIGHT}<worldbody><geom type='plane' size='3 3 1' {material}/>{light}{more}</worldbody>"
+
+
+def test_a_directional_light_shines_by_the_cosine():
+    colours = "ambient='.1 .1 .1' diffuse='.5 1 .5' specular='0 0 0'"
+    light = f"<light type='directional' pos='0 0 5' dir='.6 0 -.8' {colours}/>"
+    frame = draw(floor(light))
+    expected = np.array([0.5, 0.4, 0.3]) * (0.1 + 0.8 * np.array([0.5, 1.0, 0.5]))
+    np.testing.assert_allclose(frame, np.broadcast_to(expected, frame.shape), atol=1e-5)
+
+
+def test_without_lights_there_is_a_little_ambient_light():
+    np.testing.assert_allclose(draw(floor(""))[4, 4], 0.3 * np.array([0.5, 0.4, 0.3]), atol=1e-6)
+
+
+def test_the_headlight_shines_along_the_view():
+    frame = draw("<worldbody><geom type='plane' size='3 3 1' rgba='.5 .5 .5 1'/></worldbody>")
+    # Seen from straight above: ambient .1, diffuse .4, specular .5 of .5 in the middle.
+    np.testing.assert_allclose(frame[4, 4], 0.5 * 0.5 + 0.25, atol=1e-3)
+    blue = draw(
+        "<worldbody><geom type='plane' size='3 3 1' rgba='.5 .5 .5 1'/></worldbody>",
+        headlight=[[0, 0, 0], [0, 0, 1], [0, 0, 0]],
+    )
+    np.testing.assert_allclose(blue[4, 4], [0, 0, 0.5], atol=1e-6)
+
+
+SHADE = {
+    "sphere": "type='sphere' size='.3'",
+    "capsule": "type='capsule' size='.2 .2' euler='90 0 0'",
+    "box": "type='box' size='.3 .3 .1'",
+    "ellipsoid": "type='ellipsoid' size='.4 .3 .2'",
+    "cylinder": "type='cylinder' size='.3 .1'",
+}
+
+
+@pytest.mark.parametrize("kind", SHADE)
+@pytest.mark.parametrize("lamp", ["directional", "spot"])
+def test_geoms_cast_hard_shadows(kind, lamp):
+    # The light comes in at 45 degrees from -x, so that the shadow of a geom 1 m up lies at x = 1.
+    colours = "diffuse='1 1 1' specular='0 0 0'"
+    light = f"<light type='{lamp}' pos='-1 0 2' dir='1 0 -1' {colours} cutoff='80' exponent='0'/>"
+    geom = f"<geom {SHADE[kind]} pos='0 0 1' rgba='1 1 1 1'/>"
+    frame = draw(floor(light, geom), size=33)
+    open_floor = draw(floor(light), size=33)
+    at = round(16 + 33 / 2 / (4 * np.tan(np.deg2rad(22.5))))
+    assert open_floor[16, at].min() > 0.1
+    np.testing.assert_allclose(frame[16, at], 0.0, atol=1e-6)
+    np.testing.assert_allclose(frame[2, at], open_floor[2, at], atol=1e-6)
+    np.testing.assert_allclose(draw(floor(light, geom), size=33, shadows=False)[16, at], open_floor[16, at])
+
+
+def test_a_directional_light_knows_nothing_above_its_place():
+    light = "<light type='directional' pos='0 0 {}' dir='0 0 -1' diffuse='1 1 1' specular='0 0 0'/>"
+    geom = "<geom type='box' size='.2 .2 .1' pos='.8 0 1'/>"
+    camera = free_camera((0, 0, 0), 4.0, 0.0, -40.0)
+    lost = []
+    for height in (2.0, 0.5):
+        xml = floor(light.format(height), geom)
+        lost.append((draw(xml, camera, 32, shadows=False) - draw(xml, camera, 32)).max())
+    assert lost[1] < 1e-6 < 0.2 < lost[0]
+
+
+def test_a_spot_fades_with_distance_and_angle():
+    light = (
+        "<light type='spot' pos='0 0 2' dir='0 0 -1' diffuse='1 1 1' specular='0 0 0' cutoff='30' exponent='2' "
+        "attenuation='1 .5 .25' castshadow='false'/>"
+    )
+    frame = draw(floor(light, material="rgba='1 1 1 1'"), size=33)
+    middle = frame[16, 16, 0]
+    np.testing.assert_allclose(middle, 1 / (1 + 0.5 * 2 + 0.25 * 4), atol=1e-5)
+    x = 4 * np.tan(np.deg2rad(22.5)) * 2 / 33 * 5
+    reach = np.hypot(x, 2.0)
+    expected = (2 / reach) ** 3 / (
+        1 + 0.5 * reach + 0.25 * reach**2
+    )  # cosine squared of the spot, cosine of the floor
+    np.testing.assert_allclose(frame[16, 21, 0], expected, rtol=1e-4)
+    assert frame[16, 31, 0] == 0.0  # outside the cone
+
+
+def test_a_mirror_adds_what_it_sees():
+    ball = "<geom type='sphere' size='.3' pos='0 0 .6' rgba='1 0 0 1'/>"
+    asset = "<asset><material name='m' rgba='.2 .2 .2 1' reflectance='.5' specular='0'/></asset>"
+    colours = "diffuse='.5 .5 .5' specular='0 0 0'"
+    light = f"<light type='directional' pos='0 0 5' dir='0 0 -1' {colours} castshadow='false'/>"
+    camera = free_camera((0, 0, 0), 3.0, 0.0, -20.0)
+    xml = asset + floor(light, ball, "material='m'")
+    frame, plain = draw(xml, camera, 32), draw(xml, camera, 32, reflections=False)
+    gain = frame - plain
+    assert gain.min() >= -1e-6
+    assert gain[..., 0].max() > 0.05
+    np.testing.assert_allclose(gain[..., 1:], 0.0, atol=1e-6)  # a red ball, seen in a grey mirror
+    assert np.argwhere(gain[..., 0] > 0.01)[:, 0].min() > 10  # below the ball
+
+
+def test_the_sky_turns_with_the_view():
+    sky = "<asset><texture type='skybox' builtin='gradient' rgb1='0 0 1' rgb2='1 0 0' width='32' height='192'/></asset>"
+    ball = "<worldbody><geom size='.01'/></worldbody>"
+    up = draw(sky + ball, free_camera((0, 0, 0), 1.0, 0.0, 89.0), 5)[0, 0]
+    down = draw(sky + ball, free_camera((0, 0, 0), 1.0, 0.0, -89.0), 5)[0, 0]
+    assert up[2] > 0.8 > 0.2 > up[0]
+    assert down[0] > 0.8 > 0.2 > down[2]
+
+
+def test_packed_textures_read_back():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (1, 6, 10, 3), np.uint8), rng.integers(0, 256, (6, 8, 8, 3), np.uint8)]
+    specs, texels = pack(images)
+    assert specs[1].base == 6 * 15
+    texels = jax.numpy.asarray(texels)
+
+    def look_up(spec, face, u, v, level, repeat):
+        base = spec.base + face * spec.height * spec.stride
+        size = jax.numpy.int32(spec.width), jax.numpy.int32(spec.height)
+        u, v, level = jax.numpy.float32(u), jax.numpy.float32(v), jax.numpy.int32(level)
+        packed = fetch(texels, jax.numpy.int32(base), size, u, v, level, repeat)
+        return 255.0 * np.array(unpack(packed.astype(jax.numpy.int32)))
+
+    for face, row, column in [(0, 0, 0), (3, 5, 2), (5, 7, 7)]:
+        got = look_up(specs[1], face, (column + 0.5) / 8, (row + 0.5) / 8, 0, False)
+        np.testing.assert_allclose(got, images[1][face, row, column], atol=0.01)
+    # Half way over the right edge a repeating picture meets its left column.
+    got = look_up(specs[0], 0, 1.0, 0.5 / 6, 0, True)
+    np.testing.assert_allclose(got, images[0][0, 0, [9, 0]].mean(axis=0), atol=1.01)
+    # The next level holds the means of 2 x 2 texels.
+    got = look_up(specs[1], 2, 1.5 / 4, 2.5 / 4, 1, False)
+    np.testing.assert_allclose(got, images[1][2, 4:6, 2:4].mean(axis=(0, 1)), atol=1.01)
+
+
+def test_mip_levels_are_nearest():
+    widths = np.array([0.1, 1.0, 1.4, 1.5, 2.8, 2.9, 1000.0], np.float32)
+    np.testing.assert_array_equal(mip_level(jax.numpy.asarray(widths**2), 8), [0, 0, 0, 1, 1, 2, 7])
