@@ -20,6 +20,7 @@ from pathlib import Path
 CASES = [f"{look}-{size}" for look in ("textured", "original") for size in (64, 112, 224)]
 VIEW = ((0.0, 0.0, 1.0), 3.5, 180.0, -10.0)
 POSES = 16
+SHADOWS = "MuJoCo, shadows"
 
 
 def random_states(model):
@@ -35,18 +36,21 @@ def random_states(model):
     return states
 
 
-def timed(call, repeats: int, seconds: float = 0.3) -> list[float]:
-    """Seconds a call, of several runs that each last a while, after one that does not count."""
-    start = time.perf_counter()
-    call()
-    once = time.perf_counter() - start
-    count = max(1, int(seconds / max(once, 1e-6)))
-    results = []
-    for _ in range(repeats):
+def timed(calls: dict, repeats: int, seconds: float = 0.3) -> dict[str, list[float]]:
+    """Seconds of each call, several runs that each last a while; the calls take turns, as other load comes and goes."""
+    counts = {}
+    for name, call in calls.items():
+        call()
         start = time.perf_counter()
-        for _ in range(count):
-            call()
-        results.append((time.perf_counter() - start) / count)
+        call()
+        counts[name] = max(1, int(seconds / max(time.perf_counter() - start, 1e-6)))
+    results: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(counts[name]):
+                call()
+            results[name].append((time.perf_counter() - start) / counts[name])
     return results
 
 
@@ -68,19 +72,19 @@ def compiled(function, *arguments) -> tuple[object, float, float]:
     return program, seconds, (memory.temp_size_in_bytes if memory else float("nan")) / 1e6
 
 
-def native_rates(model, states, size: int, repeats: int) -> dict[str, dict[str, float]]:
-    """MuJoCo's own renderer with and without shadows, one frame at a time; nothing where OpenGL is missing."""
+def native_renderer(model, states, size: int):
+    """MuJoCo's own renderer and calls that draw with and without shadows; nothing where OpenGL is missing."""
     import mujoco
 
     try:
         renderer = mujoco.Renderer(model, size, size)
     except Exception as error:  # a missing driver shows as ImportError, AttributeError or a GL error
         print(f"  MuJoCo's renderer is not available: {error}", flush=True)
-        return {}
+        return None, {}
     data, camera, index = mujoco.MjData(model), mujoco.MjvCamera(), 0
     camera.lookat[:], camera.distance, camera.azimuth, camera.elevation = VIEW
 
-    def draw() -> None:
+    def draw(shadows: int) -> None:
         nonlocal index
         data.qpos[:] = states[index % POSES]
         index += 1
@@ -88,13 +92,10 @@ def native_rates(model, states, size: int, repeats: int) -> dict[str, dict[str, 
         mujoco.mj_comPos(model, data)
         mujoco.mj_camlight(model, data)
         renderer.update_scene(data, camera)
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         renderer.render()
 
-    found = {"MuJoCo, shadows": rate(timed(draw, repeats))}
-    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-    found["MuJoCo, no shadows"] = rate(timed(draw, repeats))
-    renderer.close()
-    return found
+    return renderer, {SHADOWS: lambda: draw(1), "MuJoCo, no shadows": lambda: draw(0)}
 
 
 def run_case(case: str, batches: list[int], repeats: int, native: bool) -> dict:
@@ -117,25 +118,36 @@ def run_case(case: str, batches: list[int], repeats: int, native: bool) -> dict:
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *scenes)
     result: dict = {"case": case, "rates": {}, "compile_seconds": {}, "temporary_mb": {}}
 
-    def note(name: str, program, seconds: float, megabytes: float, frames: int, *arguments) -> None:
-        call = lambda: jax.block_until_ready(program(*arguments))  # noqa: E731
-        result["rates"][name] = rate(timed(call, repeats), frames)
-        result["compile_seconds"][name], result["temporary_mb"][name] = seconds, megabytes
+    calls, frames = {}, {}
 
-    program, seconds, megabytes = compiled(
-        lambda s, a, c: render_ray(s, a, c, size), scenes[0], assets, camera
-    )
-    note("alone", program, seconds, megabytes, 1, scenes[0], assets, camera)
+    def prepare(name: str, count: int, function, *arguments) -> None:
+        program, result["compile_seconds"][name], result["temporary_mb"][name] = compiled(
+            function, *arguments
+        )
+        calls[name] = lambda: jax.block_until_ready(program(*arguments))
+        frames[name] = count
+
+    prepare("alone", 1, lambda s, a, c: render_ray(s, a, c, size), scenes[0], assets, camera)
     views = jax.tree.map(lambda leaf: leaf[None], camera)
     for batch in batches:
         index = jnp.arange(batch) % POSES
         batched = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
-        program, seconds, megabytes = compiled(
-            lambda s, a, c: draw_batch(render_ray, s, a, c, size), batched, assets, views
+        prepare(
+            f"batch {batch}",
+            batch,
+            lambda s, a, c: draw_batch(render_ray, s, a, c, size),
+            batched,
+            assets,
+            views,
         )
-        note(f"batch {batch}", program, seconds, megabytes, batch, batched, assets, views)
-    if native:
-        result["rates"] |= native_rates(model, states, size, repeats)
+    renderer, native_calls = native_renderer(model, states, size) if native else (None, {})
+    seconds = timed(calls | native_calls, repeats)
+    if renderer is not None:
+        renderer.close()
+    result["rates"] = {name: rate(found, frames.get(name, 1)) for name, found in seconds.items()}
+    if SHADOWS in seconds:
+        pairs = zip(seconds["alone"], seconds[SHADOWS], strict=True)
+        result["ratio"] = statistics.median(theirs / ours for ours, theirs in pairs)
     return result
 
 
@@ -149,11 +161,8 @@ def report(result: dict) -> str:
                 f", compile {result['compile_seconds'][name]:.1f} s, {result['temporary_mb'][name]:,.1f} MB"
             )
         lines.append(line)
-    shadows = result["rates"].get("MuJoCo, shadows")
-    if shadows:
-        lines.append(
-            f"  {'alone / shadows':<20} {result['rates']['alone']['median'] / shadows['median']:>9.1f}"
-        )
+    if "ratio" in result:
+        lines.append(f"  {'alone / shadows':<20} {result['ratio']:>9.1f} (median of pairs)")
     return "\n".join(lines)
 
 

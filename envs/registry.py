@@ -39,6 +39,9 @@ class Task:
     overrides: Mapping[str, float] = field(
         default_factory=dict
     )  # parameters that differ from the environment's
+    gif_fps: float = (
+        25.0  # frames a second of a video that shows every second step; 25 is CartPole's own time
+    )
     concept: str | None = None  # fact of the domain's captions that is the goal; None for the domain's first
     variants: Mapping[str, Environment] = field(
         default_factory=dict
@@ -136,6 +139,7 @@ def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...
         metric="healthy_fraction" if goal is None else "pose_fraction",
         window=HUMANOID_STEPS,
         threshold=0.5,
+        gif_fps=16.0,  # half its own speed
         concept=goal,
     )
 

@@ -36,18 +36,16 @@ def test_every_package_has_an_init():
     ] == []
 
 
-def test_every_data_file_is_matched(metadata):
-    patterns = metadata["tool"]["setuptools"]["package-data"]["jaxvlm"]
-    matched = {path for pattern in patterns for path in (ROOT / "jaxvlm").glob(pattern)}
+@pytest.mark.parametrize("package", ["jaxvlm", "envs"])
+def test_every_data_file_is_matched(metadata, package):
+    patterns = metadata["tool"]["setuptools"]["package-data"][package]
+    matched = {path for pattern in patterns for path in (ROOT / package).glob(pattern)}
     data = {
         path
-        for path in (ROOT / "jaxvlm").rglob("*")
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc") and not path.name.startswith(".")
     }
     assert data - matched == set()
-    assert not [
-        path for path in (ROOT / "envs").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
-    ]
 
 
 def test_version_is_the_one_of_the_metadata(metadata):

@@ -9,11 +9,13 @@ from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.errors import ConfigError
 
 from .cartpole import cartpole_captions as cartpole_captions
+from .humanoid import humanoid_captions as humanoid_captions
 from .mountain_car import mountain_car_captions as mountain_car_captions
 
 DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
     "cartpole": cartpole_captions,
     "mountain_car": mountain_car_captions,
+    "humanoid": humanoid_captions,
 }
 
 

@@ -212,14 +212,18 @@ class Humanoid:
 def _make_params(env: Humanoid) -> HumanoidParams:
     from .physics import put_model
 
-    params = HumanoidParams(model=put_model(env.contacts), pool=env.make_pool())
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, params)
+    with jax.ensure_compile_time_eval():
+        params = HumanoidParams(model=put_model(env.contacts), pool=env.make_pool())
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, params)
 
 
 @cache
 def _make_cameras() -> dict[str, RayCamera]:
-    modified = free_camera((0.0, 0.0, 1.0), distance=3.5, azimuth=180.0, elevation=-10.0)
-    return {"default": modified, "modified": modified, "original": model_cameras(load_model())["track"]}
+    with (
+        jax.ensure_compile_time_eval()
+    ):  # kept for later, so nothing of a trace that asks first may stay in it
+        modified = free_camera((0.0, 0.0, 1.0), distance=3.5, azimuth=180.0, elevation=-10.0)
+        return {"default": modified, "modified": modified, "original": model_cameras(load_model())["track"]}
 
 
 def observe(data: Any, kind: str, contact_forces: Any = None) -> Any:

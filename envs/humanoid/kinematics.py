@@ -5,7 +5,7 @@ joint, and agrees with it to 1e-5.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +38,9 @@ class Skeleton(NamedTuple):
 @cache
 def skeleton() -> Skeleton:
     """Read from the compiled model, once."""
-    import mujoco
+    import mujoco as mujoco_package
 
+    mujoco: Any = mujoco_package  # pyright sees little of its compiled part
     model = load_model()
     data = mujoco.MjData(model)
     data.qpos[:] = 0.0
@@ -161,7 +162,7 @@ def _rotate(quat: Array | np.ndarray, vector: Array | np.ndarray) -> Array:
     """Vectors (..., 3, n) turned by unit quaternions (..., 4, n)."""
     axis = quat[..., 1:, :]
     cross = _cross(axis, vector)
-    return vector + 2.0 * (quat[..., :1, :] * cross + _cross(axis, cross))
+    return jnp.asarray(vector) + 2.0 * (quat[..., :1, :] * cross + _cross(axis, cross))
 
 
 def _cross(a: Array | np.ndarray, b: Array | np.ndarray) -> Array:

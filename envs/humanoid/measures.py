@@ -1,12 +1,11 @@
 """Named quantities of the humanoid's posture, computed from where its geoms are and from nothing else.
 
-Every function works on one state or on any batch: leading axes are written `...`. Heights are clearances, the gap between
-the floor and the surface of a geom; lengths are in metres, angles in degrees.
+Every function works on one state or on any batch: leading axes are written `...`. Heights are clearances, the gap
+between the floor and the surface of a geom; lengths are in metres, angles in degrees.
 """
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -92,9 +91,12 @@ class Measures:
     )
     hand_up: Leaf  # f32[..., 2], m, in the torso's frame; the shoulders are at 0.06
     elbow_out: Leaf  # f32[..., 2], m, as `hand_out`
+    elbow_up: Leaf  # f32[..., 2], m, as `hand_up`
     elbow_beyond_hand: Leaf  # f32[..., 2], m that the elbow is further out than the hand
     hand_to_hip: Leaf  # f32[..., 2], m between the surfaces of the hand and of pelvis or lower waist
-    hand_to_other_arm: Leaf  # f32[..., 2], m between the surfaces of the hand and of the opposite upper arm
+    hand_to_other_forearm: (
+        Leaf  # f32[..., 2], m between the surfaces of the hand and of the other arm's forearm
+    )
     arm_penetration: (
         Leaf  # f32[...], m, deepest overlap of an arm with trunk, legs or the other arm; negative: a gap
     )
@@ -112,7 +114,7 @@ def measure(scene: Any) -> Measures:
     """
     position = jnp.asarray(scene.geom_pos)
     axis = axis_of(jnp.asarray(scene.geom_quat), 2)
-    reach = HALF_LENGTH[:, None] * axis
+    reach = axis * HALF_LENGTH[:, None]
     # MuJoCo's z axis points from a capsule's second end to its first, here the one nearer to the trunk.
     near, far = position + reach, position - reach
     clearance = jnp.minimum(near[..., 2], far[..., 2]) - RADIUS
@@ -145,7 +147,7 @@ def measure(scene: Any) -> Measures:
 
     # One call for all pairs: what a call compiles to does not grow with their number.
     at_hips = np.asarray([(h, INDEX[name]) for name in ("butt", "lwaist") for h in HANDS])
-    at_arms = np.stack([HANDS, UPPER_ARMS[::-1]], axis=1)
+    at_arms = np.stack([HANDS, FOREARMS[::-1]], axis=1)
     groups = (ARM_PAIRS, LEG_PAIRS, at_hips, at_arms)
     all_gaps = gaps(np.concatenate(groups))
     ends = np.cumsum([len(group) for group in groups])[:-1]
@@ -182,9 +184,10 @@ def measure(scene: Any) -> Measures:
         hand_out=hand_out,
         hand_up=hand_of_torso[..., 2],
         elbow_out=elbow_out,
+        elbow_up=elbow_of_torso[..., 2],
         elbow_beyond_hand=elbow_out - hand_out,
         hand_to_hip=jnp.minimum(hip_gaps[..., :2], hip_gaps[..., 2:]),
-        hand_to_other_arm=crossed_gaps,
+        hand_to_other_forearm=crossed_gaps,
         arm_penetration=-jnp.min(arm_gaps, axis=-1),
         leg_penetration=-jnp.min(leg_gaps, axis=-1),
     )

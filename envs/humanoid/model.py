@@ -31,7 +31,7 @@ def limb_pairs() -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def contact_xml(contacts: Contacts) -> str:
+def contact_xml(contacts: str) -> str:
     """The part of the model that says which geoms collide.
 
     `floor`: every geom of the body with the floor. `limbs`: also the pairs of `limb_pairs`. `all`: every pair
@@ -53,7 +53,7 @@ def contact_xml(contacts: Contacts) -> str:
 
 
 @cache
-def load_model(look: str = "textured", contacts: Contacts = "floor") -> Any:
+def load_model(look: str = "textured", contacts: str = "floor") -> Any:
     """Compiles the model, a `mujoco.MjModel`; treat it as read-only, it is shared between callers.
 
     Args:

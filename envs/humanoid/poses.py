@@ -1,9 +1,13 @@
 """Poses of the humanoid for the embedded CLIP: postures and arms from libraries, put together with noise.
 
-What looks alike lies side by side: each posture with a goal comes with its near misses, arms on the hips with arms beside
-them, crossed arms with hands that only meet. States of policies and poses found by searching for the reward's mistakes
-join as `Library.extra`.
+What looks alike lies side by side: each posture with a goal comes with its near misses, arms on the hips with arms
+beside them, crossed arms with hands that only meet. States of policies and poses found by searching for the reward's
+mistakes join as `Library.extra`.
 """
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +19,11 @@ from .arms import MIRROR_ARM, PAIRS, find_arms
 from .kinematics import skeleton
 from .postures import FAMILIES, drop, find_postures
 
-# Share of each family of postures in the samples.
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
+# Shares of the families of postures in the samples; they are divided by their sum.
 SHARES: dict[str, float] = {
-    "stand": 0.34,
+    "stand": 0.33,
     "one_leg": 0.09,
     "one_leg_near": 0.04,
     "kneel": 0.10,
@@ -26,15 +32,15 @@ SHARES: dict[str, float] = {
     "lotus_near": 0.03,
     "splits": 0.09,
     "splits_near": 0.03,
-    "sit": 0.025,
-    "crouch": 0.025,
-    "half_kneel": 0.02,
+    "sit": 0.03,
+    "crouch": 0.035,
+    "half_kneel": 0.025,
     "lunge": 0.015,
     "straddle": 0.015,
     "bow": 0.015,
     "all_fours": 0.01,
-    "lie": 0.04,
-    "fall": 0.04,
+    "lie": 0.055,
+    "fall": 0.045,
     "random": 0.03,
 }  # fmt: skip
 
@@ -44,6 +50,7 @@ STANDING_ARMS: dict[str, float] = {
     "hips": 0.20,
     "raised": 0.18,
     "crossed": 0.20,
+    "crossed_high": 0.03,
     "side": 0.03,
     "forward": 0.04,
     "half_raised": 0.03,
@@ -61,6 +68,7 @@ OTHER_ARMS: dict[str, float] = {
     "hips": 0.07,
     "raised": 0.07,
     "crossed": 0.06,
+    "crossed_high": 0.02,
     "side": 0.08,
     "forward": 0.12,
     "half_raised": 0.04,
@@ -79,7 +87,10 @@ TILT_NOISE = 2.0  # degrees
 AIRBORNE = 0.08  # share of samples off the floor, by up to 0.4 m
 SUNK = 0.012  # m, the deepest that a sample on the floor is in it, as soft contacts are
 PLACE = 0.25  # m, standard deviation of the position on the floor
-FACING = (0.6, 23.0)  # share that faces the camera, and degrees of standard deviation; the rest faces anywhere
+FACING = (
+    0.6,
+    23.0,
+)  # share that faces the camera, and degrees of standard deviation; the rest faces anywhere
 
 # The mirror image in the plane y = 0: joints of right and left change places.
 MIRROR_JOINTS = np.concatenate([[0, 1, 2], [7, 8, 9, 10], [3, 4, 5, 6], [14, 15, 16], [11, 12, 13]])
@@ -90,26 +101,26 @@ MIRROR_SIGNS = np.concatenate([[-1, 1, -1], np.ones(8), MIRROR_ARM, MIRROR_ARM])
 class Library:
     """What samples are put together from; an argument of the program that draws them."""
 
-    postures: jax.Array  # f32[families, k, 15]: orientation of the torso wxyz; abdomen and legs, rad
-    arms: jax.Array  # f32[pairs, k, 6], rad, right then left
-    extra: jax.Array  # f32[m, 24], qpos used as they are; at least one row
-    extra_share: jax.Array  # f32[], of the samples
+    postures: Leaf  # f32[families, k, 15]: orientation of the torso wxyz; abdomen and legs, rad
+    arms: Leaf  # f32[pairs, k, 6], rad, right then left
+    extra: Leaf  # f32[m, 24], qpos used as they are; at least one row
+    extra_share: Leaf  # f32[], of the samples
 
 
+@cache
 def make_library(seed: int = 0, count: int = 256) -> Library:
     """Finds `count` poses of each kind; a few seconds, the same every time for a seed."""
-    postures = find_postures(seed, count)
     return Library(
-        postures=jnp.asarray(postures),
-        arms=jnp.asarray(find_arms(seed + 1, count)),
-        extra=jnp.zeros((1, 24)).at[0, 3].set(1.0),
-        extra_share=jnp.zeros(()),
+        postures=find_postures(seed, count),
+        arms=find_arms(seed + 1, count),
+        extra=np.eye(1, 24, 3, dtype=np.float32),
+        extra_share=np.zeros((), np.float32),
     )
 
 
 def with_extra(library: Library, qpos: Float[np.ndarray, "m 24"], share: float) -> Library:
     """A library that draws `share` of its samples from `qpos`: states of policies, poses that fooled a reward."""
-    return library.replace(extra=jnp.asarray(qpos, jnp.float32), extra_share=jnp.float32(share))
+    return replace(library, extra=np.asarray(qpos, np.float32), extra_share=np.float32(share))
 
 
 def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "count 24"]:
@@ -121,8 +132,10 @@ def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "c
       library: see `make_library`.
 
     Returns:
-      qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits (mined states as they came).
+      qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits; extra
+      states are as they came.
     """
+    library = jax.tree.map(jnp.asarray, library)
     keys = iter(jax.random.split(key, 16))
     family = jax.random.choice(next(keys), len(FAMILIES), (count,), p=_shares(SHARES, FAMILIES))
     arms_of = jnp.stack([_shares(STANDING_ARMS, PAIRS), _shares(OTHER_ARMS, PAIRS)])

@@ -1,8 +1,8 @@
 """Postures of trunk and legs, found by rejection: half of what `poses.sample_qpos` puts together.
 
 A family is a distribution over joint angles written by hand, wider than what it is named after. Candidates are turned
-until they rest on the floor, or are balanced over their feet, and the predicates decide which are kept. Families ending in
-`_near` keep what just misses: the hard negatives. Angles here are degrees; qpos has rad.
+until they rest on the floor, or are balanced over their feet, and the predicates decide which are kept. Families ending
+in `_near` keep what just misses: the hard negatives. Angles here are degrees; qpos has rad.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .kinematics import pose_scene, skeleton
 from .measures import FEET, HALF_LENGTH, INDEX, MASS, RADIUS, SHINS, Measures, axis_of, measure
 from .predicates import condition_margins
 
 # Angles of a leg in the model's order: hip_x and hip_z (negative outwards), hip_y (negative forwards), knee.
-Trunk = Float[np.ndarray, "n 3"]  # abdomen_z, abdomen_y (positive bows), abdomen_x
+Trunk = Float[np.ndarray, "n 3"]  # abdomen_z, abdomen_y (negative bows), abdomen_x
 Legs = Float[np.ndarray, "n 8"]  # right, left
 Tilt = Float[np.ndarray, "n 2"]  # degrees: pitch (positive forwards), roll
 
@@ -168,9 +168,9 @@ def _straddle(rng: np.random.Generator, n: int) -> tuple[Trunk, Legs, Tilt]:
 
 
 def _bow(rng: np.random.Generator, n: int) -> tuple[Trunk, Legs, Tilt]:
-    trunk, legs, tilt = _stand(rng, n)
+    trunk, legs, _ = _stand(rng, n)
     bend = rng.uniform(20.0, 70.0, n)
-    trunk[:, 1] = bend
+    trunk[:, 1] = -bend
     legs[:, [2, 6]] -= rng.uniform(0.0, 60.0, (n, 1))
     return trunk, legs, np.stack([bend, np.zeros(n)], axis=1)
 
@@ -229,7 +229,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def find_postures(seed: int, count: int, tries: int = 3000) -> Float[np.ndarray, "families count 15"]:
+def find_postures(seed: int, count: int, tries: int = 2000) -> Float[np.ndarray, "families count 15"]:
     """`count` postures of each family: orientation of the torso wxyz, then abdomen and legs in rad.
 
     A family that yields fewer than `count` in its tries repeats what it found. Arms are in front, out of the way.
@@ -240,7 +240,7 @@ def find_postures(seed: int, count: int, tries: int = 3000) -> Float[np.ndarray,
     for family in FAMILIES.values():
         trunk, legs, tilt = family.draw(rng, tries)
         qpos = assemble(np.hstack([trunk, legs, np.tile(ARMS_AHEAD, (tries, 1))]), tilt)
-        qpos, measures = settle(qpos, jnp.asarray(family.support), family.balanced)
+        qpos, measures = settle(qpos, jnp.asarray(family.support), jnp.asarray(family.balanced))
         keep = np.ones(tries, bool)
         if family.goal is not None:
             margins = np.asarray(condition_margins(family.goal, measures)).min(-1)
@@ -266,11 +266,13 @@ def assemble(angles: Float[np.ndarray, "n 17"], tilt: Tilt) -> Float[np.ndarray,
     return np.hstack([np.zeros((len(quat), 3)), quat, joints]).astype(np.float32)
 
 
-def _settle(qpos: Float[Array, "n 24"], support: Float[Array, "5"], balanced: bool) -> tuple[Array, Measures]:
-    """Turns bodies until what supports them is level, or until their centre of mass is over their feet; then drops them."""
+def _settle(
+    qpos: Float[Array, "n 24"], support: Float[Array, "5"], balanced: Bool[Array, ""]
+) -> tuple[Array, Measures]:
+    """Turns bodies until what supports them is level, or their centre of mass over their feet; then drops them."""
     weight = jnp.asarray(MASS / MASS.sum())
 
-    def turn(_: int, qpos: Array) -> Array:
+    def turn(_: Array, qpos: Array) -> Array:
         scene = pose_scene(qpos)
         normal = jnp.where(
             jnp.sum(support) > 0, _plane_normal(_support_points(scene), support), jnp.asarray([0.0, 0.0, 1.0])

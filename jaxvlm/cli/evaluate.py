@@ -16,8 +16,9 @@ class Evaluate:
 
     run: tyro.conf.Positional[str]
     """Run directory, or its name."""
-    checkpoint: Literal["best", "last"] = "best"
-    """`best` earned the most reward in training, of each seed; `last` is the newest."""
+    checkpoint: Literal["best", "last", "random", "zero"] = "best"
+    """`best` earned the most reward in training, of each seed; `last` is the newest; `random` and `zero` are controls:
+    uniform actions, and none."""
     episodes: int | None = None
     """Episodes of each seed; the default is the number after training."""
     runs_dir: Path = Path("runs")

@@ -11,13 +11,15 @@ import numpy as np
 
 from jaxvlm.cli.common import find_task
 from jaxvlm.errors import ConfigError
-from jaxvlm.render import to_uint8
+from jaxvlm.render import draw_batch
+from jaxvlm.rl import CONTROLS, make_control
 from jaxvlm.runtime import (
     MetricsWriter,
     Progress,
     Run,
     enable_compilation_cache,
     make_sinks,
+    save_contact_sheet,
     save_gif,
     stop_flag,
     tile,
@@ -37,7 +39,6 @@ EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is sho
 LARGE_FRAME = 96  # pixels a side; with larger ones an iteration can take minutes on a CPU
 GIF_SIZE = 160  # pixels a side of one episode
 GIF_EVERY = 2  # steps between frames
-GIF_FPS = 25.0  # CartPole's own time: a frame every two steps of 20 ms
 
 
 def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: Sequence[str]) -> None:
@@ -88,14 +89,16 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     built = build(replace(config, episodes=episodes), task.env, task.params, domain=task.domain)
     for difference in run.differences(clip_digest=built.clip_digest):
         print(f"note: not the same as in training, so figures may differ: {difference}")
-    template = abstract_state(built)
-    if checkpoint == "best":
+    template, actor = abstract_state(built), None
+    if checkpoint in CONTROLS:
+        actor, agent = make_control(checkpoint, built.program.action_space), seeds_of(built)
+    elif checkpoint == "best":
         agent = run.checkpoints.restore_best(template.best)[0].agent
     else:
         agent = run.checkpoints.restore(template)[0].agent
     usual = checkpoint == "best" and episodes == config.episodes
     name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
-    finish(built, run, agent, checkpoint=checkpoint, name=name)
+    finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
 
 
 def _facts(built: Built) -> dict[str, Any]:
@@ -163,17 +166,20 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
 
 
 def finish(
-    built: Built, run: Run, agent: Any, *, checkpoint: str, name: str = "evaluation"
+    built: Built, run: Run, agent: Any, *, checkpoint: str, name: str = "evaluation", actor: Any = None
 ) -> dict[str, Any]:
-    """Evaluates agents, writes `<name>.json`, the GIF and the curves, and prints where they are."""
+    """Evaluates agents, writes `<name>.json`, the pictures and the curves, and prints where they are.
+
+    `actor` acts instead of the run's algorithm, with `agent` as its state.
+    """
     config = built.program.config
     task = find_task(config.task, config.variant)
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
 
     with Progress(2 * config.episodes * config.seeds, unit="episodes") as progress:
-        episodes = play(built, task, agent, True, progress, done=0)
+        episodes = play(built, task, agent, True, progress, done=0, actor=actor)
         half = config.episodes * config.seeds
-        stochastic = summarise(play(built, task, agent, False, progress, done=half), task.metric)
+        stochastic = summarise(play(built, task, agent, False, progress, done=half, actor=actor), task.metric)
     del stochastic["mean_clip_reward"]
     environment = describe_environment(chunk=config.reward.chunk)
     result = {
@@ -193,7 +199,9 @@ def finish(
     }
     figures = run.path / f"{name}.json"
     write_json(figures, result)
-    gif = save_gif(run.videos / f"{checkpoint}.gif", draw_episodes(built, task, episodes), GIF_FPS)
+    frames = draw_episodes(built, task, episodes)
+    gif = save_gif(run.videos / f"{checkpoint}.gif", tile(frames), task.gif_fps)
+    sheet = save_contact_sheet(run.videos / f"{checkpoint}.png", frames)
     curves = run.plots / "learning_curves.png"
     truth = config.reward.reward == "ground-truth"
     learning_curves(
@@ -207,12 +215,20 @@ def finish(
     print(f"  run        {run.path}")
     print(f"  figures    {figures}")
     print(f"  video      {gif}")
+    print(f"  moments    {sheet}")
     print(f"  curves     {curves}")
     return result
 
 
 def play(
-    built: Built, task: "Task", agent: Any, deterministic: bool, progress: Progress, *, done: int
+    built: Built,
+    task: "Task",
+    agent: Any,
+    deterministic: bool,
+    progress: Progress,
+    *,
+    done: int,
+    actor: Any = None,
 ) -> Episodes:
     """Plays the config's number of episodes of every seed, scored by CLIP if the actions are deterministic.
 
@@ -235,6 +251,7 @@ def play(
             deterministic=deterministic,
             score=deterministic,
             first=first,
+            actor=actor,
         )
 
     blocks = []
@@ -268,19 +285,22 @@ def report(result: dict[str, Any], metric: str) -> str:
 
 
 def draw_episodes(built: Built, task: "Task", episodes: Episodes) -> np.ndarray:
-    """Up to four episodes side by side, u8[time, height, width, 3], of as many seeds as there are."""
+    """Up to four episodes of as many seeds as there are, u8[time, episode, size, size, 3]."""
     look = built.program.config.reward.look
     assets, camera = task.env.assets(look), task.env.cameras[built.program.config.reward.camera[0]]
+    view = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
 
     def pick(leaf: np.ndarray) -> np.ndarray:  # [seed, time, shown, ...] -> [time, video, ...]
         by_time = leaf.swapaxes(0, 1).swapaxes(1, 2)[::GIF_EVERY]  # [time, shown, seed, ...]
-        return by_time.reshape(by_time.shape[0], -1, *by_time.shape[3:])[:, :4]
+        time, shown, seeds = by_time.shape[:3]
+        return by_time.reshape(time, shown * seeds, *by_time.shape[3:])[:, :4]
 
     scenes = jax.tree.map(pick, episodes.scene)
 
     @jax.jit
-    def draw(scenes: Any, assets: Any, camera: Any) -> jax.Array:
-        row = jax.vmap(lambda scene: to_uint8(task.env.render(scene, assets, camera, GIF_SIZE)))
-        return jax.lax.map(row, scenes)
+    def draw(scenes: Any, assets: Any, view: Any) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            row = lambda scenes: draw_batch(task.env.render, scenes, assets, view, GIF_SIZE)[:, 0]  # noqa: E731
+            return jax.lax.map(row, scenes)
 
-    return tile(np.asarray(draw(scenes, assets, camera)))
+    return np.asarray(draw(scenes, assets, view))

@@ -1,5 +1,6 @@
 """Labelling whole rollouts: draw, encode and score scenes in chunks of bounded memory."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,7 +152,8 @@ def label(
       f32 rewards of the batch shape.
     """
     batch_shape = jax.tree.leaves(scenes)[0].shape[:batch_ndim]
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[batch_ndim:]), scenes)
+    # The product and not -1: a leaf may be empty (a scene without cameras of its own).
+    flat = jax.tree.map(lambda leaf: leaf.reshape(math.prod(batch_shape), *leaf.shape[batch_ndim:]), scenes)
     embeddings = encode_scenes(params, flat, encode=encode, render=render, size=size, chunk=chunk)
     with jax.named_scope("score"):
         return jnp.mean(score(params, embeddings), axis=-1).reshape(batch_shape)

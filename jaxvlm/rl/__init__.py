@@ -9,6 +9,9 @@ from jaxvlm.rl.buffer import buffer_bytes as buffer_bytes
 from jaxvlm.rl.buffer import check_memory as check_memory
 from jaxvlm.rl.buffer import make_replay_buffer as make_replay_buffer
 from jaxvlm.rl.buffer import replay_spec as replay_spec
+from jaxvlm.rl.controls import CONTROLS as CONTROLS
+from jaxvlm.rl.controls import Control as Control
+from jaxvlm.rl.controls import make_control as make_control
 from jaxvlm.rl.dqn import DQN as DQN
 from jaxvlm.rl.dqn import DQNConfig as DQNConfig
 from jaxvlm.rl.dqn import DQNHyper as DQNHyper

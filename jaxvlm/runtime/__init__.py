@@ -10,6 +10,7 @@ from jaxvlm.runtime.run import Run as Run
 from jaxvlm.runtime.signals import StopFlag as StopFlag
 from jaxvlm.runtime.signals import stop_flag as stop_flag
 from jaxvlm.runtime.sinks import make_sinks as make_sinks
+from jaxvlm.runtime.video import save_contact_sheet as save_contact_sheet
 from jaxvlm.runtime.video import save_gif as save_gif
 from jaxvlm.runtime.video import save_mp4 as save_mp4
 from jaxvlm.runtime.video import save_video as save_video

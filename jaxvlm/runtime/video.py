@@ -88,6 +88,29 @@ def save_mp4(path: str | Path, frames: Any, fps: float) -> Path:
     return replace_file(Path(path), write)
 
 
+def save_contact_sheet(path: str | Path, frames: Any, columns: int = 10) -> Path:
+    """Writes moments of several episodes as one PNG: a row an episode, time from left to right.
+
+    Args:
+        path: file to write; its folder is made when missing.
+        frames: uint8[T, N, H, W, 3], N episodes.
+        columns: moments, evenly spaced from the first to the last; no more than T.
+
+    Raises:
+        ConfigError: frames of another shape, or none.
+        RunError: the file cannot be written.
+    """
+    frames = np.asarray(frames)
+    if columns < 1:
+        raise ConfigError(f"a contact sheet of {columns} columns shows nothing; give at least 1")
+    if frames.ndim != 5 or 0 in frames.shape:
+        raise ConfigError(f"a contact sheet wants frames [T, N, H, W, 3], got shape {list(frames.shape)}")
+    moments = np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int)
+    chosen = frames[moments].swapaxes(0, 1)  # [N, moments, H, W, 3]
+    sheet = tile(chosen.reshape(1, -1, *frames.shape[2:]), columns=len(moments))[0]
+    return replace_file(Path(path), lambda draft: Image.fromarray(sheet).save(draft, format="PNG"))
+
+
 def tile(frames: Any, columns: int | None = None, border: int = 2) -> np.ndarray:
     """Puts N videos side by side in a grid.
 

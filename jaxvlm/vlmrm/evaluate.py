@@ -39,6 +39,7 @@ def run_episodes(
     score: bool,
     shown: int = 4,
     first: jax.Array | int = 0,
+    actor: Any = None,
 ) -> Episodes:
     """Plays `episodes` episodes with every seed's agent; pure, for the caller to jit.
 
@@ -56,6 +57,7 @@ def run_episodes(
       shown: how many episodes' scenes to return.
       first: index of the first episode. Episode i is the same in any call that holds it, so many episodes can be
         played in several calls.
+      actor: whose `act` is called, with `agent` as its state; None for the program's own algorithm.
 
     Returns:
       `Episodes`.
@@ -66,7 +68,7 @@ def run_episodes(
         key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
 
         def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-            return program.agent.act(
+            return (actor or program.agent).act(
                 agent, observation, key, jnp.int32(program.config.steps), deterministic=deterministic
             )
 

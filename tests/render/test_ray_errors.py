@@ -34,6 +34,7 @@ HIDDEN = (
         (HEIGHTS, "geom 'hill' is a height field"),
         (POINT, "light 'lamp' is of type 2"),
         (HIDDEN, "no visible geoms"),
+        (HIDDEN.replace("1 1 1 0", "1 1 1 .5"), "geom number 1 (without a name) has alpha 0.5"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(xml, message):

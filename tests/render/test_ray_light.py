@@ -122,6 +122,18 @@ def test_the_sky_turns_with_the_view():
     assert down[0] > 0.8 > 0.2 > down[2]
 
 
+def test_an_endless_plane_ends_in_haze():
+    sky = "<asset><texture type='skybox' builtin='flat' rgb1='0 0 1' width='8' height='48'/></asset>"
+    world = "<statistic extent='1'/><worldbody><geom type='plane' size='0 0 1' rgba='0 0 0 1'/></worldbody>"
+    camera = free_camera((0, 0, 1), 1.0, 0.0, 0.0, fovy=20.0)
+    frame = draw(sky + world, camera, 201)[:, 100]
+    np.testing.assert_allclose(frame[:99], np.broadcast_to([0, 0, 1], (99, 3)), atol=0.01)
+    # The haze is clear again at the plane, (1 - .3) x .7 x 50 m away and one metre below, and white between.
+    edge = 100 + 100.5 * np.tan(np.arctan(1 / (0.7 * 35))) / np.tan(np.deg2rad(10))
+    assert frame[100 : int(edge) + 2].min(axis=1).max() > 0.9
+    np.testing.assert_allclose(frame[int(edge) + 2 :, 0], 0.0, atol=0.01)
+
+
 def test_packed_textures_read_back():
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (1, 6, 10, 3), np.uint8), rng.integers(0, 256, (6, 8, 8, 3), np.uint8)]

@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.render.ray.model import ModelReader
+from jaxvlm.render.ray.model import OPAQUE, ModelReader
 from jaxvlm.render.ray.textures import TextureSpec, pack
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
@@ -57,6 +57,7 @@ class RaySpec:
     lights: tuple[LightSpec, ...]
     headlight: bool
     reflector: int | None  # slot of the one geom that reflects
+    haze: int | None  # slot of the endless plane whose horizon is hazy
     num_geoms: int  # of the model
 
     def groups(self) -> list[tuple[str, int, int]]:
@@ -85,6 +86,7 @@ class RayAssets:
     light_dir: Leaf  # f32[lights, 3], at rest
     headlight: Leaf  # f32[3, 3]: ambient, diffuse, specular
     reach: Leaf  # f32[3], m: nearest and farthest depth drawn, half side of a directional light's shadow
+    haze: Leaf  # f32[4]: colour, and the share of the sky's distance that the haze is deep
     one: Leaf  # f32[], 1; see `keep`
     spec: RaySpec = struct.field(pytree_node=False)
 
@@ -137,6 +139,7 @@ def make_ray_assets(
         boxes = [g for g in sorted(slots) if kinds[g] == "box" and looks[paint_of[g]].reflectance > 0]
         if mirrors and (not boxes or mirrors[0] < boxes[0]):  # MuJoCo lets one geom reflect, the first
             reflector = slots.index(mirrors[0])
+    endless = [g for g in sorted(slots) if kinds[g] == "plane" and not read.size(g)[:2].any()]
     lights = read.lights()
     spec = RaySpec(
         geoms=tuple(slots),
@@ -159,6 +162,7 @@ def make_ray_assets(
         ),
         headlight=headlight is not None or read.headlight is not None,
         reflector=reflector,
+        haze=next((slots.index(g) for g in endless), None) if sky is not None else None,
         num_geoms=read.num_geoms,
     )
     count = len(lights)
@@ -179,6 +183,7 @@ def make_ray_assets(
         light_dir=_floats([light.dir for light in lights], (count, 3)),
         headlight=_floats(beam, (3, 3)),
         reach=_floats(read.reach, (3,)),
+        haze=_floats(read.haze, (4,)),
         one=jnp.float32(1.0),
         spec=spec,
     )
@@ -198,6 +203,11 @@ def _visible(read: ModelReader) -> tuple[list[int], dict[int, str]]:
         if read.group(geom) not in DRAWN_GROUPS or alpha == 0.0:
             continue
         name, kind = read.geom_name(geom), int(read.geom_type(geom))
+        if alpha < OPAQUE:
+            raise ConfigError(
+                f"geom {name} has alpha {alpha:g}; transparent geoms cannot be drawn, make it opaque (1) or "
+                "invisible (0)"
+            )
         if kind not in KIND_OF_TYPE:
             raise ConfigError(
                 f"geom {name} is {REFUSED.get(kind, f'of type {kind}')}, which cannot be drawn; use planes, spheres, "

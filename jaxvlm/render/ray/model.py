@@ -9,6 +9,7 @@ from jaxvlm.errors import ConfigError
 
 # MuJoCo's defaults, for what mjx.Model does not keep.
 HEADLIGHT = ((0.1, 0.1, 0.1), (0.4, 0.4, 0.4), (0.5, 0.5, 0.5))
+HAZE = (1.0, 1.0, 1.0, 0.3)  # colour and depth
 ZNEAR, ZFAR, SHADOW_CLIP, SHADOW_SCALE = 0.01, 50.0, 1.0, 0.6
 DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # of a geom that leaves its colour to the material
 RGB_ROLE = 1  # of a material's textures
@@ -60,7 +61,9 @@ class ModelReader:
         visual = getattr(model, "vis", None)
         self.headlight = np.asarray(HEADLIGHT)
         near, far, clip, self._shadow_scale = ZNEAR, ZFAR, SHADOW_CLIP, SHADOW_SCALE
+        self.haze = HAZE
         if visual is not None:
+            self.haze = (*visual.rgba.haze[:3], visual.map.haze)
             lamp = visual.headlight
             self.headlight = np.stack([lamp.ambient, lamp.diffuse, lamp.specular]) if lamp.active else None
             near, far, clip = visual.map.znear, visual.map.zfar, visual.map.shadowclip

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from jaxvlm.errors import ConfigError
 from jaxvlm.render.ray.assets import RayAssets
 from jaxvlm.render.ray.cameras import RayCamera, Rays, camera_rays
+from jaxvlm.render.ray.haze import with_haze
 from jaxvlm.render.ray.lighting import Light, lit, model_lights
 from jaxvlm.render.ray.primitives import (
     MISS,
@@ -22,7 +23,7 @@ from jaxvlm.render.ray.primitives import (
 )
 from jaxvlm.render.ray.scene import RayScene
 from jaxvlm.render.ray.surface import surface_at
-from jaxvlm.render.ray.vectors import Vec, columns_of, keep, keep_vector, settle, split
+from jaxvlm.render.ray.vectors import Vec, columns_of, each, keep, keep_vector, settle, split
 
 
 def shapes_of(scene: RayScene, assets: RayAssets) -> list[tuple[str, int, Shapes]]:
@@ -156,20 +157,16 @@ def _draw(
     slot = jnp.where(far, len(spec.geoms), slot)
     lights = model_lights(scene, assets, rays.forward)
     surface = surface_at(scene, assets, rays, distance, slot)
-    colour = lit(assets, groups, surface, rays.direction, lights)
+    first, later = lit(assets, groups, surface, rays.direction, lights)
     if spec.reflector is not None:
         mirror = _reflection(scene, assets, groups, rays, distance, lights)
         on_mirror = slot == spec.reflector
-        first, later = colour
-        first = tuple(
-            jnp.minimum(c + jnp.where(on_mirror, m, 0.0), 1.0) for c, m in zip(first, mirror, strict=True)
-        )
-        colour = (first, later)
-    first, later = colour
-    total = tuple(jnp.minimum(a + b, 1.0) for a, b in zip(first, later, strict=True))
+        first = each(lambda c, m: jnp.minimum(c + jnp.where(on_mirror, m, 0.0), 1.0), first, mirror)
+    total = each(lambda a, b: jnp.minimum(a + b, 1.0), first, later)
+    if spec.haze is not None:
+        total = with_haze(total, scene, assets, rays, distance)
     picture = jnp.stack(settle(total, assets.one), axis=-1).reshape(size, supersample, size, supersample, 3)
     side = size * supersample
-    picture = picture.reshape(size, supersample, size, supersample, 3)
     picture = picture.reshape(side, side, 3) if supersample == 1 else jnp.mean(picture, axis=(1, 3))
     return picture, distance, slot
 

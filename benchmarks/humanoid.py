@@ -1,0 +1,552 @@
+"""Environment steps per second of training the humanoid end to end, stage by stage, beside the same work in PyTorch.
+
+    python benchmarks/humanoid.py                              # both sides, 64 and 96 pixels, one core
+    python benchmarks/humanoid.py humanoid-64 --preset paper   # gymnasium's 376 observations, batch 512, limb contacts
+    python benchmarks/humanoid.py humanoid-64 --clip tiny      # a checkpoint in place of random weights
+    python benchmarks/humanoid.py --no-peer --cores "" --preset default --num-envs 2048 4096 8192 humanoid-64 vit-l14
+
+A case is a CLIP with random weights, which are as fast as trained ones: `humanoid-<pixels>` is of the embedded model's
+shape (patches of 16, width 128, 4 layers, projection 64), `vit-l14` and `vit-b32` are the published ones at 224 pixels.
+Ours is one iteration of `humanoid-kneeling` with the numbers of a preset, after learning has started: an episode of
+every environment, its frames drawn, encoded and scored, rows inserted, gradient steps of SAC. With `--num-envs`, the
+gradient steps change in proportion.
+
+The peers (extra `peers`) do the same work with gymnasium's Humanoid, MuJoCo's renderer, transformers' CLIPModel and
+stable-baselines3's SAC: the same observation, camera, frame size, networks, batch size and gradient steps per
+environment step, in one process without environment workers, frames of a rollout encoded in batches.
+
+`tuned` is what a careful user makes of it: our model and solver settings in MuJoCo's C, one renderer for all
+environments, no shadows, reflections or multisampling, software OpenGL told of its one core, CLIP in batches that fit the
+cache, observations in float32. `default` is gymnasium's own model (RK4, its looks) drawn as MuJoCo's renderer comes;
+it takes a few steps only, at the same number of gradient steps each.
+
+Repeats alternate between all sides, pinned to the same core. On an accelerator only ours is measured.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+TASK = "humanoid-kneeling"
+EPISODE = 100  # steps
+# width, layers, heads, MLP width, image size, patch size, projection
+LARGE = {"vit-b32": (768, 12, 12, 3072, 224, 32, 512), "vit-l14": (1024, 24, 16, 4096, 224, 14, 768)}
+CASES = ("humanoid-64", "humanoid-96")
+VIEW = ((0.0, 0.0, 1.0), 3.5, 180.0, -10.0)  # VLM-RM's camera: look-at, distance, azimuth, elevation
+ENCODE = 16  # frames that the peers encode at a time: 1.5 times as fast as 256 of them on one core
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one repeat consists of, the same for both sides."""
+
+    preset: str
+    num_envs: int
+    updates: int  # gradient steps per 100 steps of every environment
+    batch: int
+    observation: str  # "compact" or "full"
+    contacts: str
+    learning_rate: float
+    discount: float
+    tau: float
+
+
+def shape_of(case: str) -> tuple[int, ...]:
+    """The tower of a case."""
+    return LARGE.get(case) or (128, 4, 4, 512, int(case.rsplit("-", 1)[1]), 16, 64)
+
+
+def random_clip(case: str):
+    """A CLIP's config and weights; the text tower is as small as can be, since it is not used."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, random_init
+
+    width, layers, heads, mlp, size, patch, projection = shape_of(case)
+    config = CLIPConfig(
+        vision=VisionConfig(
+            hidden_size=width,
+            intermediate_size=mlp,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            image_size=size,
+            patch_size=patch,
+        ),
+        text=TextConfig(
+            vocab_size=64,
+            hidden_size=64,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=8,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=3,
+        ),
+        projection_dim=projection,
+    )
+    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16  # as `jaxvlm.clip.load` does
+    return config, jax.tree.map(lambda leaf: leaf.astype(dtype), random_init(config, jax.random.key(0)))
+
+
+def make_tower(case: str, checkpoint: str | None):
+    """The tower to measure; without a tokenizer where its weights are random."""
+    from jaxvlm.clip import CLIP
+    from jaxvlm.vlmrm import Tower, load_tower
+
+    if checkpoint:
+        return load_tower(checkpoint, "humanoid")
+    config, params = random_clip(case)
+    return Tower(name=case, clip=CLIP(config), params=params, tokenizer=None)
+
+
+def make_work(preset_name: str, num_envs: int | None):
+    """The config of a preset for any number of environments, and what of it the peers need."""
+    from envs.registry import make_task
+    from jaxvlm.vlmrm import preset
+
+    config = preset(TASK, "sac", preset_name)
+    task = make_task(TASK, config.variant)
+    envs = num_envs or config.num_envs
+    updates = max(1, round(config.updates * envs / config.num_envs))
+    rows = envs * config.rollout_length
+    # Random actions in the first iteration only, so that every measured one acts and learns.
+    config = replace(
+        config,
+        num_envs=envs,
+        updates=updates,
+        learning_starts=1,
+        buffer_size=max(rows, min(config.buffer_size, 400_000)),
+    )
+    settings, humanoid = config.algorithm, task.env.env
+    work = Work(
+        preset=preset_name,
+        num_envs=envs,
+        updates=updates,
+        batch=config.batch_size,
+        observation=humanoid.observation,
+        contacts=humanoid.contacts,
+        learning_rate=settings.learning_rate,
+        discount=settings.discount,
+        tau=settings.tau,
+    )
+    return task, config, work
+
+
+class Ours:
+    """One iteration of the library's program."""
+
+    def __init__(self, task, config, tower):
+        import jax
+        import jax.numpy as jnp
+
+        from jaxvlm.reward import make_reward_params
+        from jaxvlm.rl import make_replay_buffer, replay_spec
+        from jaxvlm.vlmrm import Built, Inputs, Program
+        from jaxvlm.vlmrm.build import build_agent, choose_chunk
+        from jaxvlm.vlmrm.train import compile_iteration, init_state
+
+        self.jax, params = jax, task.params
+        goal = jax.random.normal(jax.random.key(1), (1, tower.clip.config.projection_dim))
+        agent, hyper = build_agent(config, task.env, params)
+        actions = task.env.action_space(params)
+        spec = replay_spec(task.env.observation_space(params), actions)
+        reward = make_reward_params(
+            tower.params,
+            tower.embed if tower.tokenizer else lambda prompts: goal / jnp.linalg.norm(goal),
+            goal_prompts=task.goal_prompts,
+            assets=task.env.assets(task.look),
+            cameras=[task.env.cameras[camera] for camera in task.cameras],
+        )
+        program = Program(
+            config=config,
+            env=task.env,
+            agent=agent,
+            buffer=make_replay_buffer(config.buffer_rows, config.num_envs, spec),
+            action_space=actions,
+            encode=tower.encode,
+            frame_size=tower.size,
+            chunk=choose_chunk(tower),
+        )
+        self.built = Built(program=program, inputs=Inputs(params, reward), hyper=hyper, notes=())
+        state = init_state(self.built)
+        self.compiled, self.compile_seconds = compile_iteration(self.built, state)
+        memory = self.compiled.memory_analysis()
+        self.temporary_mb = memory.temp_size_in_bytes / 1e6 if memory else float("nan")
+        self.state = state
+        self.iterate()  # random actions
+
+    def iterate(self) -> tuple[float, int]:
+        """Seconds of one iteration, and how many transitions it made."""
+        start = time.perf_counter()
+        self.state, metrics = self.compiled(self.built.inputs, self.state)
+        self.jax.block_until_ready((self.state, metrics))
+        seconds = time.perf_counter() - start
+        self.diverged = float(metrics["diverged"].sum())
+        return seconds, int(metrics["transitions"].sum())
+
+    def stages(self, repeats: int) -> dict[str, float]:
+        """Median seconds of each stage, jitted alone."""
+        jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
+        rollout = jax.jit(program.rollout_stage)
+        label = jax.jit(program.label_stage)
+        render = jax.jit(self.render)
+        insert = jax.jit(
+            lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0
+        )
+        update = jax.jit(program.update_stage)
+        next_rollout, rows = rollout(inputs, state)
+        rewards = label(inputs, rows)
+        spare = jax.tree.map(jax.numpy.copy, state)
+
+        def insert_in_place() -> None:
+            nonlocal spare
+            spare = insert(spare, next_rollout, rows, rewards)
+            jax.block_until_ready(spare.buffer)
+
+        calls = {
+            "rollout": lambda: jax.block_until_ready(rollout(inputs, state)),
+            "label: render": lambda: jax.block_until_ready(render(inputs, rows.scene)),
+            "label: encode": lambda: jax.block_until_ready(label(inputs, rows)),
+            "insert": insert_in_place,
+            "update": lambda: jax.block_until_ready(update(state)),
+        }
+        seconds = {name: median_seconds(call, repeats) for name, call in calls.items()}
+        # The stage draws, encodes and scores chunk by chunk; what drawing alone does not take is CLIP's.
+        seconds["label: encode"] = max(0.0, seconds["label: encode"] - seconds["label: render"])
+        return seconds
+
+    def render(self, inputs, scenes):
+        """Draws every frame in the program's chunks; a sum stands in for CLIP, so that every pixel is needed."""
+        from jaxvlm.reward.label import encode_scenes
+
+        return encode_scenes(
+            inputs.reward,
+            self.jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), scenes),
+            encode=lambda _, frames: frames.sum((1, 2, 3), dtype="uint32")[:, None],
+            render=self.built.program.env.render,
+            size=self.built.program.frame_size,
+            chunk=self.built.program.chunk,
+        )
+
+
+def make_peer_env(work: Work, tuned: bool):
+    """Makes a function that makes gymnasium's humanoid: with our model if tuned, else with its own.
+
+    The observation is float32 and, where the program's is compact, cut down to positions and velocities.
+    """
+    import copy
+
+    import gymnasium
+    import numpy as np
+    from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
+
+    from envs.humanoid.model import load_model
+
+    size = 376 if work.observation == "full" else 45
+
+    class Humanoid(HumanoidEnv):
+        """Gymnasium's environment; the program's observation of it."""
+
+        def __init__(self):
+            super().__init__(terminate_when_unhealthy=False)
+            self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+        def _initialize_simulation(self):
+            if not tuned:
+                return super()._initialize_simulation()
+            import mujoco
+
+            model = copy.copy(load_model("textured", work.contacts))
+            return model, mujoco.MjData(model)
+
+        def _get_obs(self):
+            if size == 376:
+                return super()._get_obs().astype(np.float32)
+            return np.concatenate((self.data.qpos[2:], self.data.qvel), dtype=np.float32)
+
+    return lambda: gymnasium.wrappers.TimeLimit(Humanoid(), EPISODE)
+
+
+class Peer:
+    """The same work with gymnasium, MuJoCo's renderer, transformers and stable-baselines3."""
+
+    def __init__(self, work: Work, tower, tuned: bool, steps: int):
+        import copy
+
+        import mujoco
+        import numpy as np
+        import torch
+        from stable_baselines3 import SAC
+        from stable_baselines3.common.logger import Logger
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        torch.set_num_threads(1)
+        self.np, self.torch, self.flags = np, torch, mujoco.mjtRndFlag
+        self.work, self.tuned, self.steps = work, tuned, steps
+        self.updates = max(1, round(work.updates * steps / EPISODE))
+        self.env = DummyVecEnv([make_peer_env(work, tuned)] * work.num_envs)
+        self.data = [env.unwrapped.data for env in self.env.envs]
+        self.scale = self.env.action_space.high
+        model = copy.copy(self.env.envs[0].unwrapped.model)
+        if tuned:
+            model.vis.quality.offsamples = 0
+            os.environ["LP_NUM_THREADS"] = "1"  # of Mesa's software renderer, read when a context is made
+        self.renderer = mujoco.Renderer(model, tower.size, tower.size)
+        os.environ.pop("LP_NUM_THREADS", None)
+        self.camera = mujoco.MjvCamera()
+        self.camera.lookat[:], self.camera.distance, self.camera.azimuth, self.camera.elevation = VIEW
+        self.model, config = torch_tower(tower)
+        self.goal = torch.nn.functional.normalize(torch.randn(config.projection_dim), dim=0)
+        self.mean = torch.tensor(config.image_mean)[:, None, None]
+        self.std = torch.tensor(config.image_std)[:, None, None]
+        self.agent = SAC(
+            "MlpPolicy",
+            self.env,
+            learning_rate=work.learning_rate,
+            buffer_size=100_000,
+            batch_size=work.batch,
+            tau=work.tau,
+            gamma=work.discount,
+            policy_kwargs={"net_arch": [256, 256]},
+            device="cpu",
+            seed=0,
+        )
+        self.agent.set_logger(Logger(folder=None, output_formats=[]))
+        self.observation = self.env.reset()
+        self.seconds: dict[str, float] = {}
+
+    def frame(self, data):
+        """A frame at the tower's size."""
+        self.renderer.update_scene(data, self.camera)
+        if self.tuned:
+            self.renderer.scene.flags[self.flags.mjRND_SHADOW] = 0
+            self.renderer.scene.flags[self.flags.mjRND_REFLECTION] = 0
+        return self.renderer.render()
+
+    def iterate(self) -> tuple[float, int]:
+        """Seconds of a rollout with its share of gradient steps, and how many transitions it made."""
+        np, torch, agent = self.np, self.torch, self.agent
+        start = time.perf_counter()
+        drawing, pictures, rows = 0.0, [], []
+        for _ in range(self.steps):
+            with torch.inference_mode():
+                action = agent.actor(torch.as_tensor(self.observation)).numpy()  # in [-1, 1]
+            observation, _, done, infos = self.env.step(action * self.scale)
+            began = time.perf_counter()
+            pictures.extend(self.frame(data) for data in self.data)
+            drawing += time.perf_counter() - began
+            after = observation.copy()
+            for index in np.flatnonzero(done):
+                after[index] = infos[index]["terminal_observation"]
+            rows.append((self.observation, after, action, done, infos))
+            self.observation = observation
+        drawn = time.perf_counter()
+        rewards = []
+        with torch.inference_mode():
+            for first in range(0, len(pictures), ENCODE):
+                batch = torch.as_tensor(np.stack(pictures[first : first + ENCODE]))
+                batch = (batch.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+                embedding = self.model.get_image_features(pixel_values=batch)
+                embedding = getattr(embedding, "pooler_output", embedding)
+                rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
+        reward = torch.cat(rewards).numpy().reshape(self.steps, -1)
+        encoded = time.perf_counter()
+        for row, (before, after, action, done, infos) in enumerate(rows):
+            agent.replay_buffer.add(before, after, action, reward[row], done, infos)
+        inserted = time.perf_counter()
+        agent.train(gradient_steps=self.updates, batch_size=self.work.batch)
+        end = time.perf_counter()
+        self.seconds = {
+            "rollout": drawn - start - drawing,
+            "label: render": drawing,
+            "label: encode": encoded - drawn,
+            "insert": inserted - encoded,
+            "update": end - inserted,
+        }
+        return end - start, self.steps * self.work.num_envs
+
+
+def torch_tower(tower):
+    """transformers' CLIPModel of the same shape with random weights, and the tower's config."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    wanted = tower.clip.config.to_dict()
+    torch.manual_seed(0)
+    model = CLIPModel(
+        CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")})
+    )
+    return model.eval(), tower.clip.config
+
+
+def median_seconds(call, repeats: int) -> float:
+    """Median wall seconds of `call`, after one call that does not count."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def run_case(case: str, num_envs: int | None, options: argparse.Namespace, peer: bool) -> dict:
+    """Alternates all sides and returns medians and ranges."""
+    task, config, work = make_work(options.preset, num_envs)
+    tower = make_tower(case, options.clip)
+    print(f"{case}, {work.num_envs} environments: compiling ...", flush=True)
+    ours = Ours(task, config, tower)
+    sides = {"jaxvlm": ours}
+    if peer:
+        sides["tuned"] = Peer(work, tower, True, options.tuned_steps)
+        if options.default_steps:
+            sides["default"] = Peer(work, tower, False, options.default_steps)
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    stages: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for side in sides.values():
+        side.iterate()
+    for index in range(options.repeats):
+        for name, side in sides.items():
+            seconds, steps = side.iterate()
+            rates[name].append(steps / seconds)
+            if name != "jaxvlm":
+                stages[name].append(side.seconds)
+        line = ", ".join(f"{name} {rate[-1]:,.1f}" for name, rate in rates.items())
+        print(f"  repeat {index + 1}/{options.repeats}: {line} environment steps/s", flush=True)
+    result = {
+        "case": case,
+        "frame_size": tower.size,
+        "clip": options.clip or "random weights",
+        "clip_dtype": str(ours.jax.tree.leaves(tower.params)[0].dtype),
+        "work": vars(work),
+        "compile_seconds": ours.compile_seconds,
+        "temporary_mb": ours.temporary_mb,
+        "diverged": ours.diverged,
+        "sides": {
+            name: {"median": statistics.median(rate), "low": min(rate), "high": max(rate)}
+            for name, rate in rates.items()
+        },
+        "ratios": {
+            name: statistics.median(a / b for a, b in zip(rates["jaxvlm"], rates[name], strict=True))
+            for name in rates
+            if name != "jaxvlm"
+        },
+        "stages_seconds": {"jaxvlm": ours.stages(options.repeats)},
+    }
+    for name, found in stages.items():
+        if found:
+            result["stages_seconds"][name] = {
+                stage: statistics.median(seconds[stage] for seconds in found) for stage in found[0]
+            }
+    return result
+
+
+def report(result: dict) -> str:
+    """A case in lines of text."""
+    work = result["work"]
+    lines = [
+        f"{result['case']}: {result['frame_size']} pixels, CLIP {result['clip']} in {result['clip_dtype']}, "
+        f"preset {work['preset']}",
+        f"  {work['num_envs']} environments, {work['updates']} gradient steps of batch {work['batch']} per "
+        f"{work['num_envs'] * EPISODE:,} environment steps, {work['observation']} observation, "
+        f"contacts: {work['contacts']}",
+        f"  jaxvlm compiles in {result['compile_seconds']:.1f} s, {result['temporary_mb']:,.0f} MB temporary"
+        + (f", {result['diverged']:.0f} rows diverged in the last iteration" if result["diverged"] else ""),
+    ]
+    for name, found in result["sides"].items():
+        line = f"  {name:<9} {found['median']:>9,.1f} environment steps/s ({found['low']:,.1f} to {found['high']:,.1f})"
+        if name in result["ratios"]:
+            line += f", ours is {result['ratios'][name]:.2f} times as fast (median of pairs)"
+        lines.append(line)
+        stages = result["stages_seconds"][name]
+        total = sum(stages.values())
+        lines += [
+            f"    {stage:<14} {seconds / total:>4.0%}, {seconds:.3f} s" for stage, seconds in stages.items()
+        ]
+    return "\n".join(lines)
+
+
+def versions() -> str:
+    """What was measured, with versions."""
+    found = []
+    for package in (
+        "jax",
+        "mujoco",
+        "mujoco-mjx",
+        "gymnasium",
+        "stable-baselines3",
+        "torch",
+        "transformers",
+    ):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def main() -> None:
+    """Runs the cases."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cases", nargs="*", help=f"humanoid-<pixels>, {', '.join(LARGE)}; by default {', '.join(CASES)}"
+    )
+    parser.add_argument("--preset", default="laptop", help="whose numbers: laptop, default or paper")
+    parser.add_argument("--clip", help="measure this checkpoint: a directory, a hub name, or tiny")
+    parser.add_argument("--num-envs", type=int, nargs="+", help="in place of the preset's number")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--tuned-steps", type=int, default=50, help="steps of each environment a repeat, tuned"
+    )
+    parser.add_argument("--default-steps", type=int, default=2, help="as shipped; 0 leaves it out")
+    parser.add_argument("--no-peer", action="store_true", help="measure jaxvlm alone")
+    parser.add_argument("--cores", default="0", help="cores to run on, such as 0 or 0,1; empty for all")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    for case in options.cases:
+        size = case.removeprefix("humanoid-")
+        if case not in LARGE and (size == case or not size.isdigit() or int(size) < 16 or int(size) % 16):
+            parser.error(
+                f"unknown case {case!r}; choose of {', '.join(LARGE)} or humanoid-<pixels>, multiples of 16"
+            )
+    if options.clip and len(options.cases) > 1:
+        parser.error("a checkpoint has one frame size; leave the cases out with --clip")
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
+        keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep})
+    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
+    if options.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are measured
+    peer = not options.no_peer and jax.default_backend() == "cpu"
+    cases = options.cases or ([f"humanoid-{make_tower('', options.clip).size}"] if options.clip else CASES)
+    results = []
+    for case in cases:
+        if options.clip and make_tower(case, options.clip).size != shape_of(case)[4]:
+            parser.error(f"{options.clip} takes other frames than {case}; leave the case out")
+        for num_envs in options.num_envs or [None]:
+            results.append(run_case(case, num_envs, options, peer))
+            print(report(results[-1]), flush=True)
+    print(
+        f"{versions()}; {jax.devices()[0].device_kind}, cores {options.cores or 'all'}, "
+        "float32 but for what is said of CLIP"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""States that policies visit before they have learned anything: falls under random actions, by MuJoCo on the host."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .model import load_model
+
+EPISODE = 100  # actions
+SUBSTEPS = 5
+
+
+@cache
+def random_falls(seed: int = 0, episodes: int = 240, states: int = 12) -> Float[np.ndarray, "n 24"]:
+    """`states` of each of `episodes` episodes from the initial pose, float32 qpos; the same every time for a seed.
+
+    A third of the episodes takes a new random action at each step, a third holds one for about 15 steps, a third
+    does both: those end in more kinds of heaps than pure noise does.
+    """
+    import mujoco as mujoco_package
+
+    mujoco: Any = mujoco_package  # its compiled names are unknown to type checkers
+    model, generator = load_model(), np.random.default_rng(seed)
+    data = mujoco.MjData(model)
+    rows = []
+    for episode in range(episodes):
+        mujoco.mj_resetData(model, data)
+        data.qpos += generator.uniform(-0.01, 0.01, model.nq)
+        held = generator.uniform(-0.4, 0.4, model.nu)
+        chosen = set(generator.choice(EPISODE, states, replace=False).tolist())
+        for step in range(EPISODE):
+            if generator.random() < 1 / 15:
+                held = generator.uniform(-0.4, 0.4, model.nu)
+            noise = generator.uniform(-0.4, 0.4, model.nu)
+            data.ctrl[:] = (noise, held, 0.5 * (held + noise))[episode % 3]
+            mujoco.mj_step(model, data, nstep=SUBSTEPS)
+            if step in chosen:
+                rows.append(data.qpos.copy())
+    return np.asarray(rows, np.float32)

@@ -1,0 +1,244 @@
+"""What the humanoid's embedded CLIP is trained from: poses, their balance, captions and their truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.captions.humanoid import describe, goal_log_odds, humanoid_captions, way_to
+from envs.humanoid.arms import PAIRS, find_arms
+from envs.humanoid.examples import EXAMPLES, Example, example_qpos
+from envs.humanoid.kinematics import pose_scene, skeleton
+from envs.humanoid.measures import measure
+from envs.humanoid.poses import MIRROR_JOINTS, MIRROR_SIGNS, make_library, sample_qpos, with_extra
+from envs.humanoid.postures import FAMILIES, drop, find_postures
+from envs.humanoid.predicates import GOALS, condition_margins, holds
+from jaxvlm.clip.captions import validate_dataset, words
+
+TABLE_3 = {
+    "kneeling": "a humanoid robot kneeling",
+    "lotus": "a humanoid robot seated down, meditating in the lotus position",
+    "standing": "a humanoid robot standing up",
+    "arms-raised": "a humanoid robot standing up, with both arms raised",
+    "splits": "a humanoid robot practicing gymnastics, doing the side splits",
+    "hands-on-hips": "a humanoid robot standing up with hands on hips",
+    "one-leg": "a humanoid robot standing up on one leg",
+    "arms-crossed": "a humanoid robot standing up, with its arms crossed",
+}
+
+state_of = jax.jit(lambda qpos: describe(pose_scene(qpos)))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return humanoid_captions()
+
+
+@pytest.fixture(scope="module")
+def states(dataset):
+    return dataset.sample_states(jax.random.key(0), 4000)
+
+
+@pytest.fixture(scope="module")
+def qpos():
+    return np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(1), 4000, make_library()))
+
+
+def test_declaration_is_complete(dataset):
+    validate_dataset(dataset, least_wordings=20)
+    for goal, prompt in TABLE_3.items():
+        assert dataset.concept(goal).wordings[0] == prompt
+    assert dataset.concept(dataset.baseline).wordings[0] == "a humanoid robot"
+    assert dataset.concept(dataset.opposite).wordings[0] == "a humanoid robot lying on the floor"
+    assert tuple(goal.concept for goal in dataset.goals) == GOALS
+    longest = max(len(words(text)) for c in dataset.concepts for text in (*c.wordings, c.held_out))
+    assert longest + 2 <= 24
+
+
+@pytest.mark.parametrize(("text", "concept"), [
+    ("the robot kneels", "kneeling"), ("a robot on its knees", "kneeling"), ("a kneeling robot", "kneeling"),
+    ("hands up", "arms-raised"), ("the robot stands up", "standing"), ("flamingo pose", "one-leg"),
+    ("a robot with its arms folded over its chest", "arms-crossed"), ("arms akimbo", "hands-on-hips"),
+    ("a meditating robot", "lotus"), ("the robot does the splits", "splits"),
+])  # fmt: skip
+def test_phrases_people_use_are_trained(dataset, text, concept):
+    assert text in dataset.concept(concept).wordings
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_log_odds_of_a_goal_have_the_sign_of_its_predicate(dataset, states, goal):
+    log_odds = np.asarray(dataset.concept(goal).log_odds(states))
+    true = np.asarray(holds(goal, states.scene))
+    clear = np.abs(np.asarray(jnp.min(condition_margins(goal, states.measures), -1))) > 1e-3
+    np.testing.assert_array_equal((log_odds > 0)[clear], true[clear])
+    assert 0.04 < true.mean() < (0.4 if goal == "standing" else 0.12)
+    assert log_odds.min() > -5
+    assert log_odds.max() < 2.5
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_the_way_to_a_goal_climbs(dataset, goal):
+    sweep = dataset.aimed_at(goal).sweep
+    for yaw in sweep.contexts:
+        log_odds = np.asarray(dataset.concept(goal).log_odds(sweep.states(jnp.asarray(sweep.values), yaw)))
+        assert log_odds[-1] > 0.5
+        assert log_odds[0] < -1.0
+        assert (np.diff(log_odds) > -0.1).all()
+
+
+def test_far_from_a_goal_its_log_odds_still_differ(states):
+    for goal in GOALS:
+        log_odds = np.asarray(goal_log_odds(goal, states.measures))
+        far = log_odds[log_odds < -2.0]
+        assert np.std(far) > 0.2
+        assert np.mean(log_odds < -4.75) < 0.02  # hardly any at the end of the scale
+
+
+@pytest.mark.parametrize(("concept", "example", "other"), [
+    ("lying_back", Example("", tilt=(-90.0, 0.0)), Example("", tilt=(90.0, 0.0))),
+    ("lying_front", Example("", tilt=(90.0, 0.0)), Example("", tilt=(-90.0, 0.0))),
+    ("lying", Example("", tilt=(0.0, 90.0)), Example("")),
+    ("sitting", Example("", {"hip_y": -90.0}), Example("")),
+    ("sitting_legs_ahead", Example("", {"hip_y": -90.0}), EXAMPLES["splits"][0][0]),
+    ("crouching", Example("", {"hip_y": -85.0, "knee": -130.0}, tilt=(20.0, 0.0)), Example("", {"knee": -90.0})),
+    ("one_knee", EXAMPLES["kneeling"][1][0], Example("", {"knee": -90.0})),
+    ("falling", Example("", tilt=(50.0, 0.0)), Example("")),
+    ("airborne", Example("", height=0.3), Example("")),
+    ("grounded", Example(""), Example("", height=0.3)),
+    ("bowing", Example("", {"abdomen_y": -60.0, "hip_y": -20.0}, tilt=(60.0, 0.0)), Example("")),
+    ("arms_down", Example(""), EXAMPLES["arms-raised"][0][0]),
+    ("arms_sideways", Example("", {}, (-51.0, -53.0, -52.0)), Example("")),
+    ("arms_forward", Example("", {}, (0.0, 31.0, -57.0)), Example("")),
+    ("one_arm_raised", EXAMPLES["arms-raised"][1][0], EXAMPLES["arms-raised"][0][0]),
+    ("hands_before_face", Example("", {}, (-20.0, 40.0, -20.0)), Example("")),
+    ("legs_apart", EXAMPLES["splits"][0][0], Example("")),
+    ("legs_together", Example(""), EXAMPLES["splits"][0][0]),
+    ("knees_bent", Example("", {"knee": -90.0}), Example("")),
+    ("knees_straight", Example(""), Example("", {"knee": -90.0})),
+    ("head_high", Example(""), Example("", {"knee": -90.0})),
+    ("head_low", Example("", tilt=(90.0, 0.0)), Example("")),
+    ("upside_down", Example("", tilt=(180.0, 0.0)), Example("")),
+    ("leaning_right", Example("", tilt=(0.0, -40.0)), Example("", tilt=(0.0, 40.0))),
+    ("leaning_left", Example("", tilt=(0.0, 40.0)), Example("", tilt=(0.0, -40.0))),
+    ("facing_camera", Example(""), Example("", tilt=(180.0, 180.0))),
+])  # fmt: skip
+def test_facts_by_hand(dataset, concept, example, other):
+    fact = dataset.concept(concept)
+    assert np.asarray(fact.holds(state_of(example_qpos(example, other)))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("concept", "x", "y", "yaw"), [
+    ("facing_right", 0.0, 0.0, 90.0), ("facing_left", 0.0, 0.0, -90.0), ("facing_away", 0.0, 0.0, 180.0),
+    ("right_of_picture", 0.0, 0.5, 0.0), ("left_of_picture", 0.0, -0.5, 0.0),
+    ("near_camera", 0.5, 0.0, 0.0), ("far_from_camera", -0.5, 0.0, 0.0),
+])  # fmt: skip
+def test_places_and_directions(dataset, concept, x, y, yaw):
+    pose = example_qpos(Example(""), Example(""))
+    pose[0, :2] = x, y
+    pose[0, [3, 6]] = np.cos(0.5 * np.deg2rad(yaw)), np.sin(0.5 * np.deg2rad(yaw))
+    assert np.asarray(dataset.concept(concept).holds(state_of(pose))).tolist() == [True, False]
+
+
+def test_the_right_of_the_picture_is_where_y_points(dataset):
+    pose = example_qpos(Example(""))
+    pose[0, 1] = 0.6
+    camera = dataset.environment.cameras["default"]
+    render = jax.jit(dataset.environment.render, static_argnums=3)
+    frame = render(
+        jax.tree.map(lambda leaf: leaf[0], pose_scene(jnp.asarray(pose))), dataset.assets()[0], camera, 32
+    )
+    empty = render(
+        jax.tree.map(lambda leaf: leaf[0] + 30.0, pose_scene(jnp.asarray(pose))),
+        dataset.assets()[0],
+        camera,
+        32,
+    )
+    column = np.abs(np.asarray(frame) - np.asarray(empty)).sum((0, 2))[:]
+    assert column[16:].sum() > 3 * column[:16].sum()
+
+
+def test_concepts_are_neither_always_nor_never_true(dataset, states):
+    share = np.mean(np.asarray(jax.jit(dataset.log_odds)(states)) > 0, axis=0)
+    for concept, value in zip(dataset.concepts, share, strict=True):
+        assert 0.004 < value < 0.99 or concept.name == "scene", concept.name
+
+
+def test_samples_stay_in_the_limits_and_on_the_floor(qpos):
+    body = skeleton()
+    assert (qpos[:, 7:] >= body.low - 1e-5).all()
+    assert (qpos[:, 7:] <= body.high + 1e-5).all()
+    np.testing.assert_allclose(np.linalg.norm(qpos[:, 3:7], axis=1), 1.0, atol=1e-5)
+    lowest = np.asarray(jax.jit(lambda q: measure(pose_scene(q)).lowest)(qpos))
+    assert lowest.min() > -0.013
+    assert 0.88 < np.mean(lowest < 1e-4) < 0.96
+    assert np.unique(qpos.round(4), axis=0).shape == qpos.shape
+
+
+def test_samples_follow_the_key(qpos):
+    draw = jax.jit(sample_qpos, static_argnums=1)
+    np.testing.assert_array_equal(draw(jax.random.key(1), 4000, make_library()), qpos)
+    assert np.abs(np.asarray(draw(jax.random.key(2), 4000, make_library())) - qpos).max() > 0.1
+
+
+def test_libraries_follow_the_seed():
+    first, again, other = (find_postures(seed, 8, tries=200) for seed in (3, 3, 4))
+    assert first.shape == (len(FAMILIES), 8, 15)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    arms, same = (find_arms(5, 8, tries=2000) for _ in range(2))
+    assert arms.shape == (len(PAIRS), 8, 6)
+    np.testing.assert_array_equal(arms, same)
+
+
+def test_a_family_meets_its_goal_and_its_neighbour_misses_it():
+    library = make_library()
+    arms_ahead = np.deg2rad(np.asarray([0.0, 31.0, -57.0, 0.0, -31.0, -57.0], np.float32))
+    size = library.postures.shape[1]
+    for k, family in enumerate(FAMILIES.values()):
+        if family.goal is None:
+            continue
+        rows = np.hstack([np.zeros((size, 3)), library.postures[k], np.tile(arms_ahead, (size, 1))]).astype(
+            np.float32
+        )
+        m = jax.jit(lambda q: measure(pose_scene(drop(q))))(rows)
+        found = np.asarray(jnp.min(condition_margins(family.goal, m), -1))
+        low, high = family.between
+        assert ((found > low - 1e-2) & (found < high + 1e-2)).all()
+
+
+def test_the_mirror_is_its_own_inverse_and_keeps_the_body(qpos):
+    flipped = qpos.copy()
+    flipped[:, 7:] = qpos[:, 7:][:, MIRROR_JOINTS] * MIRROR_SIGNS
+    flipped[:, 3:7] *= (1, -1, 1, -1)
+    flipped[:, 1] *= -1
+    np.testing.assert_array_equal(flipped[:, 7:][:, MIRROR_JOINTS] * MIRROR_SIGNS, qpos[:, 7:])
+    swapped = [0, 1, 2, 3, 4, 5, 9, 10, 11, 6, 7, 8, 15, 16, 17, 12, 13, 14]
+    before, after = (jax.jit(pose_scene)(q).geom_pos for q in (qpos[:100], flipped[:100]))
+    np.testing.assert_allclose(after[:, swapped] * jnp.asarray([1, -1, 1]), before, atol=1e-4)
+
+
+def test_extra_states_get_their_share():
+    mined = np.tile(example_qpos(Example("", tilt=(33.0, 0.0))), (5, 1))
+    library = with_extra(make_library(), mined, 0.25)
+    drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(0), 4000, library))
+    assert np.mean(np.abs(drawn - mined[0]).max(1) < 1e-6) == pytest.approx(0.25, abs=0.03)
+
+
+def test_frames_and_truth_in_one_program(dataset):
+    def batch(sampler, key, assets):
+        states = sampler(key, 4)
+        return dataset.frames(states, assets, 32), dataset.log_odds(states)
+
+    frames, log_odds = jax.jit(batch)(dataset.sample_states, jax.random.key(0), dataset.assets())
+    assert frames.shape == (4, 32, 32, 3)
+    assert frames.dtype == jnp.uint8
+    assert log_odds.shape == (4, len(dataset.concepts))
+    assert len({frame.tobytes() for frame in np.asarray(frames)}) == 4
+
+
+def test_states_of_single_scenes_work_too(dataset):
+    scene = jax.tree.map(lambda leaf: leaf[0], pose_scene(jnp.asarray(example_qpos(Example("")))))
+    assert bool(dataset.concept("standing").holds(describe(scene)))
+    assert way_to("standing", jnp.asarray([1.0]), 30.0).measures.torso_facing[0] == pytest.approx(
+        30.0, abs=0.1
+    )
