@@ -2,8 +2,8 @@
 
     python benchmarks/humanoid.py                              # both sides, 64 and 96 pixels, one core
     python benchmarks/humanoid.py humanoid-64 --preset paper   # gymnasium's 376 observations, batch 512, limb contacts
-    python benchmarks/humanoid.py humanoid-64 --clip tiny      # a checkpoint in place of random weights
-    python benchmarks/humanoid.py --no-peer --cores "" --preset default --num-envs 2048 4096 8192 humanoid-64 vit-l14
+    python benchmarks/humanoid.py --clip tiny                  # a checkpoint in place of random weights
+    python benchmarks/humanoid.py humanoid-64 vit-l14 --cores "" --preset default --num-envs 2048 4096   # on a GPU
 
 A case is a CLIP with random weights, which are as fast as trained ones: `humanoid-<pixels>` is of the embedded model's
 shape (patches of 16, width 128, 4 layers, projection 64), `vit-l14` and `vit-b32` are the published ones at 224 pixels.
@@ -16,11 +16,12 @@ stable-baselines3's SAC: the same observation, camera, frame size, networks, bat
 environment step, in one process without environment workers, frames of a rollout encoded in batches.
 
 `tuned` is what a careful user makes of it: our model and solver settings in MuJoCo's C, one renderer for all
-environments, no shadows, reflections or multisampling, software OpenGL told of its one core, CLIP in batches that fit the
-cache, observations in float32. `default` is gymnasium's own model (RK4, its looks) drawn as MuJoCo's renderer comes;
-it takes a few steps only, at the same number of gradient steps each.
+environments, no shadows, reflections or multisampling, software OpenGL told of its one core, CLIP in batches that fit
+the cache, observations in float32. `default` is gymnasium's own model (RK4, its looks) drawn as MuJoCo's renderer
+comes; it takes a few steps only, at the same number of gradient steps each.
 
-Repeats alternate between all sides, pinned to the same core. On an accelerator only ours is measured.
+Repeats alternate between all sides, pinned to the same core. Rates are of wall time; beside their ratio stands that of
+processor time, which other programs on the machine disturb less. On an accelerator only ours is measured.
 """
 
 import argparse
@@ -96,13 +97,11 @@ def random_clip(case: str):
     return config, jax.tree.map(lambda leaf: leaf.astype(dtype), random_init(config, jax.random.key(0)))
 
 
-def make_tower(case: str, checkpoint: str | None):
-    """The tower to measure; without a tokenizer where its weights are random."""
+def random_tower(case: str):
+    """The tower of a case; it has no tokenizer."""
     from jaxvlm.clip import CLIP
-    from jaxvlm.vlmrm import Tower, load_tower
+    from jaxvlm.vlmrm import Tower
 
-    if checkpoint:
-        return load_tower(checkpoint, "humanoid")
     config, params = random_clip(case)
     return Tower(name=case, clip=CLIP(config), params=params, tokenizer=None)
 
@@ -183,17 +182,14 @@ class Ours:
         self.state = state
         self.iterate()  # random actions
 
-    def iterate(self) -> tuple[float, int]:
-        """Seconds of one iteration, and how many transitions it made."""
-        start = time.perf_counter()
-        self.state, metrics = self.compiled(self.built.inputs, self.state)
-        self.jax.block_until_ready((self.state, metrics))
-        seconds = time.perf_counter() - start
+    def iterate(self) -> int:
+        """One iteration; how many transitions it made."""
+        self.state, metrics = self.jax.block_until_ready(self.compiled(self.built.inputs, self.state))
         self.diverged = float(metrics["diverged"].sum())
-        return seconds, int(metrics["transitions"].sum())
+        return int(metrics["transitions"].sum())
 
     def stages(self, repeats: int) -> dict[str, float]:
-        """Median seconds of each stage, jitted alone."""
+        """Median seconds of each stage, jitted alone; of processor time on a CPU."""
         jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
         rollout = jax.jit(program.rollout_stage)
         label = jax.jit(program.label_stage)
@@ -218,7 +214,8 @@ class Ours:
             "insert": insert_in_place,
             "update": lambda: jax.block_until_ready(update(state)),
         }
-        seconds = {name: median_seconds(call, repeats) for name, call in calls.items()}
+        clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+        seconds = {name: median_seconds(call, repeats, clock) for name, call in calls.items()}
         # The stage draws, encodes and scores chunk by chunk; what drawing alone does not take is CLIP's.
         seconds["label: encode"] = max(0.0, seconds["label: encode"] - seconds["label: render"])
         return seconds
@@ -321,7 +318,7 @@ class Peer:
         )
         self.agent.set_logger(Logger(folder=None, output_formats=[]))
         self.observation = self.env.reset()
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}  # of processor time in the last call of `iterate`
 
     def frame(self, data):
         """A frame at the tower's size."""
@@ -331,24 +328,24 @@ class Peer:
             self.renderer.scene.flags[self.flags.mjRND_REFLECTION] = 0
         return self.renderer.render()
 
-    def iterate(self) -> tuple[float, int]:
-        """Seconds of a rollout with its share of gradient steps, and how many transitions it made."""
+    def iterate(self) -> int:
+        """A rollout with its share of gradient steps; how many transitions it made."""
         np, torch, agent = self.np, self.torch, self.agent
-        start = time.perf_counter()
+        start = time.process_time()
         drawing, pictures, rows = 0.0, [], []
         for _ in range(self.steps):
             with torch.inference_mode():
                 action = agent.actor(torch.as_tensor(self.observation)).numpy()  # in [-1, 1]
             observation, _, done, infos = self.env.step(action * self.scale)
-            began = time.perf_counter()
+            began = time.process_time()
             pictures.extend(self.frame(data) for data in self.data)
-            drawing += time.perf_counter() - began
+            drawing += time.process_time() - began
             after = observation.copy()
             for index in np.flatnonzero(done):
                 after[index] = infos[index]["terminal_observation"]
             rows.append((self.observation, after, action, done, infos))
             self.observation = observation
-        drawn = time.perf_counter()
+        drawn = time.process_time()
         rewards = []
         with torch.inference_mode():
             for first in range(0, len(pictures), ENCODE):
@@ -358,12 +355,12 @@ class Peer:
                 embedding = getattr(embedding, "pooler_output", embedding)
                 rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
         reward = torch.cat(rewards).numpy().reshape(self.steps, -1)
-        encoded = time.perf_counter()
+        encoded = time.process_time()
         for row, (before, after, action, done, infos) in enumerate(rows):
             agent.replay_buffer.add(before, after, action, reward[row], done, infos)
-        inserted = time.perf_counter()
+        inserted = time.process_time()
         agent.train(gradient_steps=self.updates, batch_size=self.work.batch)
-        end = time.perf_counter()
+        end = time.process_time()
         self.seconds = {
             "rollout": drawn - start - drawing,
             "label: render": drawing,
@@ -371,7 +368,7 @@ class Peer:
             "insert": inserted - encoded,
             "update": end - inserted,
         }
-        return end - start, self.steps * self.work.num_envs
+        return self.steps * self.work.num_envs
 
 
 def torch_tower(tower):
@@ -387,21 +384,25 @@ def torch_tower(tower):
     return model.eval(), tower.clip.config
 
 
-def median_seconds(call, repeats: int) -> float:
-    """Median wall seconds of `call`, after one call that does not count."""
+def median_seconds(call, repeats: int, clock) -> float:
+    """Median seconds of `call`, after one call that does not count."""
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
-def run_case(case: str, num_envs: int | None, options: argparse.Namespace, peer: bool) -> dict:
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the ratios of pairs."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def run_case(case: str, tower, num_envs: int | None, options: argparse.Namespace, peer: bool) -> dict:
     """Alternates all sides and returns medians and ranges."""
     task, config, work = make_work(options.preset, num_envs)
-    tower = make_tower(case, options.clip)
     print(f"{case}, {work.num_envs} environments: compiling ...", flush=True)
     ours = Ours(task, config, tower)
     sides = {"jaxvlm": ours}
@@ -410,13 +411,16 @@ def run_case(case: str, num_envs: int | None, options: argparse.Namespace, peer:
         if options.default_steps:
             sides["default"] = Peer(work, tower, False, options.default_steps)
     rates: dict[str, list[float]] = {side: [] for side in sides}
+    busy: dict[str, list[float]] = {side: [] for side in sides}  # steps a second of processor time
     stages: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for side in sides.values():
         side.iterate()
     for index in range(options.repeats):
         for name, side in sides.items():
-            seconds, steps = side.iterate()
-            rates[name].append(steps / seconds)
+            start, start_busy = time.perf_counter(), time.process_time()
+            steps = side.iterate()
+            busy[name].append(steps / (time.process_time() - start_busy))
+            rates[name].append(steps / (time.perf_counter() - start))
             if name != "jaxvlm":
                 stages[name].append(side.seconds)
         line = ", ".join(f"{name} {rate[-1]:,.1f}" for name, rate in rates.items())
@@ -434,11 +438,9 @@ def run_case(case: str, num_envs: int | None, options: argparse.Namespace, peer:
             name: {"median": statistics.median(rate), "low": min(rate), "high": max(rate)}
             for name, rate in rates.items()
         },
-        "ratios": {
-            name: statistics.median(a / b for a, b in zip(rates["jaxvlm"], rates[name], strict=True))
-            for name in rates
-            if name != "jaxvlm"
-        },
+        "busy_steps_per_second": {name: statistics.median(rate) for name, rate in busy.items()},
+        "ratios": {name: ratio(rates["jaxvlm"], rates[name]) for name in list(rates)[1:]},
+        "busy_ratios": {name: ratio(busy["jaxvlm"], busy[name]) for name in list(busy)[1:]},
         "stages_seconds": {"jaxvlm": ours.stages(options.repeats)},
     }
     for name, found in stages.items():
@@ -464,7 +466,10 @@ def report(result: dict) -> str:
     for name, found in result["sides"].items():
         line = f"  {name:<9} {found['median']:>9,.1f} environment steps/s ({found['low']:,.1f} to {found['high']:,.1f})"
         if name in result["ratios"]:
-            line += f", ours is {result['ratios'][name]:.2f} times as fast (median of pairs)"
+            line += (
+                f", ours is {result['ratios'][name]:.2f} times as fast, "
+                f"{result['busy_ratios'][name]:.2f} by processor time"
+            )
         lines.append(line)
         stages = result["stages_seconds"][name]
         total = sum(stages.values())
@@ -509,6 +514,9 @@ def main() -> None:
         "--tuned-steps", type=int, default=50, help="steps of each environment a repeat, tuned"
     )
     parser.add_argument("--default-steps", type=int, default=2, help="as shipped; 0 leaves it out")
+    parser.add_argument(
+        "--warm", action="store_true", help="use the compilation cache; compile times then mean nothing"
+    )
     parser.add_argument("--no-peer", action="store_true", help="measure jaxvlm alone")
     parser.add_argument("--cores", default="0", help="cores to run on, such as 0 or 0,1; empty for all")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -519,8 +527,8 @@ def main() -> None:
             parser.error(
                 f"unknown case {case!r}; choose of {', '.join(LARGE)} or humanoid-<pixels>, multiples of 16"
             )
-    if options.clip and len(options.cases) > 1:
-        parser.error("a checkpoint has one frame size; leave the cases out with --clip")
+    if options.clip and options.cases:
+        parser.error("a checkpoint says its own frame size; give either cases or --clip")
     if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
         keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
@@ -530,15 +538,19 @@ def main() -> None:
         os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
     import jax
 
-    jax.config.update("jax_enable_compilation_cache", False)  # compile times are measured
+    jax.config.update("jax_enable_compilation_cache", options.warm)
     peer = not options.no_peer and jax.default_backend() == "cpu"
-    cases = options.cases or ([f"humanoid-{make_tower('', options.clip).size}"] if options.clip else CASES)
+    if options.clip:
+        from jaxvlm.vlmrm import load_tower
+
+        tower = load_tower(options.clip, "humanoid")
+        towers = {f"humanoid-{tower.size}": tower}
+    else:
+        towers = {case: random_tower(case) for case in options.cases or CASES}
     results = []
-    for case in cases:
-        if options.clip and make_tower(case, options.clip).size != shape_of(case)[4]:
-            parser.error(f"{options.clip} takes other frames than {case}; leave the case out")
+    for case, tower in towers.items():
         for num_envs in options.num_envs or [None]:
-            results.append(run_case(case, num_envs, options, peer))
+            results.append(run_case(case, tower, num_envs, options, peer))
             print(report(results[-1]), flush=True)
     print(
         f"{versions()}; {jax.devices()[0].device_kind}, cores {options.cores or 'all'}, "

@@ -22,7 +22,7 @@ from jaxvlm.spaces import Box
 
 from .goals import goals_of
 from .sources import Source, load_source, quietly
-from .views import fit_cameras
+from .views import fit_cameras, looks_of, painted
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
@@ -86,12 +86,17 @@ class Foreign:
 
     @property
     def looks(self) -> tuple[str, ...]:
-        return ("model",)
+        return looks_of(self.name)
 
     @property
     def default_params(self) -> ForeignParams:
         """The model and a pool of initial states; compiles their reset."""
         return _make_params(self.library, self.environment, self.pool_size)
+
+    @property
+    def drawing_params(self) -> ForeignParams:
+        """Parameters that suffice for `scene`: without initial states, so nothing is compiled."""
+        return ForeignParams(model=self.source.physics, pool=())
 
     @property
     def cameras(self) -> dict[str, RayCamera]:
@@ -141,8 +146,7 @@ class Foreign:
 
     def posed(self, qpos: Float[Array, "*batch nq"]) -> ForeignState:
         """States with the given positions, made to be drawn; they cannot be stepped."""
-        data = self.source.model
-        shape = (*qpos.shape[:-1], data.nmocap)
+        shape = (*qpos.shape[:-1], self.source.model.nmocap)
         return ForeignState(qpos, jnp.zeros((*shape, 3)), jnp.zeros((*shape, 4)).at[..., 0].set(1.0))
 
     def scene(self, state: ForeignState, params: ForeignParams) -> RayScene:
@@ -157,10 +161,14 @@ class Foreign:
             return scene_from_data(data)
 
     def assets(self, look: str) -> RayAssets:
-        """The model's own look; raises `ConfigError` for another, and for what cannot be drawn, by the geom's name."""
+        """`model` is their own look; `clear`, where there is one, tells apart what they paint alike.
+
+        Raises `ConfigError` for another look, and for what cannot be drawn, such as a mesh, with the geom's name.
+        """
         if look not in self.looks:
-            raise ConfigError(f"{self.name} has no look {look!r}: choose {', '.join(self.looks)}")
-        return make_ray_assets(self.source.model)
+            raise ConfigError(f"{self.name} has no look {look!r}: choose one of {', '.join(self.looks)}")
+        model = self.source.model
+        return make_ray_assets(painted(model, self.name) if look == "clear" else model)
 
     def render(
         self, scene: RayScene, assets: RayAssets, camera: RayCamera, size: int

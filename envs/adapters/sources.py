@@ -129,7 +129,7 @@ def _brax() -> Any:
 
 def _playground() -> Any:
     try:
-        import mujoco_playground
+        import mujoco_playground  # pyright: ignore[reportMissingImports]  an extra
     except ImportError as error:
         raise ConfigError(
             f"MuJoCo Playground cannot be imported ({error}): run pip install 'jaxvlm[playground]'"
@@ -156,7 +156,9 @@ def _load_playground(name: str) -> Source:
     playground = _playground()
     registry, suite = playground.registry, playground.dm_control_suite.ALL_ENVS
     if name not in registry.ALL_ENVS:
-        raise ConfigError(f"MuJoCo Playground has no environment {name!r}; of primitive shapes are {', '.join(suite)}")
+        raise ConfigError(
+            f"MuJoCo Playground has no environment {name!r}; of primitive shapes are {', '.join(suite)}"
+        )
     if name not in suite and not _menagerie().exists():
         raise ConfigError(
             f"MuJoCo Playground's {name} is made of meshes, which it would download and which cannot be drawn; of "
@@ -171,7 +173,7 @@ def _load_playground(name: str) -> Source:
 
 
 def _menagerie() -> Any:
-    from mujoco_playground._src import mjx_env
+    from mujoco_playground._src import mjx_env  # pyright: ignore[reportMissingImports]
 
     return mjx_env.MENAGERIE_PATH
 

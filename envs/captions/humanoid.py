@@ -16,30 +16,44 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Float
 
-from jaxvlm.clip.captions import CaptionedDataset, Concept, Goal, Sweep, both, expand
+from jaxvlm.clip.captions import CaptionedDataset, Concept, Goal, Sweep, expand
 from jaxvlm.render import RayScene
 
 from ..humanoid.env import Humanoid
 from ..humanoid.examples import EXAMPLES, RAISED, Example, example_qpos
 from ..humanoid.kinematics import pose_scene
-from ..humanoid.measures import INDEX, Measures, measure
 from ..humanoid.poses import Library, make_library, sample_qpos, with_extra
 from ..humanoid.postures import drop
-from ..humanoid.predicates import GOALS, condition_margins
+from ..humanoid.predicates import GOALS
 from ..humanoid.rollouts import random_falls
+from .humanoid_facts import (
+    PosedHumanoid,
+    all_of,
+    arms_behind,
+    arms_down,
+    arms_forward,
+    arms_sideways,
+    before_face,
+    belly_up,
+    bowing,
+    crouching,
+    describe,
+    facing_off,
+    falling,
+    goal_log_odds,
+    head_from_torso,
+    lying,
+    on_one_knee,
+    one_arm_raised,
+    sides,
+    sitting,
+    torso,
+    within,
+)
 
 FALLS = 0.12  # share of the states that come from falls
-
-
-@struct.dataclass
-class PosedHumanoid:
-    """A humanoid standing still in a frame."""
-
-    scene: RayScene
-    measures: Measures
 
 
 @dataclass(frozen=True)
@@ -50,176 +64,12 @@ class HumanoidPictures(Humanoid):
         return state.scene
 
 
-def describe(scene: RayScene) -> PosedHumanoid:
-    """States of scenes, one or any batch."""
-    return PosedHumanoid(scene=scene, measures=measure(scene))
-
-
 @partial(
     jax.jit, static_argnums=2
 )  # draws of a few hundred operations that training takes once outside its program
 def sample_states(library: Library, key: jax.Array, count: int) -> PosedHumanoid:
     """Poses of the library, see `envs.humanoid.poses`."""
     return describe(pose_scene(sample_qpos(key, count, library)))
-
-
-def goal_log_odds(goal: str, measures: Measures) -> Float[Array, "..."]:
-    """Positive where the predicate holds; see the head of this file for the shape."""
-    margins = condition_margins(goal, measures)
-    least = jnp.min(margins, axis=-1)
-    missed = jnp.sum(jnp.sqrt(jnp.maximum(-margins, 0.0)), axis=-1)
-    reached = 2.4 * jnp.tanh(2.5 * jnp.maximum(least, 0.0))
-    short = 1.2 * jnp.tanh(2.5 * jnp.maximum(-least, 0.0)) + 0.3 * missed
-    return reached - 5.0 * jnp.tanh(short / 5.0)
-
-
-def within(
-    value: Float[Array, "..."], low: float | None = None, high: float | None = None, unit: float = 1.0
-) -> Float[Array, "..."]:
-    """Value between two bounds; `unit` is one unit of log-odds, levelling at -4 and 2.5."""
-    parts = []
-    if low is not None:
-        parts.append((value - low) / unit)
-    if high is not None:
-        parts.append((high - value) / unit)
-    return jnp.clip(parts[0] if len(parts) == 1 else jnp.minimum(*parts), -4.0, 2.5)
-
-
-def sides(log_odds: Float[Array, "... 2"]) -> Float[Array, "..."]:
-    """True of the right and of the left."""
-    return jnp.min(log_odds, axis=-1)
-
-
-def torso(state: PosedHumanoid) -> Float[Array, "... 3"]:
-    return state.scene.geom_pos[..., INDEX["torso1"], :]
-
-
-def head_from_torso(state: PosedHumanoid) -> Float[Array, "... 3"]:
-    """Unit vector up the body, in the world's frame; in the default view y is to the right and x towards the camera."""
-    line = state.scene.geom_pos[..., INDEX["head"], :] - torso(state)
-    return line / jnp.linalg.norm(line, axis=-1, keepdims=True)
-
-
-def belly_up(state: PosedHumanoid) -> Float[Array, "..."]:
-    """Vertical part of the direction the chest points in: 1 on the back, -1 on the front."""
-    w, x, y, z = jnp.moveaxis(state.scene.geom_quat[..., INDEX["torso1"], :], -1, 0)
-    return 2.0 * (x * z - w * y)  # the torso's capsule keeps the body's x axis
-
-
-def facing_off(state: PosedHumanoid, direction: float) -> Float[Array, "..."]:
-    """Degrees between where the humanoid faces and a direction: 0 towards the camera, 90 to the picture's right."""
-    return jnp.abs(jnp.mod(state.measures.torso_facing - direction + 180.0, 360.0) - 180.0)
-
-
-def lying(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(within(m.torso_tilt, low=60.0, unit=15.0), within(m.torso_clearance, high=0.3, unit=0.12))
-
-
-def on_feet(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(m.pelvis_clearance, low=0.5, unit=0.1),
-        within(m.lower_foot_clearance, high=0.05, unit=0.05),
-        within(m.torso_tilt, high=45.0, unit=12.0),
-    )
-
-
-def sitting(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(m.pelvis_clearance, high=0.22, unit=0.07),
-        within(m.torso_tilt, high=50.0, unit=12.0),
-        within(m.lowest, high=0.05, unit=0.05),
-    )
-
-
-def crouching(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(m.pelvis_clearance, low=0.15, high=0.58, unit=0.06),
-        within(jnp.min(m.knee_clearance, axis=-1), low=0.14, unit=0.05),
-        within(m.lower_foot_clearance, high=0.06, unit=0.05),
-        within(m.torso_tilt, high=55.0, unit=12.0),
-        sides(within(m.knee_flexion, low=50.0, unit=15.0)),
-    )
-
-
-def on_one_knee(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(jnp.min(m.knee_clearance, axis=-1), high=0.08, unit=0.06),
-        within(jnp.max(m.knee_clearance, axis=-1), low=0.22, unit=0.06),
-        within(m.torso_tilt, high=45.0, unit=12.0),
-        within(m.lowest, high=0.05, unit=0.05),
-    )
-
-
-def falling(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    tipping = jnp.maximum(within(m.torso_tilt, low=35.0, unit=10.0), within(m.lean, low=27.0, unit=8.0))
-    return both(
-        tipping, within(m.pelvis_clearance, low=0.35, unit=0.1), within(m.torso_clearance, low=0.35, unit=0.1)
-    )
-
-
-def bowing(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(m.torso_tilt, low=32.0, high=110.0, unit=10.0),
-        within(-belly_up(state), low=0.45, unit=0.2),
-        within(m.pelvis_clearance, low=0.5, unit=0.08),
-        within(m.lower_foot_clearance, high=0.06, unit=0.05),
-        within(m.lean, high=25.0, unit=8.0),
-    )
-
-
-def arms_down(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        sides(within(m.hand_up, high=-0.3, unit=0.08)),
-        sides(within(m.hand_out, low=0.1, high=0.5, unit=0.08)),
-        sides(within(m.elbow_beyond_hand, high=0.04, unit=0.05)),
-        sides(within(m.hand_forward, low=-0.25, high=0.25, unit=0.08)),
-    )
-
-
-def arms_sideways(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        sides(within(m.hand_out, low=0.5, unit=0.08)), sides(within(m.hand_up, low=-0.2, high=0.3, unit=0.08))
-    )
-
-
-def arms_forward(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        sides(within(m.hand_forward, low=0.4, unit=0.06)),
-        sides(within(m.hand_up, low=-0.25, high=0.3, unit=0.08)),
-        sides(within(m.hand_out, low=-0.05, high=0.45, unit=0.06)),
-    )
-
-
-def arms_behind(state: PosedHumanoid) -> Float[Array, "..."]:
-    return sides(within(state.measures.hand_forward, high=-0.1, unit=0.06))
-
-
-def one_arm_raised(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        within(jnp.max(m.hand_over_head, axis=-1), low=0.04, unit=0.08),
-        within(jnp.min(m.hand_over_head, axis=-1), high=-0.15, unit=0.08),
-        within(m.torso_tilt, high=60.0, unit=15.0),
-    )
-
-
-def before_face(state: PosedHumanoid) -> Float[Array, "..."]:
-    m = state.measures
-    return both(
-        sides(within(m.hand_up, low=0.05, high=0.4, unit=0.06)),
-        sides(within(m.hand_out, high=0.12, unit=0.05)),
-        sides(within(m.hand_forward, low=0.03, high=0.4, unit=0.06)),
-    )
 
 
 def _goal(name: str) -> Callable[[PosedHumanoid], Float[Array, "..."]]:
@@ -364,7 +214,7 @@ _FACTS: tuple[tuple[str, tuple[str, ...], str, Callable[[PosedHumanoid], Float[A
             "lying on the back",
         ),
         "the humanoid is on its back on the floor",
-        lambda state: both(lying(state), within(belly_up(state), low=0.4, unit=0.2)),
+        lambda state: all_of(lying(state), within(belly_up(state), low=0.4, unit=0.2)),
     ),
     (
         "lying_front",
@@ -375,7 +225,7 @@ _FACTS: tuple[tuple[str, tuple[str, ...], str, Callable[[PosedHumanoid], Float[A
             "lying on the belly",
         ),
         "the humanoid is face down on the floor",
-        lambda state: both(lying(state), within(-belly_up(state), low=0.4, unit=0.2)),
+        lambda state: all_of(lying(state), within(-belly_up(state), low=0.4, unit=0.2)),
     ),
     (
         "sitting",
@@ -396,7 +246,7 @@ _FACTS: tuple[tuple[str, tuple[str, ...], str, Callable[[PosedHumanoid], Float[A
             f"{_THE} sits with [its legs ahead|its legs stretched forward|both legs in front of it]",
         ),
         "the robot sits on the floor with its legs ahead",
-        lambda state: both(
+        lambda state: all_of(
             sitting(state),
             sides(within(state.measures.knee_flexion, high=70.0, unit=15.0)),
             within(state.measures.leg_spread, high=55.0, unit=10.0),
@@ -730,6 +580,11 @@ def way_to(goal: str, values: Float[Array, " n"], yaw: float) -> PosedHumanoid:
     w, x, y, z = jnp.moveaxis(qpos[:, 3:7], -1, 0)
     turned = jnp.stack([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w], axis=-1)
     qpos = qpos.at[:, 3:7].set(turned / jnp.linalg.norm(turned, axis=-1, keepdims=True))
+    return _on_floor(qpos)
+
+
+@jax.jit
+def _on_floor(qpos: Float[Array, "n 24"]) -> PosedHumanoid:
     return describe(pose_scene(drop(qpos)))
 
 

@@ -171,4 +171,4 @@ def example_qpos(*examples: Example) -> Float[np.ndarray, "n 24"]:
         tilts.append(example.tilt)
         heights.append(example.height)
     qpos = assemble(np.asarray(angles), np.asarray(tilts))
-    return np.asarray(drop(jnp.asarray(qpos), jnp.asarray(heights, jnp.float32)))
+    return np.array(drop(jnp.asarray(qpos), jnp.asarray(heights, jnp.float32)))

@@ -44,12 +44,12 @@ SHARES: dict[str, float] = {
     "random": 0.03,
 }  # fmt: skip
 
-# Shares of the poses of the arms: of one who stands, whose arms are four of the eight goals, and of all others.
+# Likewise of the poses of the arms: of one who stands, whose arms are four of the eight goals, and of all others.
 STANDING_ARMS: dict[str, float] = {
     "down": 0.10,
-    "hips": 0.20,
-    "raised": 0.18,
-    "crossed": 0.20,
+    "hips": 0.22,
+    "raised": 0.23,
+    "crossed": 0.22,
     "crossed_high": 0.03,
     "side": 0.03,
     "forward": 0.04,

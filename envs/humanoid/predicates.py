@@ -96,7 +96,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
             tolerance=0.05,
             reason="sits on the heels at the lowest, not on the floor",
         ),
-        Condition("torso_tilt", high=40.0, tolerance=10.0, reason="not on all fours and not falling over"),
+        Condition("torso_tilt", high=35.0, tolerance=10.0, reason="not on all fours and not falling over"),
         Condition("thigh_spread", high=70.0, tolerance=10.0, reason="wider is a lotus seat"),
         *BODY,
     ),
@@ -132,7 +132,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "arms-raised": (
         Condition(
             "hand_over_head",
-            low=0.0,
+            low=0.04,
             tolerance=0.10,
             reason="hands are above the top of the head, not beside it",
         ),
@@ -160,8 +160,14 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "hands-on-hips": (
         Condition("hand_to_hip", high=0.08, tolerance=0.05, reason="hands at pelvis or lower waist"),
         Condition("hand_out", low=0.06, tolerance=0.05, reason="each hand on its own side, not on the belly"),
-        Condition("elbow_beyond_hand", low=0.04, tolerance=0.05, reason="elbows point outwards"),
+        Condition("elbow_beyond_hand", low=0.05, tolerance=0.05, reason="elbows point outwards"),
         Condition("hand_up", high=-0.17, tolerance=0.06, reason="below the ribs; the hips' base is at -0.40"),
+        Condition(
+            "hand_forward",
+            high=0.22,
+            tolerance=0.06,
+            reason="arms that merely hang in front of bent hips do not count",
+        ),
         *UPRIGHT,
         *BODY_AND_ARMS,
     ),

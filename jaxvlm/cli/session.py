@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_task
+from jaxvlm.cli.preflight import preflight
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import draw_batch
 from jaxvlm.rl import CONTROLS, make_control
@@ -48,7 +49,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     task = find_task(config.task, config.variant)
     print(describe(config), flush=True)
     built = build(config, task.env, task.params, domain=task.domain)
-    for note in built.notes:
+    for note in (*built.notes, *preflight(config, task, built)):
         print(f"note: {note}", flush=True)
     config = built.program.config
     run = Run.create(

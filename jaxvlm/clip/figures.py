@@ -140,7 +140,7 @@ def evaluate_clip(
     if count < 2:
         raise ConfigError(f"count is {count}; figures need at least 2 states")
     states = dataset.sample_states(jax.random.key(seed), count)
-    log_odds = np.asarray(dataset.log_odds(states), np.float64)
+    log_odds = np.asarray(jax.jit(dataset.log_odds)(states), np.float64)
     texts = {concept.name: _wordings(concept, wordings) for concept in dataset.concepts}
     flat = [text for group in texts.values() for text in group]
     embedded = embed_texts(clip, params, tokenizer, flat)

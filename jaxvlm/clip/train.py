@@ -127,7 +127,7 @@ def prepare(
         token_ids=jnp.asarray(ids[:, : int(np.max(np.argmax(ids == tokenizer.eos_id, axis=1))) + 1]),
         first_wording=jnp.asarray(np.cumsum(counts) - counts),
         wording_count=jnp.asarray(counts),
-        positive_share=jnp.mean(jax.nn.sigmoid(dataset.log_odds(states)), axis=0),
+        positive_share=jnp.mean(jax.nn.sigmoid(jax.jit(dataset.log_odds)(states)), axis=0),
     )
 
 

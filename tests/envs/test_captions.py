@@ -16,6 +16,7 @@ from jaxvlm.errors import ConfigError
 TABLE_3 = {
     "cartpole": ("pole vertically upright on top of the cart", "pole and cart"),
     "mountain_car": ("a car at the peak of the mountain, next to the yellow flag", "a car in the mountain"),
+    "humanoid": ("a humanoid robot kneeling", "a humanoid robot"),
 }
 
 
@@ -46,7 +47,7 @@ def test_prompts_of_the_tasks_are_trained(name):
     task = make_task(name)
     if task.domain not in DATASETS:
         pytest.skip("no embedded CLIP for this domain")
-    dataset = captioned_dataset(task.domain)
+    dataset = captioned_dataset(task.domain).aimed_at(task.concept)
     uses = ((task.goal_prompts, dataset.goal), (task.baseline_prompts, dataset.baseline))
     for prompts, concept in (*uses, (task.opposite_prompts, dataset.opposite)):
         assert set(prompts) <= set(dataset.concept(concept).wordings)
@@ -125,6 +126,9 @@ def test_states_reach_far_beyond_a_policy_and_frames_differ(domain):
         assert float(jnp.max(jnp.abs(states.x))) > 2.3
         turns = np.histogram(np.rad2deg(np.angle(np.exp(1j * np.asarray(states.theta)))), 12, (-180, 180))[0]
         assert turns.min() > 60
+    elif domain == "humanoid":
+        assert np.ptp(np.asarray(states.measures.torso_facing)) > 350  # degrees
+        assert np.ptp(np.asarray(states.measures.torso_clearance)) > 1.2  # m
     else:
         assert np.histogram(np.asarray(states.position), 9, (-1.2, 0.6))[0].min() > 80
     few = dataset.sample_states(jax.random.key(1), 2 * len(dataset.looks))

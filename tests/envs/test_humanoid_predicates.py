@@ -15,11 +15,28 @@ from envs.humanoid.model import load_model
 from envs.humanoid.predicates import CONDITIONS, GOALS, condition_margins, holds, margin
 from jaxvlm.errors import ConfigError
 
-measures_of = jax.jit(lambda qpos: measure(pose_scene(qpos)))
+
+@jax.jit
+def _judge(qpos):
+    m = measure(pose_scene(qpos))
+    return m, {goal: condition_margins(goal, m) for goal in GOALS}
 
 
-def measured(*examples):
-    return jax.tree.map(np.asarray, measures_of(example_qpos(*examples)))
+def judge(qpos):
+    """Measures and, by goal, margins of the conditions; batches are filled up to share one compiled program."""
+    rows = 64 * -(-len(qpos) // 64)
+    padded = np.concatenate([qpos, np.tile(qpos[:1], (rows - len(qpos), 1))]).astype(np.float32)
+    found = [_judge(padded[k : k + 64]) for k in range(0, rows, 64)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(qpos)], *found)
+
+
+def measures_of(qpos):
+    return judge(qpos)[0]
+
+
+def margins_of(qpos):
+    """The least margin by goal."""
+    return {goal: margins.min(-1) for goal, margins in judge(qpos)[1].items()}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +44,9 @@ def random_qpos():
     generator = np.random.default_rng(0)
     low, high = load_model().jnt_range[1:].T
     joints = generator.uniform(low, high, (40, 17))
-    root = np.hstack([generator.normal(0.0, 0.5, (40, 3)) + np.asarray([0.0, 0.0, 1.0]), generator.normal(size=(40, 4))])
+    root = np.hstack(
+        [generator.normal(0.0, 0.5, (40, 3)) + np.asarray([0.0, 0.0, 1.0]), generator.normal(size=(40, 4))]
+    )
     return np.hstack([root, joints]).astype(np.float32)
 
 
@@ -50,7 +69,7 @@ def test_poses_by_hand(goal):
     assert len(positives) >= 2
     assert len(near_misses) >= 4
     examples = (*positives, *near_misses)
-    found = np.asarray(jnp.min(condition_margins(goal, measured(*examples)), axis=-1)) > 0
+    found = margins_of(example_qpos(*examples))[goal] > 0
     wrong = [e.title for k, e in enumerate(examples) if found[k] != (k < len(positives))]
     assert not wrong
 
@@ -68,14 +87,13 @@ def test_mirrored_poses_are_judged_alike():
             mirrored.append(
                 Example("", joints, example.arms, (example.tilt[0], -example.tilt[1]), example.height)
             )
-        ours, theirs = (jnp.min(condition_margins(goal, measured(*es)), -1) for es in (examples, mirrored))
+        ours, theirs = (margins_of(example_qpos(*es))[goal] for es in (examples, mirrored))
         np.testing.assert_allclose(ours, theirs, atol=5e-3)
 
 
 def test_goals_that_exclude_each_other():
     everything = [e for positives, near in EXAMPLES.values() for e in (*positives, *near)]
-    m = measured(*everything)
-    true = {goal: np.asarray(jnp.min(condition_margins(goal, m), -1)) > 0 for goal in GOALS}
+    true = {goal: found > 0 for goal, found in margins_of(example_qpos(*everything)).items()}
     for group in (
         ("kneeling", "lotus", "standing", "splits", "one-leg"),
         ("arms-raised", "hands-on-hips", "arms-crossed"),
@@ -111,7 +129,7 @@ def test_kinematics_are_mujocos(random_qpos, random_data):
 
 
 def test_clearances_and_penetration_are_mujocos_distances(random_qpos, random_data):
-    model, m = load_model(), jax.tree.map(np.asarray, measures_of(random_qpos))
+    model, m = load_model(), measures_of(random_qpos)
 
     def gap(data, a, b):
         return mujoco.mj_geomDistance(model, data, a, b, 10.0, None)
@@ -141,7 +159,7 @@ def test_clearances_and_penetration_are_mujocos_distances(random_qpos, random_da
 
 
 def test_angles_and_frames_against_numpy(random_qpos, random_data):
-    model, m = load_model(), jax.tree.map(np.asarray, measures_of(random_qpos))
+    model, m = load_model(), measures_of(random_qpos)
 
     def angle(a, b):
         return np.rad2deg(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
@@ -167,7 +185,7 @@ def test_angles_and_frames_against_numpy(random_qpos, random_data):
 
 
 def test_standing_by_hand():
-    m = measured(Example("straight", {"knee": 0.0}))
+    m = measures_of(example_qpos(Example("straight", {"knee": 0.0})))
     # The published pose: torso at 1.4, pelvis' middle at 0.975, feet at 0.182 with radius 0.075.
     assert m.pelvis_clearance[0] == pytest.approx(0.975 - 0.09 - 0.107, abs=0.002)
     assert m.head_clearance[0] == pytest.approx(1.59 - 0.09 - 0.107, abs=0.002)
@@ -190,19 +208,22 @@ def test_segments_by_hand():
     assert float(segment_distance(zero, zero, z, zero)) == pytest.approx(1.0)  # two points
 
 
-@pytest.mark.parametrize("goal", GOALS)
-def test_batches_of_any_shape(goal, random_qpos):
-    scene = pose_scene(jnp.asarray(random_qpos))
-    plain = SimpleNamespace(geom_pos=scene.geom_pos, geom_quat=scene.geom_quat)
-    expected = margin(goal, plain)
-    assert expected.shape == (40,)
-    folded = SimpleNamespace(
-        geom_pos=scene.geom_pos.reshape(4, 10, 18, 3), geom_quat=scene.geom_quat.reshape(4, 10, 18, 4)
-    )
-    np.testing.assert_allclose(margin(goal, folded).reshape(40), expected, atol=1e-4)
-    np.testing.assert_array_equal(holds(goal, plain), expected > 0)
-    one = jax.jit(jax.vmap(lambda p, q: margin(goal, SimpleNamespace(geom_pos=p, geom_quat=q))))
-    np.testing.assert_allclose(one(scene.geom_pos, scene.geom_quat), expected, atol=1e-3)
+def test_batches_of_any_shape(random_qpos):
+    def margins(position, quat):
+        scene = SimpleNamespace(geom_pos=position, geom_quat=quat)
+        return margin("arms-crossed", scene), holds("arms-crossed", scene)
+
+    scene = jax.jit(pose_scene)(random_qpos)
+    position, quat = scene.geom_pos, scene.geom_quat
+    found, true = jax.jit(margins)(position, quat)
+    assert found.shape == true.shape == (40,)
+    np.testing.assert_array_equal(true, found > 0)
+    np.testing.assert_allclose(found, margins_of(random_qpos)["arms-crossed"], atol=1e-3)
+    np.testing.assert_allclose(margins(position[:2], quat[:2])[0], found[:2], atol=1e-3)  # without jit
+    folded, _ = jax.jit(margins)(position.reshape(4, 10, 18, 3), quat.reshape(4, 10, 18, 4))
+    np.testing.assert_allclose(folded.reshape(40), found, atol=1e-3)
+    np.testing.assert_allclose(jax.jit(jax.vmap(margins))(position, quat)[0], found, atol=1e-3)
+    np.testing.assert_allclose(jax.jit(margins)(position[7], quat[7])[0], found[7], atol=1e-3)
 
 
 def test_turning_and_moving_on_the_floor_change_nothing(random_qpos):
@@ -211,13 +232,9 @@ def test_turning_and_moving_on_the_floor_change_nothing(random_qpos):
     c, s = np.cos(0.7), np.sin(0.7)
     w, x, y, z = random_qpos[:, 3:7].T
     turned[:, 3:7] = np.stack([c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w], axis=1)
-    before, after = measures_of(random_qpos), measures_of(turned)
+    before, after = margins_of(random_qpos), margins_of(turned)
     for goal in GOALS:
-        np.testing.assert_allclose(
-            jnp.min(condition_margins(goal, before), -1),
-            jnp.min(condition_margins(goal, after), -1),
-            atol=5e-3,
-        )
+        np.testing.assert_allclose(before[goal], after[goal], atol=5e-3)
 
 
 def test_margins_are_continuous_and_reach_far():
@@ -225,8 +242,7 @@ def test_margins_are_continuous_and_reach_far():
     ways = [(Example("", {}), EXAMPLES[goal][0][0]) for goal in GOALS]
     for goal, (start, end) in zip(GOALS, ways, strict=True):
         a, b = example_qpos(start, end)
-        m = measures_of(a + steps * (b - a))
-        margins = np.asarray(jnp.min(condition_margins(goal, m), -1))
+        margins = margins_of(a + steps * (b - a))[goal]
         assert np.abs(np.diff(margins)).max() < 0.25
 
 
@@ -241,10 +257,9 @@ def test_every_condition_can_fail_and_says_why():
             generator.normal(size=(3000, 4)),
         ]
     )
-    m = measures_of(np.hstack([root, joints]).astype(np.float32))
-    for goal in GOALS:
-        assert set(np.asarray((condition_margins(goal, m) > 0).any(0))) == {True}
-        assert set(np.asarray((condition_margins(goal, m) < 0).any(0))) == {True}
+    for goal, margins in judge(np.hstack([root, joints]))[1].items():
+        assert (margins > 0).any(0).all()
+        assert (margins < 0).any(0).all()
         for condition in CONDITIONS[goal]:
             assert condition.reason
             assert condition.tolerance > 0

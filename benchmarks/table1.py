@@ -1,0 +1,159 @@
+"""VLM-RM's table 1 and figure 3: the eight poses of the humanoid beside the paper's success rates and the controls.
+
+    python benchmarks/table1.py                                    # everything, preset default (one GPU)
+    python benchmarks/table1.py --preset laptop kneeling standing  # some poses on two CPU cores, hours
+    python benchmarks/table1.py --preset laptop --only ablation    # figure 3: looks and cameras, on kneeling
+    python benchmarks/table1.py --table                            # only the tables of what is finished
+    python benchmarks/table1.py --clip PATH ...                    # another checkpoint than the embedded one
+
+Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; a finished row is not trained
+again and a stopped one is resumed. The agent of a seed is the one that earned the most CLIP reward, as in the paper;
+success is by the pose's predicate in at least half of an episode's steps.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+# Table 1 of arXiv 2310.12921: ViT-bigG-14, best of 4 seeds, rated by a person.
+PAPER = {
+    "kneeling": 1.00,
+    "lotus": 1.00,
+    "standing": 1.00,
+    "arms-raised": 1.00,
+    "splits": 1.00,
+    "hands-on-hips": 0.64,
+    "one-leg": 0.00,
+    "arms-crossed": 0.00,
+}
+# Figure 3, kneeling: (look, camera) and the paper's success rate.
+ABLATION = {
+    "original-original": ("original", "original", 0.36),
+    "textured-original": ("textured", "original", 0.91),
+    "textured-modified": ("textured", "modified", 1.00),
+}
+VARIANTS = {
+    "clip": (),
+    "untrained": ("--clip", "untrained"),
+    "predicate": ("--reward", "ground-truth"),
+}
+CONTROLS = ("random", "zero")
+
+
+def jaxvlm(*arguments: str) -> None:
+    """Runs the command line."""
+    print("jaxvlm " + " ".join(arguments), flush=True)
+    subprocess.run([sys.executable, "-m", "jaxvlm", *arguments], check=True)
+
+
+def train(name: str, task: str, flags: list[str], folder: Path) -> None:
+    """Trains a row unless it is finished; goes on with one that was stopped."""
+    run = folder / name
+    if (run / "evaluation.json").exists():
+        return
+    if (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*")):
+        jaxvlm("resume", name, "--runs-dir", str(folder))
+    else:
+        jaxvlm("train", task, *flags, "--name", name, "--runs-dir", str(folder))
+
+
+def control(name: str, which: str, folder: Path) -> None:
+    """Evaluates a policy that learned nothing on the task of a run."""
+    if not list((folder / name).glob(f"evaluation-{which}-*.json")):
+        jaxvlm("evaluate", name, "--checkpoint", which, "--runs-dir", str(folder))
+
+
+def result(path: Path) -> dict | None:
+    """An evaluation's figures, None where there are none yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def best_and_mean(figures: dict | None) -> str:
+    """Success of the best seed, the mean over seeds, and each seed."""
+    if figures is None:
+        return "-"
+    rates = figures["per_seed"]["success_rate"]
+    return f"**{max(rates):.2f}** ({', '.join(f'{rate:.2f}' for rate in rates)})"
+
+
+def table(poses: list[str], folder: Path) -> str:
+    """Markdown: a row a pose."""
+    lines = [
+        "| pose | paper, by eye | CLIP reward: best (each seed) | share of steps | CLIP untrained "
+        "| predicate as reward | random | no action | steps of a seed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for pose in poses:
+        names = {variant: folder / f"{pose}-{variant}" for variant in VARIANTS}
+        figures = {variant: result(path / "evaluation.json") for variant, path in names.items()}
+        if not any(figures.values()):
+            continue
+        controls = []
+        for which in CONTROLS:
+            found = sorted(
+                path for folder_ in names.values() for path in folder_.glob(f"evaluation-{which}-*.json")
+            )
+            controls.append(f"{result(found[0])['success_rate']:.2f}" if found else "-")  # pyright: ignore[reportOptionalSubscript]
+        trained = figures["clip"]
+        share = f"{trained['pose_fraction']:.2f}" if trained else "-"
+        configs = [json.loads((path / "config.json").read_text()) for path in names.values() if path.exists()]
+        lines.append(
+            f"| {pose} | {PAPER[pose]:.2f} | {best_and_mean(trained)} | {share} | "
+            f"{best_and_mean(figures['untrained'])} | {best_and_mean(figures['predicate'])} | "
+            f"{' | '.join(controls)} | {configs[0]['steps']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def ablation_table(folder: Path) -> str:
+    """Markdown: kneeling under other looks and cameras."""
+    lines = ["| look and camera | paper | success: best (each seed) |", "|---|---|---|"]
+    for name, (_, _, paper) in ABLATION.items():
+        figures = result(folder / f"kneeling-{name}" / "evaluation.json")
+        lines.append(f"| {name.replace('-', ' look, ')} camera | {paper:.2f} | {best_and_mean(figures)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Trains and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("poses", nargs="*", help=f"of {', '.join(PAPER)}")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--steps", type=int, help="of each seed; the default is the preset's")
+    parser.add_argument("--clip", default="tiny", help="checkpoint of the CLIP rows")
+    parser.add_argument("--only", nargs="+", choices=[*VARIANTS, "ablation"], help="some of the columns")
+    parser.add_argument("--folder", type=Path, default=Path("runs/table1"))
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    if unknown := set(options.poses) - set(PAPER):
+        parser.error(f"unknown pose {', '.join(sorted(unknown))}; choose of {', '.join(PAPER)}")
+    poses = options.poses or list(PAPER)
+    flags = ["--preset", options.preset, "--seeds", str(options.seeds)]
+    flags += ["--steps", str(options.steps)] if options.steps else []
+    columns = options.only or [*VARIANTS, "ablation"]
+    if not options.table:
+        for variant in (name for name in VARIANTS if name in columns):
+            for pose in poses:
+                extra = ["--clip", options.clip] if variant == "clip" else list(VARIANTS[variant])
+                name = f"{pose}-{variant}"
+                train(name, f"humanoid-{pose}", [*flags, *extra], options.folder)
+                if variant == columns[0]:
+                    for which in CONTROLS:
+                        control(name, which, options.folder)
+        if "ablation" in columns:
+            for name, (look, camera, _) in ABLATION.items():
+                extra = ["--clip", options.clip, "--look", look, "--camera", camera]
+                train(f"kneeling-{name}", "humanoid-kneeling", [*flags, *extra], options.folder)
+    print(table(poses, options.folder))
+    if any((options.folder / f"kneeling-{name}").exists() for name in ABLATION):
+        print()
+        print(ablation_table(options.folder))
+
+
+if __name__ == "__main__":
+    main()

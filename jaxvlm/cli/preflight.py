@@ -1,0 +1,102 @@
+"""What is looked at before hours are spent: size of the preset, views of the cameras, signal of the sentence."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxvlm.cli.common import domains, find_dataset
+from jaxvlm.clip.captions import CaptionedDataset
+from jaxvlm.clip.figures import auc
+from jaxvlm.render import RayAssets, validate_camera
+from jaxvlm.reward.label import encode_scenes, score
+from jaxvlm.vlmrm import Built, TrainConfig
+from jaxvlm.vlmrm.presets import is_humanoid
+
+if TYPE_CHECKING:
+    from envs.registry import Task
+
+SIGNAL = 0.6  # AUC below which a sentence is said to tell nothing; chance is 0.5
+MANY_ENVIRONMENTS = 512  # more of them than this on a CPU is the size of a GPU's preset
+
+
+def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
+    """Notes for the user, most important last.
+
+    Raises:
+      ConfigError: a camera that is inside a geom or sees nothing of the scene.
+    """
+    notes = []
+    if is_humanoid(config.task) and jax.default_backend() == "cpu" and config.num_envs > MANY_ENVIRONMENTS:
+        notes.append(
+            f"{config.num_envs} environments suit an accelerator; on this CPU `--preset laptop` is the one to use"
+        )
+    if built.inputs.reward is None:
+        return notes
+    check_cameras(config, task, built)
+    note = signal_note(config, task, built)
+    return [*notes, note] if note else notes
+
+
+def check_cameras(config: TrainConfig, task: "Task", built: Built) -> None:
+    """Refuses views of a ray-cast scene that show nothing of it."""
+    reward = built.inputs.reward
+    assert reward is not None
+    if not isinstance(reward.assets, RayAssets):
+        return
+    params = built.inputs.env_params
+    _, state = jax.jit(task.env.reset)(jax.random.key(config.seed), params)
+    scene = task.env.scene(state, params)
+    for name in config.reward.camera:
+        validate_camera(scene, reward.assets, task.env.cameras[name], name)
+
+
+def signal_note(config: TrainConfig, task: "Task", built: Built) -> str | None:
+    """A warning where the sentence ranks random states no better than chance; None where it does, or nobody knows.
+
+    The truth is that of the caption which says the same, or of the task's goal for the task's own prompt.
+    """
+    if task.domain not in domains():
+        return None
+    dataset = find_dataset(task.domain)
+    concept = concept_of(dataset, task, config.reward.prompt)
+    if concept is None:
+        return None
+    reward, program = built.inputs.reward, built.program
+    assert reward is not None
+    assert program.encode is not None
+    count = 512 if program.frame_size <= 96 else 64  # some seconds of a CPU, most of them compilation
+    states = dataset.sample_states(jax.random.key(config.seed), count)
+    truth = np.asarray(dataset.concept(concept).holds(states))
+    scenes: Any = jax.vmap(dataset.environment.scene, (0, None))(states, dataset.params)
+
+    @jax.jit
+    def rewards(reward: Any, scenes: Any) -> jax.Array:
+        embeddings = encode_scenes(
+            reward,
+            scenes,
+            encode=program.encode,  # pyright: ignore[reportArgumentType]
+            render=task.env.render,
+            size=program.frame_size,
+            chunk=program.chunk,
+        )
+        return score(reward, embeddings).mean(-1)
+
+    area = auc(np.asarray(rewards(reward, scenes)), truth)
+    if not area < SIGNAL:  # not a number where no state is at the goal
+        return None
+    sentence = " + ".join(map(repr, config.reward.prompt))
+    return (
+        f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} on {count} random states, "
+        "chance is 0.5), so training on it is unlikely to work; see `jaxvlm clip check`"
+    )
+
+
+def concept_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:
+    """The concept whose truth prompts speak of, if it is known."""
+    if tuple(prompts) == tuple(task.goal_prompts):
+        return task.concept or dataset.goal
+    for concept in dataset.concepts:
+        if set(prompts) <= set(concept.wordings):
+            return concept.name
+    return None
