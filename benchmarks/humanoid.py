@@ -26,6 +26,7 @@ processor time, which other programs on the machine disturb less. On an accelera
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -224,9 +225,13 @@ class Ours:
         """Draws every frame in the program's chunks; a sum stands in for CLIP, so that every pixel is needed."""
         from jaxvlm.reward.label import encode_scenes
 
+        # The product and not -1: a leaf may be empty (a scene without lights of its own).
+        flat = self.jax.tree.map(
+            lambda leaf: leaf.reshape(math.prod(leaf.shape[:3]), *leaf.shape[3:]), scenes
+        )
         return encode_scenes(
             inputs.reward,
-            self.jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), scenes),
+            flat,
             encode=lambda _, frames: frames.sum((1, 2, 3), dtype="uint32")[:, None],
             render=self.built.program.env.render,
             size=self.built.program.frame_size,

@@ -18,7 +18,6 @@ FOVY = 45.0  # degrees
 MARGIN = 1.1  # of the distance at which the robot at rest just fills the frame
 ANGLES = (90.0, -20.0)  # azimuth and elevation, degrees
 PLANE = 0  # mjtGeom
-TRACK, TRACK_COM = 1, 2  # mjtCamLight
 
 # Look-at in m, distance in m, azimuth and elevation in degrees, where a fitted view would show too much.
 VIEWS: Mapping[str, tuple[tuple[float, float, float], float, float, float]] = MappingProxyType(
@@ -72,7 +71,8 @@ def fit_cameras(library: str, environment: str) -> dict[str, RayCamera]:
     """A model's own cameras by name, `free`, and `default`.
 
     `free` stands still and looks at the robot as it is reset, from as far as all of it needs. `default` is the
-    model's first tracking camera, because robots run away; without one it is `free`.
+    model's first camera, which its authors have it seen from and which follows robots that run away; without one
+    it is `free`.
     """
     source = load_source(library, environment)
     domain = f"{library}_{environment}"
@@ -83,9 +83,7 @@ def fit_cameras(library: str, environment: str) -> dict[str, RayCamera]:
         else:
             centre, radius = bounding_sphere(source.model, source.rest)
             free = free_camera(centre, MARGIN * radius / np.sin(np.deg2rad(0.5 * FOVY)), *ANGLES, FOVY)
-    modes = zip(own, source.model.cam_mode, strict=True)
-    following = [name for name, mode in modes if mode in (TRACK, TRACK_COM)]
-    default = own[following[0]] if following else free
+    default = next(iter(own.values()), free)
     if domain in FIELDS:
         default = replace(default, fovy=np.float32(FIELDS[domain]))
     return {"free": free, **own, "default": default}
