@@ -16,7 +16,7 @@ from envs.adapters import sources
 from envs.adapters.foreign import Foreign
 from envs.adapters.foreign_task import foreign_lines, is_foreign, make_foreign_task
 from envs.adapters.goals import SHOWN, pitch, tip_to_ball
-from envs.adapters.sources import Source, load_source, quietly
+from envs.adapters.sources import load_source, quietly
 from envs.adapters.views import bounding_sphere
 from envs.api import Environment
 from envs.captions.brax_halfcheetah import brax_halfcheetah_captions, ground_clearance
@@ -56,6 +56,7 @@ def both_ways(env: Foreign, steps: int):
         return jax.jit(theirs)(key), jax.jit(ours)(params)
 
 
+@pytest.mark.slow
 def test_a_small_environment_of_brax_steps_as_in_brax():
     assert isinstance(SMALL, Environment)
     assert hash(SMALL) == hash(replace(SMALL))
@@ -79,17 +80,23 @@ def test_larger_environments_of_brax_step_as_in_brax(name):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_ends_are_theirs_or_none_and_broken_physics_keeps_the_state():
     params = SMALL.default_params
     _, state = jax.tree.map(lambda leaf: leaf[0], params.pool)
-    fallen = jax.tree.map(lambda leaf: leaf, state)
-    step = jax.jit(lambda env, s, a, p: env.step(jax.random.key(0), s, a, p), static_argnums=0)
+    endless = replace(SMALL, early_termination=False)
+
+    @jax.jit
+    def step(state, action):
+        key = jax.random.key(0)
+        return SMALL.step(key, state, action, params), endless.step(key, state, action, params)[3]
+
+    fallen = state
     for _ in range(30):
-        observation, fallen, _, terminated, _, info = step(SMALL, fallen, jnp.ones(1), params)
-    assert bool(terminated)
-    assert not bool(info["success"])
-    assert not bool(step(replace(SMALL, early_termination=False), fallen, jnp.ones(1), params)[3])
-    observation, after, reward, terminated, truncated, info = step(SMALL, state, jnp.full(1, jnp.nan), params)
+        (_, fallen, _, terminated, truncated, info), ended = step(fallen, jnp.ones(1))
+    assert (bool(terminated), bool(truncated), bool(info["success"])) == (True, False, False)
+    assert not bool(ended)
+    (observation, after, reward, terminated, truncated, info), _ = step(state, jnp.full(1, jnp.nan))
     assert (bool(terminated), bool(truncated), bool(info["diverged"])) == (False, True, True)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((observation, after, reward)))
     jax.tree.map(np.testing.assert_array_equal, after, state)
@@ -186,7 +193,7 @@ def test_unknown_names_are_answered_with_known_ones(name, message):
 def test_a_missing_library_says_how_to_install_it(monkeypatch, module, task):
     monkeypatch.setitem(sys.modules, module, None)
     load_source.cache_clear()
-    with pytest.raises(ConfigError, match="cannot be imported .*run pip install"):
+    with pytest.raises(ConfigError, match=r"cannot be imported .*run pip install"):
         make_foreign_task(task)
 
 
@@ -271,6 +278,7 @@ def stand_in(monkeypatch, kind: str) -> Foreign:
     return Foreign("playground", kind, pool_size=2)
 
 
+@pytest.mark.slow
 def test_playgrounds_interface_by_a_stand_in(monkeypatch):
     env = stand_in(monkeypatch, "capsule")
     load_source.cache_clear()

@@ -81,7 +81,7 @@ def test_forward_kinematics_is_mujocos(states):
 
 @pytest.fixture(scope="module")
 def stepped(states):
-    """Five substeps in both simulators from 24 states in all phases of a fall, same solver settings, full observation."""
+    """Five substeps in both simulators from 24 states of a fall, same solver settings, full observation."""
     chosen = [x[::21] for x in states]
     env = Humanoid(goal="standing", observation="full")
     params = env.default_params

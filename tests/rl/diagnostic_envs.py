@@ -73,13 +73,14 @@ class Diagnostic:
 class Counter:
     """Observation f32[2] = (id drawn at reset, time); reward = time after the step.
 
-    Terminates after `terminate_at` steps and truncates after `truncate_at` (0: never). With
+    Terminates after `terminate_at` steps, truncates after `truncate_at` and diverges at `diverge_at` (0: never). With
     `constant_reward` the reward is 1 and the time is hidden, as a time limit's is.
     """
 
     terminate_at: int = 0
     truncate_at: int = 0
     constant_reward: bool = False
+    diverge_at: int = 0
 
     def reset(self, key, params):
         state = State(jax.random.uniform(key), jnp.int32(0))
@@ -90,7 +91,7 @@ class Counter:
         reward = jnp.float32(1.0) if self.constant_reward else state.time.astype(jnp.float32)
         terminated = state.time == self.terminate_at
         return self.observe(state), state, reward, terminated, state.time == self.truncate_at, {
-            "success": state.time >= 2
+            "success": state.time >= 2, "diverged": state.time == self.diverge_at
         }  # fmt: skip
 
     def observe(self, state):

@@ -46,6 +46,18 @@ def test_truncation_stays_apart_from_termination():
     assert not rows.terminated.any()
 
 
+def test_a_step_whose_physics_diverged_ends_its_episode_and_is_not_valid():
+    _, rows = roll(Counter(terminate_at=3, diverge_at=2), 6)
+    np.testing.assert_array_equal(rows.diverged[:, 0], [0, 1, 0, 0, 1, 0])
+    np.testing.assert_array_equal(rows.valid[:, 0], [1, 0, 0, 1, 0, 0])  # the row after is its reset row
+    np.testing.assert_array_equal(rows.truncated[:, 0], rows.diverged[:, 0])
+    np.testing.assert_array_equal(rows.reward[:, 0], [1, 0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(rows.observation[:, 0, 1], [0, 1, 2, 0, 1, 2])
+    assert not rows.terminated.any()
+    assert not rows.success.any()
+    assert not roll(Counter(terminate_at=3), 6)[1].diverged.any()
+
+
 def test_each_reset_draws_a_new_state_and_environments_differ():
     _, rows = roll(Counter(terminate_at=1), 6, num_envs=4)
     starts = np.asarray(rows.observation[::2, :, 0])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxvlm.errors import ConfigError, RunError
-from jaxvlm.runtime import save_gif, save_mp4, save_video, tile
+from jaxvlm.runtime import save_contact_sheet, save_gif, save_mp4, save_video, tile
 
 
 def moving_square(time: int = 10, size: int = 33) -> np.ndarray:
@@ -72,3 +72,20 @@ def test_tile_lays_out_rows_first():
     assert tile(frames, columns=3, border=0).shape == (2, 4, 15, 3)
     with pytest.raises(ConfigError, match=r"got shape \[2, 4, 5, 3\]"):
         tile(frames[:, 0])
+
+
+def test_a_contact_sheet_shows_an_episode_a_row_and_time_from_left_to_right(tmp_path):
+    frames = np.zeros((11, 2, 4, 4, 3), np.uint8)
+    frames[..., 0] = 10 * np.arange(11)[:, None, None, None]
+    frames[:, 1, ..., 1] = 200
+    path = save_contact_sheet(tmp_path / "new" / "sheet.png", frames, columns=3)
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == (2 * 6 - 2, 3 * 6 - 2, 3)
+    assert [sheet[0, column, 0] for column in (0, 6, 12)] == [0, 50, 100]
+    assert [sheet[6, column, 1] for column in (0, 6, 12)] == [200, 200, 200]
+    assert not sheet[4:6].any()
+    assert np.asarray(Image.open(save_contact_sheet(tmp_path / "all.png", frames, columns=99))).shape[1] == 64
+    with pytest.raises(ConfigError, match="0 columns"):
+        save_contact_sheet(tmp_path / "a.png", frames, columns=0)
+    with pytest.raises(ConfigError, match=r"got shape \[0, 2, 4, 4, 3\]"):
+        save_contact_sheet(tmp_path / "a.png", frames[:0])

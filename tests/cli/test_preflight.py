@@ -1,0 +1,69 @@
+"""What a user is told before hours are spent."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from envs.captions import captioned_dataset
+from envs.humanoid.env import Humanoid
+from envs.registry import make_task
+from jaxvlm.cli.preflight import concept_of, preflight
+from jaxvlm.errors import ConfigError
+from jaxvlm.render import free_camera
+from jaxvlm.vlmrm import build, preset
+
+
+def told(task, name="laptop", **reward) -> list[str]:
+    """Notes before a training of `task` with a preset."""
+    config = preset(task.name, task.algorithm, name)
+    chosen = {"prompt": task.goal_prompts, "look": task.look, **reward}
+    config = replace(config, reward=replace(config.reward, **chosen))
+    return preflight(config, task, build(config, task.env, task.params, domain=task.domain))
+
+
+def test_a_sentence_that_ranks_frames_passes_without_a_word():
+    assert told(make_task("cartpole")) == []
+
+
+def test_a_sentence_that_says_nothing_is_warned_of():
+    """The task's own sentence through a CLIP with random weights."""
+    (note,) = told(make_task("cartpole"), clip="untrained")
+    assert "does not tell goal frames from others (AUC 0." in note
+    assert "clip check" in note
+
+
+def test_ones_own_sentence_is_measured_by_the_caption_that_says_the_same():
+    task, dataset = make_task("cartpole"), captioned_dataset("cartpole")
+    assert concept_of(dataset, task, task.goal_prompts) == "upright"
+    assert concept_of(dataset, task, ("pole hanging down below the cart",)) == "hanging"
+    assert concept_of(dataset, task, ("a pole that dances",)) is None
+    humanoid = captioned_dataset("humanoid")
+    assert (
+        concept_of(humanoid, make_task("humanoid-splits"), make_task("humanoid-splits").goal_prompts)
+        == "splits"
+    )
+    assert concept_of(humanoid, make_task("humanoid"), ("a humanoid robot lying on the floor",)) == "lying"
+
+
+def test_a_gpus_preset_on_a_cpu_is_remarked():
+    task = make_task("humanoid-kneeling")
+    (note,) = told(task, "default", reward="ground-truth")
+    assert "--preset laptop" in note
+    assert told(task, "laptop", reward="ground-truth") == []
+
+
+@dataclass(frozen=True)
+class TurnedAway(Humanoid):
+    """The humanoid with a camera that looks away from it."""
+
+    @property
+    def cameras(self):
+        away = free_camera((7.0, 0.0, 1.0), distance=3.5, azimuth=0.0, elevation=10.0)
+        return {**super().cameras, "away": away}
+
+
+@pytest.mark.slow
+def test_a_camera_that_sees_nothing_is_refused():
+    task = replace(make_task("humanoid-kneeling"), env=TurnedAway(goal="kneeling"))
+    with pytest.raises(ConfigError, match="camera 'away' at"):
+        told(task, camera=("away",))
