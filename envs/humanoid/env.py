@@ -25,12 +25,13 @@ from jaxvlm.render import (
 )
 from jaxvlm.spaces import Box
 
+from .kinematics import Pose, locate
 from .looks import LOOKS
 from .model import Contacts, load_model
 from .predicates import GOALS, holds
 
 if TYPE_CHECKING:
-    from .physics import Motion, Pose
+    from .physics import Motion
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
@@ -45,7 +46,7 @@ class Pool:
     """Initial states, drawn once: a reset picks one. Leading axis: states."""
 
     motion: "Motion"
-    pose: "Pose"
+    pose: Pose
     com: Leaf  # f32[n, 3], as `HumanoidState.com`
     observation: Leaf  # f32[n, obs]
 
@@ -66,7 +67,7 @@ class HumanoidState:
     """One humanoid."""
 
     motion: "Motion"
-    pose: "Pose"
+    pose: Pose
     com: Leaf  # f32[3], m, centre of mass as gymnasium's reward sees it: one physics step behind
 
 
@@ -132,10 +133,11 @@ class Humanoid:
         from .physics import host_pool
 
         model = load_model("textured", self.contacts)
-        motion, pose, observation = host_pool(
+        motion, com, observation = host_pool(
             model, self.pool_size, self.reset_noise, seed, lambda data: observe(data, self.observation)
         )
-        return jax.tree.map(jnp.asarray, Pool(motion, pose, pose.com, observation))
+        pose = jax.vmap(locate)(jnp.asarray(motion.qpos))
+        return jax.tree.map(jnp.asarray, Pool(motion, pose, com, observation))
 
     def reset(self, key: jax.Array, params: HumanoidParams) -> tuple[Float[Array, " obs"], HumanoidState]:
         """Picks an initial state from the pool."""
@@ -155,11 +157,11 @@ class Humanoid:
         dict[str, jax.Array],
     ]:
         """Five physics steps; never terminates."""
-        from .physics import TORSO, contact_forces, locate, simulate
+        from .physics import TORSO, contact_forces, simulate
 
         motion, data = simulate(params.model, state.motion, action, SUBSTEPS)
         finite = jnp.all(jnp.isfinite(motion.qpos)) & jnp.all(jnp.isfinite(motion.qvel))
-        new = HumanoidState(motion, locate(params.model, motion.qpos), data.subtree_com[TORSO])
+        new = HumanoidState(motion, locate(motion.qpos), data.subtree_com[TORSO])
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
         observation = observe(data, self.observation, lambda: contact_forces(params.model, data))
         success = self.achieved(new)

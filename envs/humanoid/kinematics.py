@@ -4,17 +4,22 @@ Data for the embedded CLIP needs nothing but poses. This is MuJoCo's `mj_kinemat
 joint, and agrees with it to 1e-5.
 """
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jaxtyping import Array, Float
 
 from jaxvlm.render import RayScene
 
+from .measures import MASS
 from .model import load_model
+
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
 
 class Skeleton(NamedTuple):
@@ -136,6 +141,50 @@ def pose_scene(qpos: Float[Array, "... 24"]) -> RayScene:
         camera_quat=jnp.zeros((*batch, 0, 4), geoms.dtype),
         light_pos=nothing,
         light_dir=nothing,
+    )
+
+
+@struct.dataclass
+class Pose:
+    """Where everything is: all that predicates and pictures need."""
+
+    scene: RayScene  # poses of the geoms and of the tracking camera
+    com: Leaf  # f32[3], m, centre of mass of the whole body
+
+
+def locate(qpos: Float[Array, "24"]) -> Pose:
+    """Forward kinematics of one state, the centre of mass and the model's tracking camera with it."""
+    scene, tracking = pose_scene(qpos), track()
+    # Bodies get their inertia from their geoms, whose centres of mass are where the geoms are.
+    com = tracking.weights @ scene.geom_pos[1:]
+    scene = replace(
+        scene, camera_pos=(com + tracking.offset)[None], camera_quat=jnp.asarray(tracking.quat)[None]
+    )
+    return Pose(scene=scene, com=com)
+
+
+class Track(NamedTuple):
+    """What the camera that follows the centre of mass is computed from; float32."""
+
+    weights: np.ndarray  # [17], share of a geom in the body's mass
+    offset: np.ndarray  # [3], m, of the camera from the centre of mass
+    quat: np.ndarray  # [4], wxyz
+
+
+@cache
+def track() -> Track:
+    """Read from the compiled model, once."""
+    import mujoco as mujoco_package
+
+    mujoco: Any = mujoco_package
+    model = load_model()
+    camera = model.camera("track").id
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, model.cam_mat0[camera])
+    return Track(
+        weights=MASS / MASS.sum(),
+        offset=np.asarray(model.cam_poscom0[camera], np.float32),
+        quat=np.asarray(quat, np.float32),
     )
 
 

@@ -7,7 +7,6 @@ import contextlib
 import copy
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.render import RayScene, scene_from_data
 
 from .model import Contacts, load_model
 
@@ -40,14 +38,6 @@ class Motion:
     qpos: Leaf  # f32[24]: root position in m and orientation wxyz, 17 joint angles in rad
     qvel: Leaf  # f32[23]: root velocity in m/s (world) and rad/s (body), joint velocities in rad/s
     warm_start: Leaf  # f32[23], acceleration that the solver starts from
-
-
-@struct.dataclass
-class Pose:
-    """Where everything is, by forward kinematics of `qpos`: all that predicates and pictures need."""
-
-    scene: RayScene  # poses of the geoms, of the model's cameras and of its lights
-    com: Leaf  # f32[3], m, centre of mass of the whole body
 
 
 def put_model(contacts: Contacts = "floor", iterations: int = 3, ls_iterations: int = 6) -> mjx.Model:
@@ -85,13 +75,6 @@ def simulate(
     return Motion(data.qpos, data.qvel, data.qacc_warmstart), data
 
 
-def locate(model: mjx.Model, qpos: Float[Array, "24"]) -> Pose:
-    """Forward kinematics of one state; unbatched."""
-    data = mjx.make_data(model).replace(qpos=qpos)
-    data = mjx.camlight(model, mjx.com_pos(model, mjx.kinematics(model, data)))
-    return Pose(scene=scene_from_data(data), com=data.subtree_com[TORSO])
-
-
 def contact_forces(model: mjx.Model, data: mjx.Data) -> Float[Array, "14 6"]:
     """`cfrc_ext`: forces from outside on each body, torque in N m first, then force in N."""
     return mjx.rne_postconstraint(model, data)._impl.cfrc_ext  # pyright: ignore[reportAttributeAccessIssue]
@@ -99,10 +82,10 @@ def contact_forces(model: mjx.Model, data: mjx.Data) -> Float[Array, "14 6"]:
 
 def host_pool(
     model: Any, size: int, noise: float, seed: int, observe: Callable[[Any], np.ndarray]
-) -> tuple[Motion, Pose, np.ndarray]:
+) -> tuple[Motion, np.ndarray, np.ndarray]:
     """`size` initial states, noise U(-noise, noise) on every number of qpos and qvel, solved by MuJoCo on the host.
 
-    Returns motions, poses and observations, each with a leading axis of states, float32.
+    Returns motions, centres of mass and observations, each with a leading axis of states, float32.
     """
     generator, data = np.random.default_rng(seed), mujoco.MjData(model)
     states = []
@@ -113,9 +96,5 @@ def host_pool(
         mujoco.mj_forward(model, data)
         mujoco.mj_rnePostConstraint(model, data)
         motion = Motion(data.qpos.copy(), data.qvel.copy(), data.qacc_warmstart.copy())
-        scene = scene_from_data(data)
-        # As MJX has it: the world's lights stand still, where the assets say.
-        scene = replace(scene, light_pos=np.zeros((0, 3)), light_dir=np.zeros((0, 3)))
-        pose = Pose(scene=scene, com=data.subtree_com[TORSO].copy())
-        states.append((motion, pose, observe(data)))
+        states.append((motion, data.subtree_com[TORSO].copy(), observe(data)))
     return jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float32), *states)

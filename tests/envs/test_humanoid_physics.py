@@ -8,8 +8,9 @@ import pytest
 from humanoid_states import gymnasium_model, random_states, step_all
 
 from envs.humanoid.env import Humanoid, HumanoidState, observe
+from envs.humanoid.kinematics import locate
 from envs.humanoid.model import load_model
-from envs.humanoid.physics import Motion, locate, put_model, simulate
+from envs.humanoid.physics import Motion, put_model, simulate
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import collect, env_keys, init_rollout, random_policy
 
@@ -65,7 +66,7 @@ def test_the_solvers_iterations_cost_little(states):
 def test_forward_kinematics_is_mujocos(states):
     qpos = states[0][:40]
     model = load_model()
-    poses = jax.jit(jax.vmap(locate, (None, 0)))(put_model(), jnp.asarray(qpos, jnp.float32))
+    poses = jax.jit(jax.vmap(locate))(jnp.asarray(qpos, jnp.float32))
     for k, positions in enumerate(qpos):
         data = mujoco.MjData(model)
         data.qpos[:] = positions
@@ -90,7 +91,7 @@ def stepped(states):
     @jax.jit
     def run(params, qpos, qvel, warm_start, ctrl):
         def one(qpos, qvel, warm_start, ctrl):
-            pose = locate(params.model, qpos)
+            pose = locate(qpos)
             state = HumanoidState(Motion(qpos, qvel, warm_start), pose, pose.com)
             return env.step(jax.random.key(0), state, ctrl, params)
 
