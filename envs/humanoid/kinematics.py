@@ -156,7 +156,7 @@ def locate(qpos: Float[Array, "24"]) -> Pose:
     """Forward kinematics of one state, the centre of mass and the model's tracking camera with it."""
     scene, tracking = pose_scene(qpos), track()
     # Bodies get their inertia from their geoms, whose centres of mass are where the geoms are.
-    com = tracking.weights @ scene.geom_pos[1:]
+    com = tracking.weights @ scene.geom_pos
     scene = replace(
         scene, camera_pos=(com + tracking.offset)[None], camera_quat=jnp.asarray(tracking.quat)[None]
     )
@@ -166,7 +166,7 @@ def locate(qpos: Float[Array, "24"]) -> Pose:
 class Track(NamedTuple):
     """What the camera that follows the centre of mass is computed from; float32."""
 
-    weights: np.ndarray  # [17], share of a geom in the body's mass
+    weights: np.ndarray  # [18], share of a geom in the body's mass; the floor has none
     offset: np.ndarray  # [3], m, of the camera from the centre of mass
     quat: np.ndarray  # [4], wxyz
 
