@@ -4,10 +4,11 @@
     python benchmarks/fooling.py --clip PATH --picture fooled.png  # another checkpoint, and what fooled it
     python benchmarks/fooling.py --seed 1000 --mine found.npz      # poses to train on; any seed but the fixed one
 
-The search is fixed: for each of the eight goals 24 chains start at fresh poses of the captions' sampler (seed 7); 30
-times each proposes a change of joints and of the torso's orientation, puts the body back on the floor, and keeps it
-if the reward rises. A chain is fooled if its last reward is above the median of those of 2,000 held-out states for which
-the predicate holds, and the predicate does not hold. `--rounds` searches longer, for a harder test beside the fixed one.
+The search is fixed: for each of the eight goals 24 chains start at fresh poses of the captions' sampler (seed 7);
+30 times each proposes a change of joints and of the torso's orientation, puts the body back on the floor, and keeps it
+if the reward rises. A chain is fooled if its last reward is above the median of those of 2,000 held-out states for
+which the predicate holds, and the predicate does not hold. `--rounds` searches longer, for a harder test beside the
+fixed one.
 """
 
 import argparse

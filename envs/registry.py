@@ -174,11 +174,21 @@ TASKS: tuple[str, ...] = tuple(_MAKERS)
 def make_task(name: str, variant: str | None = None) -> Task:
     """The task called `name`, its environment set up as `variant` says.
 
+    A name with a colon, such as `brax:ant`, is an environment of another library; see `adapters.foreign_task`.
+
     Raises `ConfigError` that lists the known names.
     """
-    if name not in _MAKERS:
-        raise ConfigError(f"unknown task {name!r}; known tasks are {', '.join(TASKS)}")
-    task = _MAKERS[name]()
+    if ":" in name:
+        from envs.adapters.foreign_task import make_foreign_task
+
+        task = make_foreign_task(name)
+    elif name in _MAKERS:
+        task = _MAKERS[name]()
+    else:
+        raise ConfigError(
+            f"unknown task {name!r}; known tasks are {', '.join(TASKS)}, "
+            "and environments of other libraries as in brax:ant"
+        )
     if variant is None:
         return task
     if variant not in task.variants:

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.errors import ConfigError
 
+from .brax_halfcheetah import brax_halfcheetah_captions as brax_halfcheetah_captions
+from .brax_reacher import brax_reacher_captions as brax_reacher_captions
 from .cartpole import cartpole_captions as cartpole_captions
 from .humanoid import humanoid_captions as humanoid_captions
 from .mountain_car import mountain_car_captions as mountain_car_captions
 
 DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
+    "brax_halfcheetah": brax_halfcheetah_captions,
+    "brax_reacher": brax_reacher_captions,
     "cartpole": cartpole_captions,
     "mountain_car": mountain_car_captions,
     "humanoid": humanoid_captions,

@@ -29,7 +29,8 @@ def find_task(name: str, variant: str | None = None) -> "Task":
 def task_lines() -> list[str]:
     """The tasks with their summaries, a line each, for help pages; errors as for `find_task`."""
     registry = _import_ours("envs.registry")
-    return [f"  {name:<20}{registry.make_task(name).summary}" for name in registry.TASKS]
+    foreign = _import_ours("envs.adapters.foreign_task").foreign_lines()
+    return [f"  {name:<28}{registry.make_task(name).summary}" for name in registry.TASKS] + foreign
 
 
 def task_usage(verb: str, summary: str, flags: str) -> str:

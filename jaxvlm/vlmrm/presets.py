@@ -36,6 +36,25 @@ def is_humanoid(task: str) -> bool:
     return task.split("-")[0] == "humanoid"
 
 
+def is_foreign(task: str) -> bool:
+    """Whether an environment of another library is meant, such as `brax:ant`."""
+    return ":" in task
+
+
+def _foreign() -> TrainConfig:
+    """Of environments that nothing is known of: MJX physics, so fewer steps and more updates for each."""
+    return TrainConfig(
+        task="brax:ant",
+        num_envs=16,
+        rollout_length=101,
+        steps=100_000,
+        learning_starts=5_000,
+        updates=400,
+        batch_size=256,
+        algorithm=SACSettings(discount=0.97, actor_hidden_sizes=(128, 128), critic_hidden_sizes=(128, 128)),
+    )
+
+
 def _humanoid(name: str) -> TrainConfig:
     """An episode is 100 steps; a rollout is one of every environment and its reset row."""
     sac = SACSettings(
@@ -136,6 +155,8 @@ def preset(task: str, algorithm: str, name: str) -> TrainConfig:
         raise ConfigError(f"unknown preset {name!r}; known presets are {', '.join(PRESETS)}")
     if name in ("default", "laptop"):
         config = _humanoid(name) if is_humanoid(task) else _default(task, algorithm)
+        if is_foreign(task):
+            config = _foreign()
     else:
         config = _humanoid(name) if is_humanoid(task) else _paper(task, algorithm)
         if name == "paper-text":
