@@ -58,7 +58,7 @@ def test_prompts_of_the_tasks_are_trained(name):
 
 
 def test_an_unknown_domain_is_named():
-    with pytest.raises(ConfigError, match="no captions for domain 'chess'; choose one of .*cartpole"):
+    with pytest.raises(ConfigError, match=r"no captions for domain 'chess'; choose one of .*cartpole"):
         captioned_dataset("chess")
 
 
