@@ -107,6 +107,11 @@ def test_own_cameras_follow_the_scene():
 
 @pytest.mark.slow
 def test_one_program_serves_jit_vmap_and_scan():
+    """Up to rounding: a distance gives 5 of its bits to the geom's number, and programs sum in different orders.
+
+    A fortieth of one of 256 levels of colour is allowed; 1.2e-5 was seen.
+    """
+    rounding = 1e-4
     model, data = load(PRIMITIVES)
     assets = make_ray_assets(model)
     scenes = [shuffled(model, data, seed) for seed in range(3)]
@@ -117,11 +122,13 @@ def test_one_program_serves_jit_vmap_and_scan():
     assert alone.max() <= 1.0
     batch, cameras = stacked(scenes), stacked(views)
     both = jax.vmap(jax.vmap(render_ray, (None, None, 0, None)), (0, None, None, None))
-    np.testing.assert_allclose(jax.jit(both, static_argnums=3)(batch, assets, cameras, 16), alone, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(both, static_argnums=3)(batch, assets, cameras, 16), alone, atol=rounding
+    )
     _, scanned = jax.jit(lambda s: jax.lax.scan(lambda c, x: (c, render_ray(x, assets, views[0], 16)), 0, s))(
         batch
     )
-    np.testing.assert_allclose(scanned, alone[:, 0], atol=1e-5)
+    np.testing.assert_allclose(scanned, alone[:, 0], atol=rounding)
     frames = jax.jit(lambda *a: draw_batch(render_ray, *a, 16))(batch, assets, cameras)
     difference = np.abs(np.asarray(frames, int) - np.asarray(to_uint8(jnp.asarray(alone)), int))
     assert frames.shape == (3, 2, 16, 16, 3)
