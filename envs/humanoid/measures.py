@@ -40,7 +40,7 @@ INDEX = {name: index for index, name in enumerate(GEOMS)}
 RADIUS, HALF_LENGTH, MASS = (np.asarray(column, np.float32) for column in zip(*GEOMS.values(), strict=True))
 
 # Right, then left, as in the model.
-THIGHS, SHINS, FEET = (np.asarray([INDEX[leg[k]] for leg in LEGS]) for k in range(3))
+THIGHS, SHINS, FEET = (np.asarray([INDEX[leg[k]] for leg in LEGS], np.int64) for k in range(3))
 UPPER_ARMS, FOREARMS, HANDS = (np.asarray([INDEX[arm[k]] for arm in ARMS]) for k in range(3))
 SIDE = np.asarray([-1.0, 1.0], np.float32)  # of the body's y axis, which points left
 
