@@ -113,7 +113,7 @@ def describe(config: TrainConfig) -> str:
     agents = f"{config.seeds} seeds" if config.seeds > 1 else f"seed {config.seed}"
     if reward.reward == "ground-truth":
         return f"{config.task}: learning from the ground-truth reward, {config.steps:,} steps, {agents}"
-    prompts = " + ".join(f'"{prompt}"' for prompt in reward.prompt)
+    prompts = " + ".join(f'"{prompt}"' for prompt in reward.prompt) or "no sentence"
     return (
         f"{config.task}: learning from {prompts} with CLIP {reward.clip}, alpha {reward.alpha:g}, "
         f"{config.steps:,} steps, {agents}"

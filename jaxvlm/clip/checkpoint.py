@@ -155,7 +155,10 @@ def _embedded(name: str, domain: str) -> Path:
     if domain not in embedded_domains():
         kind = name.partition(":")[0]
         known = ", ".join(x.replace("tiny", kind, 1) for x in _tiny_names())
-        raise CheckpointError(f"there is no embedded CLIP {name!r}; known: {known}")
+        raise CheckpointError(
+            f"there is no embedded CLIP {name!r}; known: {known}; name another with --clip, or see "
+            "`jaxvlm clip train` for what one can be trained for"
+        )
     return Path(str(resources.files("jaxvlm") / "assets" / domain))
 
 
