@@ -16,37 +16,6 @@ import json
 from pathlib import Path
 
 SEED, CHAINS, ROUNDS, HELD_OUT = 7, 24, 30, 2000
-JOINT_STEP, TURN_STEP = 0.25, 0.15  # rad, standard deviations of a proposal
-MOVED = 0.4  # share of the joints that a proposal moves
-
-
-def propose(key, qpos):
-    """A change of every pose, within the joints' limits and with the lowest geom on the floor; f32[n, 24]."""
-    import jax
-    import jax.numpy as jnp
-
-    from envs.humanoid.kinematics import skeleton
-    from envs.humanoid.postures import drop
-
-    body = skeleton()
-    key_joint, key_which, key_turn = jax.random.split(key, 3)
-    step = JOINT_STEP * jax.random.normal(key_joint, qpos[:, 7:].shape)
-    step = step * jax.random.bernoulli(key_which, MOVED, step.shape)
-    joints = jnp.clip(qpos[:, 7:] + step, body.low, body.high)
-    turn = 0.5 * TURN_STEP * jax.random.normal(key_turn, (qpos.shape[0], 3))
-    w, x, y, z = jnp.moveaxis(qpos[:, 3:7], -1, 0)
-    a, b, c = jnp.moveaxis(turn, -1, 0)
-    quat = jnp.stack(
-        [
-            w - a * x - b * y - c * z,
-            x + a * w + b * z - c * y,
-            y + b * w + c * x - a * z,
-            z + c * w + a * y - b * x,
-        ],
-        axis=-1,
-    )
-    quat = quat / jnp.linalg.norm(quat, axis=-1, keepdims=True)
-    return drop(jnp.concatenate([qpos[:, :3], quat, joints], axis=1), jnp.zeros(qpos.shape[0]))
 
 
 def main() -> None:
@@ -73,6 +42,7 @@ def main() -> None:
     from envs.humanoid.kinematics import pose_scene
     from envs.humanoid.poses import make_library, sample_qpos
     from envs.humanoid.predicates import GOALS, holds
+    from envs.humanoid.search import climb
     from envs.registry import make_task
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
@@ -106,14 +76,7 @@ def main() -> None:
         def own(qpos):
             return scores(rewards, pose_scene(qpos))[owner, rows]
 
-        def one(carry, key):
-            qpos, best = carry
-            new = propose(key, qpos)
-            value = own(new)
-            better = value > best
-            return (jnp.where(better[:, None], new, qpos), jnp.maximum(value, best)), None
-
-        return jax.lax.scan(one, (qpos, own(qpos)), jax.random.split(key_search, options.rounds))[0]
+        return climb(key_search, qpos, own, options.rounds)
 
     start = sample_qpos(key_start, len(owner), make_library())
     qpos, best = search(rewards, start)

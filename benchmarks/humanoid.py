@@ -26,14 +26,14 @@ processor time, which other programs on the machine disturb less. On an accelera
 
 import argparse
 import json
-import math
 import os
 import statistics
-import sys
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from pipeline import Ours, clip_of_shape, pin, random_tower, reuse_buffers, torch_rewards, torch_tower
 
 TASK = "humanoid-kneeling"
 EPISODE = 100  # steps
@@ -62,49 +62,6 @@ class Work:
 def shape_of(case: str) -> tuple[int, ...]:
     """The tower of a case."""
     return LARGE.get(case) or (128, 4, 4, 512, int(case.rsplit("-", 1)[1]), 16, 64)
-
-
-def random_clip(case: str):
-    """A CLIP's config and weights; the text tower is as small as can be, since it is not used."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, random_init
-
-    width, layers, heads, mlp, size, patch, projection = shape_of(case)
-    config = CLIPConfig(
-        vision=VisionConfig(
-            hidden_size=width,
-            intermediate_size=mlp,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            image_size=size,
-            patch_size=patch,
-        ),
-        text=TextConfig(
-            vocab_size=64,
-            hidden_size=64,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=8,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=3,
-        ),
-        projection_dim=projection,
-    )
-    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16  # as `jaxvlm.clip.load` does
-    return config, jax.tree.map(lambda leaf: leaf.astype(dtype), random_init(config, jax.random.key(0)))
-
-
-def random_tower(case: str):
-    """The tower of a case; it has no tokenizer."""
-    from jaxvlm.clip import CLIP
-    from jaxvlm.vlmrm import Tower
-
-    config, params = random_clip(case)
-    return Tower(name=case, clip=CLIP(config), params=params, tokenizer=None)
 
 
 def make_work(preset_name: str, num_envs: int | None):
@@ -138,105 +95,6 @@ def make_work(preset_name: str, num_envs: int | None):
         tau=settings.tau,
     )
     return task, config, work
-
-
-class Ours:
-    """One iteration of the library's program."""
-
-    def __init__(self, task, config, tower):
-        import jax
-        import jax.numpy as jnp
-
-        from jaxvlm.reward import make_reward_params
-        from jaxvlm.rl import make_replay_buffer, replay_spec
-        from jaxvlm.vlmrm import Built, Inputs, Program
-        from jaxvlm.vlmrm.build import build_agent, choose_chunk
-        from jaxvlm.vlmrm.train import compile_iteration, init_state
-
-        self.jax, params = jax, task.params
-        goal = jax.random.normal(jax.random.key(1), (1, tower.clip.config.projection_dim))
-        agent, hyper = build_agent(config, task.env, params)
-        actions = task.env.action_space(params)
-        spec = replay_spec(task.env.observation_space(params), actions)
-        reward = make_reward_params(
-            tower.params,
-            tower.embed if tower.tokenizer else lambda prompts: goal / jnp.linalg.norm(goal),
-            goal_prompts=task.goal_prompts,
-            assets=task.env.assets(task.look),
-            cameras=[task.env.cameras[camera] for camera in task.cameras],
-        )
-        program = Program(
-            config=config,
-            env=task.env,
-            agent=agent,
-            buffer=make_replay_buffer(config.buffer_rows, config.num_envs, spec),
-            action_space=actions,
-            encode=tower.encode,
-            frame_size=tower.size,
-            chunk=choose_chunk(tower),
-        )
-        self.built = Built(program=program, inputs=Inputs(params, reward), hyper=hyper, notes=())
-        state = init_state(self.built)
-        self.compiled, self.compile_seconds = compile_iteration(self.built, state)
-        memory = self.compiled.memory_analysis()
-        self.temporary_mb = memory.temp_size_in_bytes / 1e6 if memory else float("nan")
-        self.state = state
-        self.iterate()  # random actions
-
-    def iterate(self) -> int:
-        """One iteration; how many transitions it made."""
-        self.state, metrics = self.jax.block_until_ready(self.compiled(self.built.inputs, self.state))
-        self.diverged = float(metrics["diverged"].sum())
-        return int(metrics["transitions"].sum())
-
-    def stages(self, repeats: int) -> dict[str, float]:
-        """Median seconds of each stage, jitted alone; of processor time on a CPU."""
-        jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
-        rollout = jax.jit(program.rollout_stage)
-        label = jax.jit(program.label_stage)
-        render = jax.jit(self.render)
-        insert = jax.jit(
-            lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0
-        )
-        update = jax.jit(program.update_stage)
-        next_rollout, rows = rollout(inputs, state)
-        rewards = label(inputs, rows)
-        spare = jax.tree.map(jax.numpy.copy, state)
-
-        def insert_in_place() -> None:
-            nonlocal spare
-            spare = insert(spare, next_rollout, rows, rewards)
-            jax.block_until_ready(spare.buffer)
-
-        calls = {
-            "rollout": lambda: jax.block_until_ready(rollout(inputs, state)),
-            "label: render": lambda: jax.block_until_ready(render(inputs, rows.scene)),
-            "label: encode": lambda: jax.block_until_ready(label(inputs, rows)),
-            "insert": insert_in_place,
-            "update": lambda: jax.block_until_ready(update(state)),
-        }
-        clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
-        seconds = {name: median_seconds(call, repeats, clock) for name, call in calls.items()}
-        # The stage draws, encodes and scores chunk by chunk; what drawing alone does not take is CLIP's.
-        seconds["label: encode"] = max(0.0, seconds["label: encode"] - seconds["label: render"])
-        return seconds
-
-    def render(self, inputs, scenes):
-        """Draws every frame in the program's chunks; a sum stands in for CLIP, so that every pixel is needed."""
-        from jaxvlm.reward.label import encode_scenes
-
-        # The product and not -1: a leaf may be empty (a scene without lights of its own).
-        flat = self.jax.tree.map(
-            lambda leaf: leaf.reshape(math.prod(leaf.shape[:3]), *leaf.shape[3:]), scenes
-        )
-        return encode_scenes(
-            inputs.reward,
-            flat,
-            encode=lambda _, frames: frames.sum((1, 2, 3), dtype="uint32")[:, None],
-            render=self.built.program.env.render,
-            size=self.built.program.frame_size,
-            chunk=self.built.program.chunk,
-        )
 
 
 def make_peer_env(work: Work, tuned: bool):
@@ -305,7 +163,8 @@ class Peer:
         os.environ.pop("LP_NUM_THREADS", None)
         self.camera = mujoco.MjvCamera()
         self.camera.lookat[:], self.camera.distance, self.camera.azimuth, self.camera.elevation = VIEW
-        self.model, config = torch_tower(tower)
+        config = tower.clip.config
+        self.model = torch_tower(config)
         self.goal = torch.nn.functional.normalize(torch.randn(config.projection_dim), dim=0)
         self.mean = torch.tensor(config.image_mean)[:, None, None]
         self.std = torch.tensor(config.image_std)[:, None, None]
@@ -351,15 +210,9 @@ class Peer:
             rows.append((self.observation, after, action, done, infos))
             self.observation = observation
         drawn = time.process_time()
-        rewards = []
-        with torch.inference_mode():
-            for first in range(0, len(pictures), ENCODE):
-                batch = torch.as_tensor(np.stack(pictures[first : first + ENCODE]))
-                batch = (batch.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-                embedding = self.model.get_image_features(pixel_values=batch)
-                embedding = getattr(embedding, "pooler_output", embedding)
-                rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
-        reward = torch.cat(rewards).numpy().reshape(self.steps, -1)
+        reward = torch_rewards(self.model, pictures, ENCODE, self.goal, self.mean, self.std).reshape(
+            self.steps, -1
+        )
         encoded = time.process_time()
         for row, (before, after, action, done, infos) in enumerate(rows):
             agent.replay_buffer.add(before, after, action, reward[row], done, infos)
@@ -374,30 +227,6 @@ class Peer:
             "update": end - inserted,
         }
         return self.steps * self.work.num_envs
-
-
-def torch_tower(tower):
-    """transformers' CLIPModel of the same shape with random weights, and the tower's config."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
-    wanted = tower.clip.config.to_dict()
-    torch.manual_seed(0)
-    model = CLIPModel(
-        CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")})
-    )
-    return model.eval(), tower.clip.config
-
-
-def median_seconds(call, repeats: int, clock) -> float:
-    """Median seconds of `call`, after one call that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = clock()
-        call()
-        times.append(clock() - start)
-    return statistics.median(times)
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
@@ -534,13 +363,9 @@ def main() -> None:
             )
     if options.clip and options.cases:
         parser.error("a checkpoint says its own frame size; give either cases or --clip")
-    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
-        # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
-        keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep})
+    reuse_buffers()
     os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
-    if options.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    pin(options.cores)
     import jax
 
     jax.config.update("jax_enable_compilation_cache", options.warm)
@@ -551,7 +376,7 @@ def main() -> None:
         tower = load_tower(options.clip, "humanoid")
         towers = {f"humanoid-{tower.size}": tower}
     else:
-        towers = {case: random_tower(case) for case in options.cases or CASES}
+        towers = {case: random_tower(case, clip_of_shape(*shape_of(case))) for case in options.cases or CASES}
     results = []
     for case, tower in towers.items():
         for num_envs in options.num_envs or [None]:

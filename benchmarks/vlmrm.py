@@ -9,7 +9,8 @@ One case is a tower. Both sides act in 16 CartPole environments for 200 steps (`
 tower's input, encode all frames, and take as many DQN updates of batch 128: what one iteration of the default preset
 does. The peer is what a careful user writes with gymnasium's renderer, transformers' CLIPModel and stable-baselines3's
 DQN (extra `peers`): frames of a rollout encoded in batches, no environment processes, memory kept by the allocator.
-Repeats alternate between the two sides, and both run pinned to the same core (`--cores`).
+Repeats alternate between the two sides, and both run pinned to the same core (`--cores`). Rates are of wall time, the
+stages' seconds of processor time on a CPU.
 """
 
 import argparse
@@ -23,6 +24,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline import Ours, clip_of_shape, pin, random_tower, reuse_buffers, torch_rewards, torch_tower
+
 # width, layers, heads, MLP width, image size, patch size, projection
 TOWERS = {
     "tiny-p16": (128, 4, 4, 512, 64, 16, 64),
@@ -30,145 +33,22 @@ TOWERS = {
     "vit-b32": (768, 12, 12, 3072, 224, 32, 512),
 }
 NUM_ENVS, BATCH = 16, 128
-GOAL = "pole vertically upright on top of the cart"
 
 
-def clip_config(tower: str):
-    """The tower's config; random weights are as fast as trained ones."""
-    from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig
+def make_ours(tower: str, steps: int) -> Ours:
+    """The library's side of a case; random weights are as fast as trained ones."""
+    from envs.registry import make_task
+    from jaxvlm.vlmrm import preset
 
-    width, layers, heads, mlp, size, patch, projection = TOWERS[tower]
-    return CLIPConfig(
-        vision=VisionConfig(
-            hidden_size=width,
-            intermediate_size=mlp,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            image_size=size,
-            patch_size=patch,
-            hidden_act="gelu",
-        ),
-        text=TextConfig(
-            vocab_size=64,
-            hidden_size=64,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=8,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=3,
-        ),
-        projection_dim=projection,
+    config = replace(
+        preset("cartpole", "dqn", "default"),
+        num_envs=NUM_ENVS,
+        rollout_length=steps + 1,
+        updates=steps,
+        batch_size=BATCH,
+        learning_starts=1,  # random actions in the first iteration only
     )
-
-
-class Ours:
-    """One iteration of the library's program."""
-
-    def __init__(self, tower: str, steps: int):
-        import jax
-
-        from envs.registry import make_task
-        from jaxvlm.clip import CLIP, random_init
-        from jaxvlm.reward import make_reward_params
-        from jaxvlm.rl import make_replay_buffer, replay_spec
-        from jaxvlm.vlmrm import Built, Inputs, Program, Tower, preset
-        from jaxvlm.vlmrm.build import build_agent, choose_chunk
-        from jaxvlm.vlmrm.train import compile_iteration, init_state
-
-        self.jax = jax
-        task = make_task("cartpole")
-        config = preset("cartpole", "dqn", "default")
-        config = replace(
-            config,
-            num_envs=NUM_ENVS,
-            rollout_length=steps + 1,
-            updates=steps,
-            batch_size=BATCH,
-            learning_starts=NUM_ENVS * steps,
-        )
-        clip = clip_config(tower)
-        encoder = Tower(
-            name=tower, clip=CLIP(clip), params=random_init(clip, jax.random.key(0)), tokenizer=None
-        )
-        agent, hyper = build_agent(config, task.env, task.params)
-        goal = jax.random.normal(jax.random.key(1), (1, clip.projection_dim))
-        reward = make_reward_params(
-            encoder.params,
-            lambda prompts: goal / jax.numpy.linalg.norm(goal),
-            goal_prompts=[GOAL],
-            assets=task.env.assets("plain"),
-            cameras=[task.env.cameras["default"]],
-        )
-        spec = replay_spec(task.env.observation_space(task.params), task.env.action_space(task.params))
-        program = Program(
-            config=config,
-            env=task.env,
-            agent=agent,
-            buffer=make_replay_buffer(config.buffer_rows, NUM_ENVS, spec),
-            action_space=task.env.action_space(task.params),
-            encode=encoder.encode,
-            frame_size=encoder.size,
-            chunk=choose_chunk(encoder),
-        )
-        self.built = Built(program=program, inputs=Inputs(task.params, reward), hyper=hyper, notes=())
-        state = init_state(self.built)
-        self.compiled, self.compile_seconds = compile_iteration(self.built, state)
-        for _ in range(2):  # past learning_starts
-            state, _ = self.compiled(self.built.inputs, state)
-        self.state = jax.block_until_ready(state)
-
-    def iterate(self) -> float:
-        """Seconds of one iteration."""
-        start = time.perf_counter()
-        self.state, metrics = self.compiled(self.built.inputs, self.state)
-        self.jax.block_until_ready((self.state, metrics))
-        return time.perf_counter() - start
-
-    def stages(self, repeats: int) -> dict[str, float]:
-        """Median seconds of each stage, jitted alone."""
-        jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
-        rollout = jax.jit(program.rollout_stage)
-        label = jax.jit(program.label_stage)
-        draw = jax.jit(self.draw)
-        insert = jax.jit(
-            lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0
-        )
-        update = jax.jit(program.update_stage)
-        next_rollout, rows = rollout(inputs, state)
-        rewards = label(inputs, rows)
-        spare = jax.tree.map(jax.numpy.copy, state)
-
-        def insert_in_place() -> None:
-            nonlocal spare
-            spare = insert(spare, next_rollout, rows, rewards)
-            jax.block_until_ready(spare.buffer)
-
-        calls = {
-            "rollout": lambda: jax.block_until_ready(rollout(inputs, state)),
-            "draw": lambda: jax.block_until_ready(draw(inputs, rows.scene)),
-            "encode and score": lambda: jax.block_until_ready(label(inputs, rows)),
-            "insert": insert_in_place,
-            "update": lambda: jax.block_until_ready(update(state)),
-        }
-        seconds = {name: median_seconds(call, repeats) for name, call in calls.items()}
-        # The stage draws, encodes and scores chunk by chunk; what drawing alone does not take is CLIP's.
-        seconds["encode and score"] = max(0.0, seconds["encode and score"] - seconds["draw"])
-        return seconds
-
-    def draw(self, inputs, scenes):
-        """Draws every frame in the program's chunks; a sum stands in for CLIP, so that every pixel is needed."""
-        from jaxvlm.reward.label import encode_scenes
-
-        return encode_scenes(
-            inputs.reward,
-            self.jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), scenes),
-            encode=lambda _, frames: frames.sum((1, 2, 3), dtype="uint32")[:, None],
-            render=self.built.program.env.render,
-            size=self.built.program.frame_size,
-            chunk=self.built.program.chunk,
-        )
+    return Ours(make_task("cartpole"), config, random_tower(tower, clip_of_shape(*TOWERS[tower])))
 
 
 class Peer:
@@ -181,17 +61,11 @@ class Peer:
         from stable_baselines3 import DQN
         from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.vec_env import DummyVecEnv
-        from transformers import CLIPConfig, CLIPModel
 
         torch.set_num_threads(1)
         self.steps = steps
         self.np, self.torch = np, torch
-        wanted = clip_config(tower).to_dict()
-        torch.manual_seed(0)
-        self.model = CLIPModel(
-            CLIPConfig(**{key: wanted[key] for key in ("vision_config", "text_config", "projection_dim")})
-        )
-        self.model.eval()
+        self.model = torch_tower(clip_of_shape(*TOWERS[tower]))
         self.size = TOWERS[tower][4]
         self.goal = torch.nn.functional.normalize(torch.randn(TOWERS[tower][6]), dim=0)
         self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
@@ -241,16 +115,9 @@ class Peer:
             pictures.extend(self.frames())
             rows.append((self.observation, observation, action, done, infos))
             self.observation = observation
-        rewards = []
-        with torch.inference_mode():
-            for first in range(0, len(pictures), 64):
-                batch = (
-                    torch.as_tensor(np.stack(pictures[first : first + 64])).permute(0, 3, 1, 2).float() / 255
-                )
-                embedding = self.model.get_image_features(pixel_values=(batch - self.mean) / self.std)
-                embedding = getattr(embedding, "pooler_output", embedding)
-                rewards.append(torch.nn.functional.normalize(embedding, dim=-1) @ self.goal)
-        reward = torch.cat(rewards).numpy().reshape(self.steps, NUM_ENVS)
+        reward = torch_rewards(self.model, pictures, 64, self.goal, self.mean, self.std).reshape(
+            self.steps, NUM_ENVS
+        )
         for index, (before, after, action, done, infos) in enumerate(rows):
             agent.replay_buffer.add(before, after, action[:, None], reward[index], done, infos)
         for _ in range(
@@ -261,27 +128,18 @@ class Peer:
         return time.perf_counter() - start
 
 
-def median_seconds(call, repeats: int) -> float:
-    """Median wall seconds of `call`, after one call that does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def run_case(tower: str, repeats: int, peer: bool, steps: int) -> dict:
     """Alternates both sides and returns medians."""
     print(f"{tower}: compiling ...", flush=True)
-    ours = Ours(tower, steps)
+    ours = make_ours(tower, steps)
     theirs = Peer(tower, steps) if peer else None
     if theirs:
         theirs.iterate()
     times: dict[str, list[float]] = {"jaxvlm": [], "peer": []}
     for index in range(repeats):
-        times["jaxvlm"].append(ours.iterate())
+        start = time.perf_counter()
+        ours.iterate()
+        times["jaxvlm"].append(time.perf_counter() - start)
         if theirs:
             times["peer"].append(theirs.iterate())
         print(
@@ -377,14 +235,8 @@ def main() -> None:
     unknown = set(options.towers) - set(TOWERS)
     if unknown:
         parser.error(f"unknown tower {', '.join(sorted(unknown))}; choose of {', '.join(TOWERS)}")
-    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
-        # glibc reads these at start: large buffers of the PyTorch side are then reused instead of mapped anew.
-        keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31)}
-        os.execve(
-            sys.executable, [sys.executable, *sys.argv], {**os.environ, **keep, "SDL_VIDEODRIVER": "dummy"}
-        )
-    if options.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    reuse_buffers(SDL_VIDEODRIVER="dummy")
+    pin(options.cores)
     results = []
     for tower in options.towers:
         results.append(run_case(tower, options.repeats, not options.no_peer, options.steps))
@@ -397,7 +249,10 @@ def main() -> None:
         results.append({"first_iteration_cold": cold, "first_iteration_warm": warm})
     import jax
 
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, cores {options.cores or 'all'}, float32")
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    print(
+        f"jax {jax.__version__}, {jax.devices()[0].device_kind}, cores {options.cores or 'all'}, CLIP in {dtype}"
+    )
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

@@ -71,8 +71,22 @@ def simulate(
     data = mjx.make_data(model).replace(
         qpos=motion.qpos, qvel=motion.qvel, qacc_warmstart=motion.warm_start, ctrl=ctrl
     )
-    data = jax.lax.fori_loop(0, substeps, lambda _, data: mjx.step(model, data), data)
+    data = jax.lax.fori_loop(0, substeps, lambda _, data: _step(model, data), data)
     return Motion(data.qpos, data.qvel, data.qacc_warmstart), data
+
+
+def _step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """`mjx.step` with the Euler integrator, its two factorisations one after the other.
+
+    jaxlib's LAPACK kernels split large batches over XLA's threads and wait for them on one of these threads. XLA
+    starts the integrator's factorisation beside the solver's, since neither needs the other: with 128 environments or
+    more on two cores both have been seen to wait for each other forever. Adding nothing that comes from the solver's
+    result makes one need the other.
+    """
+    data = mjx.forward(model, data)
+    nothing = 0.0 * data.qacc[0]  # not folded by XLA, which keeps NaN
+    inertia = data._impl.M + nothing  # pyright: ignore[reportAttributeAccessIssue]
+    return mjx.euler(model, data.tree_replace({"_impl.M": inertia}))
 
 
 def contact_forces(model: mjx.Model, data: mjx.Data) -> Float[Array, "14 6"]:

@@ -1,8 +1,8 @@
 """Poses of the humanoid for the embedded CLIP: postures and arms from libraries, put together with noise.
 
 What looks alike lies side by side: each posture with a goal comes with its near misses, arms on the hips with arms
-beside them, crossed arms with hands that only meet. States of policies and poses found by searching for the reward's
-mistakes join as `Library.extra`.
+beside them, crossed arms with hands that only meet. States of policies join as `Library.extra`, poses found by
+searching for a CLIP's mistakes as `Library.found`.
 """
 
 from dataclasses import replace
@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
+
+from jaxvlm.errors import ConfigError
 
 from .arms import MIRROR_ARM, PAIRS, find_arms
 from .kinematics import skeleton
@@ -103,8 +105,11 @@ class Library:
 
     postures: Leaf  # f32[families, k, 15]: orientation of the torso wxyz; abdomen and legs, rad
     arms: Leaf  # f32[pairs, k, 6], rad, right then left
-    extra: Leaf  # f32[m, 24], qpos used as they are; at least one row
+    extra: Leaf  # f32[m, 24], qpos used with their joints as they are; at least one row
     extra_share: Leaf  # f32[], of the samples
+    found: Leaf  # f32[k, 24], likewise
+    found_share: Leaf  # f32[], of the samples
+    jitter: Leaf  # f32[], m and rad, standard deviation of place and yaw of what is used as it is
 
 
 @cache
@@ -115,12 +120,37 @@ def make_library(seed: int = 0, count: int = 256) -> Library:
         arms=find_arms(seed + 1, count),
         extra=np.eye(1, 24, 3, dtype=np.float32),
         extra_share=np.zeros((), np.float32),
+        found=np.eye(1, 24, 3, dtype=np.float32),
+        found_share=np.zeros((), np.float32),
+        jitter=np.zeros((), np.float32),
     )
 
 
-def with_extra(library: Library, qpos: Float[np.ndarray, "m 24"], share: float) -> Library:
-    """A library that draws `share` of its samples from `qpos`: states of policies, poses that fooled a reward."""
-    return replace(library, extra=np.asarray(qpos, np.float32), extra_share=np.float32(share))
+def with_extra(
+    library: Library, qpos: Float[np.ndarray, "m 24"], share: float, jitter: float = 0.0
+) -> Library:
+    """A library that draws `share` of its samples from `qpos`, states of policies.
+
+    With `jitter` each is drawn moved and turned a little, and mirrored half of the time, which changes no predicate.
+    """
+    return replace(
+        library,
+        extra=np.asarray(qpos, np.float32),
+        extra_share=np.float32(share),
+        jitter=np.float32(jitter),
+    )
+
+
+def with_found(library: Library, qpos: Float[Array | np.ndarray, "k 24"], share: float) -> Library:
+    """A library that draws `share` of its samples from `qpos`, jittered as `extra`; `keep_found` renews them."""
+    if library.extra_share + share > 1:
+        raise ConfigError(f"shares {library.extra_share:g} and {share:g} of a library add up to more than 1")
+    return replace(library, found=qpos, found_share=np.float32(share))
+
+
+def keep_found(library: Library, qpos: Float[Array, "n 24"]) -> Library:
+    """A library with the oldest of its found poses replaced by `qpos`."""
+    return replace(library, found=jnp.concatenate([qpos, library.found])[: library.found.shape[0]])
 
 
 def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "count 24"]:
@@ -132,8 +162,8 @@ def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "c
       library: see `make_library`.
 
     Returns:
-      qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits; extra
-      states are as they came.
+      qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits; extra and
+      found states have the joints they came with, or their mirror image.
     """
     library = jax.tree.map(jnp.asarray, library)
     keys = iter(jax.random.split(key, 16))
@@ -171,9 +201,32 @@ def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "c
     height = jax.random.uniform(key_height, (count,))
     qpos = drop(qpos, jnp.where(lifted, 0.4 * height**2, -SUNK * height))
 
-    mined = jax.random.bernoulli(key_extra, library.extra_share, (count, 1))
+    from_extra = jax.random.bernoulli(key_extra, library.extra_share, (count, 1))
     row = jax.random.randint(key_row, (count,), 0, library.extra.shape[0])
-    return jnp.where(mined, library.extra[row], qpos)
+    key_found, key_row, key_jitter = jax.random.split(next(keys), 3)
+    from_found = jax.random.bernoulli(
+        key_found, library.found_share / jnp.maximum(1e-6, 1 - library.extra_share), (count, 1)
+    )
+    other = jax.random.randint(key_row, (count,), 0, library.found.shape[0])
+    given = jnp.where(from_extra, library.extra[row], library.found[other])
+    return jnp.where(from_extra | from_found, _vary(key_jitter, given, library.jitter), qpos)
+
+
+def _vary(key: jax.Array, qpos: Float[Array, "n 24"], jitter: Float[Array, ""]) -> Float[Array, "n 24"]:
+    """Moves and turns poses on the floor by `jitter`, and mirrors half of them; 0 leaves all as they are."""
+    key_place, key_yaw, key_mirror = jax.random.split(key, 3)
+    mirrored = jnp.concatenate(
+        [
+            qpos[:, :7] * jnp.asarray([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0]),
+            qpos[:, 7:][:, MIRROR_JOINTS] * MIRROR_SIGNS,
+        ],
+        axis=1,
+    )
+    flip = jax.random.bernoulli(key_mirror, 0.5, (qpos.shape[0], 1)) & (jitter > 0)
+    qpos = jnp.where(flip, mirrored, qpos)
+    place = qpos[:, :2] + jitter * jax.random.normal(key_place, (qpos.shape[0], 2))
+    quat = _turn_about_z(jitter * jax.random.normal(key_yaw, (qpos.shape[0],)), qpos[:, 3:7])
+    return jnp.concatenate([place, qpos[:, 2:3], quat, qpos[:, 7:]], axis=1)
 
 
 def _shares(shares: dict[str, float], names: object) -> Float[Array, " n"]:

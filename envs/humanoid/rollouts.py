@@ -1,6 +1,7 @@
-"""States that policies visit before they have learned anything: falls under random actions, by MuJoCo on the host."""
+"""States that policies visit: falls under random actions, and what agents reached that learned from a CLIP."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,12 @@ def random_falls(seed: int = 0, episodes: int = 240, states: int = 12) -> Float[
             if step in chosen:
                 rows.append(data.qpos.copy())
     return np.asarray(rows, np.float32)
+
+
+@cache
+def visited_states() -> Float[np.ndarray, "n 24"]:
+    """States of agents in training, float32 qpos; what `benchmarks/visited.py` has put into `visited.npz`."""
+    with np.load(Path(__file__).with_name("visited.npz")) as arrays:
+        qpos = arrays["qpos"].astype(np.float32)
+    qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)  # MJX lets fast turns stretch them
+    return qpos

@@ -21,6 +21,8 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.render import draw_batch
 
 State = Any  # an environment's state; batched over its leading axis where a docstring says "states"
+Sampler = Any  # (key, count) -> states; a function or a `jax.tree_util.Partial`
+Predicted = Callable[[State, Array], Array]  # (states, index of a goal for each) -> log-odds by the CLIP
 
 _CHOICE = re.compile(r"\[([^\]]*)\]")
 
@@ -85,17 +87,23 @@ class CaptionedDataset:
     are given to it by `jax.tree_util.Partial`, so that they are arguments of the training program. Several
     looks share one model: a batch is split evenly over them. `baseline` names the concept whose first wording
     is the baseline prompt of all goals; the first goal is the one aimed at.
+
+    Training may draw from elsewhere than figures do: from the sampler that `training_sampler()` makes, and from
+    what `mine(key, sampler, predicted)` makes of that now and then, a sampler of the same structure that also draws
+    states on which the CLIP is wrong; it runs under `jit`.
     """
 
     domain: str
     environment: Any
     params: Any
-    sample_states: Callable[[jax.Array, int], State]
+    sample_states: Sampler
     concepts: tuple[Concept, ...]
     goals: tuple[Goal, ...]
     baseline: str
     looks: tuple[str, ...] = ("plain",)
     camera: str = "default"
+    training_sampler: Callable[[], Sampler] | None = None
+    mine: Callable[[jax.Array, Sampler, Predicted], Sampler] | None = None
 
     @property
     def goal(self) -> str:

@@ -102,21 +102,43 @@ Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn o
 {config.image_size} x {config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
 {config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the
 prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
-this file it is folded into the position embeddings.
+this file it is folded into the position embeddings.{_extras(dataset, config)}
 """
     ]
     if notes:
         parts.append(notes.strip() + "\n")
     parts.append(
         f"""## Held-out figures
-{config.evaluation_states} fresh states from the sampler of the training, which crowds around the goal with near misses,
-and an even grid over {dataset.sweep.coordinate}. Truth is "log-odds above 0". The EPIC distance to an indicator
+{config.evaluation_states} fresh states from the sampler of the training{_without(dataset, config)}.
+It crowds around the goal with near misses. Beside them, an even grid over {dataset.sweep.coordinate}.
+Truth is "log-odds above 0". The EPIC distance to an indicator
 has a floor well above 0 for any smooth score, so the distance to the graded truth stands beside it.
 """
     )
     for look, entry in figures.items():
         parts.append(_tables(look, entry))
     return "\n".join(parts)
+
+
+def _extras(dataset: CaptionedDataset, config: Any) -> str:
+    """What training had besides fresh states as they are, each with a line of its own."""
+    lines = []
+    if dataset.training_sampler is not None:
+        lines.append("A share of the states is drawn in training only, see the captions of the domain.")
+    if config.mine_every:
+        lines.append(
+            f"Every {config.mine_every} steps a search added states on which the CLIP in training was most wrong."
+        )
+    if config.augment:
+        lines.append(
+            f"Light varied between pictures by up to {config.augment:.0%}, and half of them were softened."
+        )
+    return "".join("\n" + line for line in lines)
+
+
+def _without(dataset: CaptionedDataset, config: Any) -> str:
+    training_only = dataset.training_sampler is not None or config.mine_every
+    return " (without the states that only training adds)" if training_only else ""
 
 
 def _tables(look: str, entry: Mapping[str, Any]) -> str:

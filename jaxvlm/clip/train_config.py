@@ -31,6 +31,8 @@ class ClipTrainConfig:
     projection: int = 64
     image_std: float = 0.25  # what pixels are divided by once the mean is off
     mean_states: int = 1024  # states that the mean frame and the balance of concepts are measured on
+    augment: float = 0.0  # how much light varies between pictures, see `tiny.augmented`; 0: not, and no blur
+    mine_every: int = 0  # steps between searches for states on which the CLIP is wrong; 0: none
     report_every: int = 10  # steps between reports
     evaluation_states: int = 2000  # held-out states of the figures
 
@@ -45,6 +47,10 @@ class ClipTrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.mine_every < 0:
+            raise ConfigError(f"mine_every is {self.mine_every}; give steps, or 0 for no search")
+        if not 0 <= self.augment < 1:
+            raise ConfigError(f"augment is {self.augment}; give 0 or more and less than 1")
         if self.loss not in ("sigmoid", "infonce"):
             raise ConfigError(f"unknown loss {self.loss!r}; choose 'sigmoid' or 'infonce'")
         if not self.learning_rate > 0:

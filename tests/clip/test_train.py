@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.clip import build_word_tokenizer, load, load_tokenizer
+from jaxvlm.clip import CLIP, build_word_tokenizer, load, load_tokenizer
 from jaxvlm.clip.captions import validate_dataset, vocabulary
-from jaxvlm.clip.tiny import centred, clip_config, init_params
+from jaxvlm.clip.tiny import augmented, centred, clip_config, init_params
 from jaxvlm.clip.train import TrainData, TrainState, caption_concepts, export, train_clip, train_steps
 from jaxvlm.clip.train_config import ClipTrainConfig
 from jaxvlm.errors import ConfigError
-from tests.clip.tiny_dataset import CONFIG, bar_dataset
+from tests.clip.tiny_dataset import CONFIG, BarState, bar_dataset
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +159,88 @@ def test_declarations_that_cannot_be_trained_are_named():
         with pytest.raises(ConfigError, match=message):
             validate_dataset(dataclasses.replace(dataset, **change))
     validate_dataset(dataset)
+
+
+def test_augmentation_changes_light_and_sharpness_within_bounds():
+    grey = jnp.full((64, 16, 16, 3), 100, jnp.uint8)
+    lit = np.asarray(augmented(jax.random.key(0), grey, 0.2), float)
+    middle = lit[:, 7:9].mean((1, 2, 3))
+    assert np.std(middle) > 8
+    assert middle.min() >= 100 * 0.8 - 0.05 * 255 - 1
+    assert middle.max() <= 100 * 1.2 + 0.05 * 255 + 1
+    slope = lit[:, -1].mean((1, 2)) - lit[:, 0].mean((1, 2))
+    assert np.std(slope) > 6
+    assert np.abs(slope).max() <= 100 * 0.2 + 1
+    edge = jnp.zeros((64, 16, 16, 3), jnp.uint8).at[:, :, 8:].set(200)
+    soft = np.asarray(augmented(jax.random.key(1), edge, 0.0), int)
+    blurred = soft[:, 8, 7, 0] > 0
+    assert 0.3 < blurred.mean() < 0.7
+    assert soft[:, 8, 7, 0].max() <= 200 * 0.25 * 0.6 + 1
+    np.testing.assert_array_equal(soft[~blurred], np.asarray(edge)[~blurred])
+
+
+def test_mining_sees_the_log_odds_of_the_clip_in_training(tmp_path):
+    """Worked out again in NumPy from the state it saw. From then on its sampler is drawn from; nothing else changes."""
+    seen, places = [], jnp.linspace(0.1, 0.9, 9)
+
+    def draw(centre, key, count):
+        return BarState(centre + 0.2 * jax.random.uniform(key, (count,)))
+
+    def mine(key, sampler, predicted):
+        jax.debug.callback(
+            lambda value: seen.append(np.asarray(value)), predicted(BarState(places), jnp.zeros(9, jnp.int32))
+        )
+        return jax.tree_util.Partial(draw, jnp.float32(0.7))
+
+    # From 0.15 to 0.35 the bar is always on the left: classes are as unequal as can be.
+    dataset = dataclasses.replace(
+        bar_dataset(), mine=mine, training_sampler=lambda: jax.tree_util.Partial(draw, jnp.float32(0.15))
+    )
+    config = dataclasses.replace(CONFIG, steps=60, mine_every=40, report_every=20)
+    tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, config.context)
+    reports = []
+    for done, _, state, data in train_steps(dataset, config, tokenizer):
+        reports.append((done, jax.tree.map(jnp.copy, (state.clip, state.bias)), data))
+    jax.effects_barrier()
+    assert [done for done, _, _ in reports] == [20, 40, 60]
+    (clip_then, bias), before, after = reports[1][1], reports[0][2], reports[1][2]
+    assert (float(before.sampler.args[0]), float(after.sampler.args[0])) == (
+        pytest.approx(0.15),
+        pytest.approx(0.7),
+    )
+    for one, other in zip(jax.tree.leaves(before)[1:], jax.tree.leaves(after)[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
+    frames = dataset.frames(BarState(places), dataset.assets(), config.image_size)
+    images = clip.apply(
+        clip_then, centred(frames, before.mean_frame, config.image_std), method="encode_image"
+    )
+    text = clip.apply(clip_then, tokenizer([dataset.concept("left").wordings[0]]), method="encode_text")
+    images, text = (np.asarray(x) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (images, text))
+    share = float(before.positive_share[0])
+    assert share > 0.8
+    balance = np.log(min(0.5 / share, 10.0) / min(0.5 / (1 - share), 10.0))
+    expected = np.exp(clip_then["params"]["logit_scale"]) * (images @ text[0]) + bias - balance
+    (found,) = seen
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert found.mean() > 1.0
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"mine_every": -1}, "mine_every is -1"), ({"augment": 1.0}, "augment is 1.0"),
+    ({"augment": float("nan")}, "augment is nan"),
+])  # fmt: skip
+def test_numbers_that_cannot_work_are_named(change, words):
+    with pytest.raises(ConfigError, match=words):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_mining_needs_a_search_and_log_odds(tmp_path):
+    tokenizer = build_word_tokenizer(vocabulary(bar_dataset()), tmp_path, CONFIG.context)
+    config = dataclasses.replace(CONFIG, mine_every=10)
+    with pytest.raises(ConfigError, match="'bar' has no search"):
+        next(train_steps(bar_dataset(), config, tokenizer))
+    dataset = dataclasses.replace(bar_dataset(), mine=lambda key, sampler, predicted: sampler)
+    with pytest.raises(ConfigError, match="--loss sigmoid"):
+        next(train_steps(dataset, dataclasses.replace(config, loss="infonce"), tokenizer))

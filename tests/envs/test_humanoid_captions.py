@@ -5,15 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.captions.humanoid import humanoid_captions, way_to
+from envs.captions import humanoid as captions
+from envs.captions.humanoid import humanoid_captions, mine, way_to
 from envs.captions.humanoid_facts import describe, goal_log_odds
 from envs.humanoid.arms import PAIRS, find_arms
 from envs.humanoid.examples import EXAMPLES, Example, example_qpos
 from envs.humanoid.kinematics import pose_scene, skeleton
 from envs.humanoid.measures import measure
-from envs.humanoid.poses import MIRROR_JOINTS, MIRROR_SIGNS, make_library, sample_qpos, with_extra
+from envs.humanoid.poses import (
+    MIRROR_JOINTS,
+    MIRROR_SIGNS,
+    keep_found,
+    make_library,
+    sample_qpos,
+    with_extra,
+    with_found,
+)
 from envs.humanoid.postures import FAMILIES, drop, find_postures
 from envs.humanoid.predicates import GOALS, condition_margins, holds
+from envs.humanoid.search import climb
 from jaxvlm.clip.captions import validate_dataset, words
 
 TABLE_3 = {
@@ -236,3 +246,88 @@ def test_states_of_single_scenes_work_too(dataset):
     assert way_to("standing", jnp.asarray([1.0]), 30.0).measures.torso_facing[0] == pytest.approx(
         30.0, abs=0.1
     )
+
+
+def margins_of(qpos) -> np.ndarray:
+    def all_goals(qpos):
+        measures = measure(pose_scene(qpos))
+        return jnp.stack([jnp.min(condition_margins(goal, measures), -1) for goal in GOALS])
+
+    return np.asarray(jax.jit(all_goals)(qpos))
+
+
+def test_jitter_moves_turns_and_mirrors_without_changing_what_is_true(qpos):
+    rows = jnp.asarray(qpos[:1])
+    library = with_extra(make_library(), qpos[:1], 1.0, jitter=0.1)
+    drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(3), 400, library))
+    np.testing.assert_allclose(margins_of(drawn), np.repeat(margins_of(rows), 400, 1), atol=2e-3)
+    same = np.abs(drawn[:, 7:] - qpos[0, 7:]).max(1) < 1e-6
+    assert 0.4 < same.mean() < 0.6  # the others are mirrored
+    assert 0.08 < np.std(drawn[:, 0]) < 0.12
+    yaw = 2 * np.arctan2(drawn[same][:, 6], drawn[same][:, 3])
+    assert 0.05 < np.std(yaw) < 0.2
+
+
+def test_found_poses_are_a_ring(qpos):
+    library = with_found(with_extra(make_library(), qpos[:1], 0.25), qpos[1:5], 0.5)
+    drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(3), 4000, library))
+    extra = (np.abs(drawn - qpos[0]).max(1) < 1e-6).mean()
+    found = (np.abs(drawn[:, None] - qpos[None, 1:5]).max(-1) < 1e-6).any(1).mean()
+    assert abs(extra - 0.25) < 0.03
+    assert abs(found - 0.5) < 0.03
+    kept = keep_found(library, jnp.asarray(qpos[10:13])).found
+    np.testing.assert_array_equal(kept, np.concatenate([qpos[10:13], qpos[1:2]]))
+
+
+def test_climbing_keeps_what_scores_higher(qpos):
+    start = jnp.asarray(qpos[:64])
+
+    def reach(q):
+        return measure(pose_scene(q)).head_clearance
+
+    end, best = jax.jit(lambda q: climb(jax.random.key(0), q, reach, 8))(start)
+    before = np.asarray(jax.jit(reach)(start))
+    assert (np.asarray(best) >= before - 1e-5).all()
+    assert np.mean(np.asarray(best) > before + 0.02) > 0.5
+    np.testing.assert_allclose(jax.jit(reach)(end), best, atol=1e-5)
+
+
+def test_mining_finds_what_is_predicted_wrongly(dataset, monkeypatch):
+    """A CLIP that takes a low head for every goal is wrong about who lies, and about who stands and meets one."""
+    monkeypatch.setattr(captions, "CHAINS", 8)
+    monkeypatch.setattr(captions, "STARTS", 512)
+    monkeypatch.setattr(captions, "ROUNDS", 6)
+    library = with_found(make_library(), jnp.tile(jnp.eye(1, 24, 3), (200, 1)), 0.5)
+    sampler = jax.tree_util.Partial(captions.sample_states, library)
+
+    def predicted(states, goal):
+        return 4.0 - 5.0 * states.measures.head_clearance
+
+    mined = jax.jit(lambda key: mine(key, sampler, predicted))(jax.random.key(0))
+    assert jax.tree.structure(mined) == jax.tree.structure(sampler)
+    found = np.asarray(mined.args[0].found)
+    assert found.shape == (200, 24)
+    np.testing.assert_array_equal(found[64:], np.eye(1, 24, 3).repeat(136, 0))
+    goal, negative = np.repeat(np.arange(8), 8), np.arange(64) % 2 == 1
+    states = state_of(found[:64])
+    log_odds = np.stack([np.asarray(goal_log_odds(name, states.measures)) for name in GOALS])[
+        goal, np.arange(64)
+    ]
+    ours = np.asarray(predicted(states, goal))
+    assert np.mean(log_odds[negative] > 0) > 0.9
+    assert np.mean(log_odds[~negative] < 0) > 0.9
+    assert ours[~negative].mean() > ours[negative].mean() + 1.0
+    assert ours[~negative].mean() > 1.0
+
+
+def test_training_draws_states_that_policies_visited(dataset):
+    """Held-out figures do not: they stay comparable between versions."""
+    (library,) = dataset.training_sampler().args
+    assert len(library.extra) > len(captions.random_falls())
+    assert library.found.shape == (captions.FOUND, 24)
+    (held_out,) = dataset.sample_states.args
+    assert float(held_out.found_share) == 0.0
+    np.testing.assert_array_equal(held_out.extra, captions.random_falls())
+    visited = captions.visited_states()
+    np.testing.assert_allclose(np.linalg.norm(visited[:, 3:7], axis=1), 1.0, atol=2e-3)
+    assert np.asarray(state_of(visited).measures.lowest).min() > -0.4

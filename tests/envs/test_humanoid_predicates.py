@@ -1,5 +1,6 @@
 """Success of the humanoid's poses: poses by hand, and every measure against MuJoCo or numbers worked out by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -271,3 +272,17 @@ def test_every_condition_can_fail_and_says_why():
 def test_an_unknown_goal_is_named():
     with pytest.raises(ConfigError, match="unknown goal 'headstand': choose one of kneeling, lotus"):
         margin("headstand", pose_scene(jnp.zeros(24).at[3].set(1.0)))
+
+
+def test_the_table_in_the_docs_is_what_the_code_says():
+    text = (Path(__file__).resolve().parents[2] / "docs/humanoid.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and line.count("|") == 5]
+    for goal, conditions in CONDITIONS.items():
+        assert any(line.startswith(f"| **{goal}**") for line in rows), goal
+        for c in conditions:
+            bounds = " and ".join(
+                f"{word} {value:g}"
+                for word, value in (("above", c.low), ("below", c.high))
+                if value is not None
+            )
+            assert f"| `{c.measure}` | {bounds} {c.unit} | {c.tolerance:g} | {c.reason} |" in rows, (goal, c)

@@ -2,8 +2,8 @@
 
     MUJOCO_GL=egl python native_frames.py job.npz frames.npz
 
-The job holds pickled cases, each (model as bytes, qpos[n], camera); a camera is a name or (lookat, distance, azimuth,
-elevation). The frames file holds `rgb_<case>` u8[n, size, size, 3] and `geom_<case>` i32[n, size, size].
+The job holds pickled cases, each (model as bytes, qpos[n], camera, size); a camera is a name or (lookat, distance,
+azimuth, elevation). The frames file holds `rgb_<case>` u8[n, size, size, 3] and `geom_<case>` i32[n, size, size].
 """
 
 import pickle
@@ -14,14 +14,12 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-SIZE = 224
-
 
 def main() -> None:
     """Draws every case."""
     cases = pickle.loads(Path(sys.argv[1]).read_bytes())
     frames = {}
-    for index, (binary, states, view) in enumerate(cases):
+    for index, (binary, states, view, size) in enumerate(cases):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.mjb"
             path.write_bytes(binary)
@@ -31,7 +29,7 @@ def main() -> None:
         if not isinstance(view, str):
             camera = mujoco.MjvCamera()
             camera.lookat[:], camera.distance, camera.azimuth, camera.elevation = view
-        renderer = mujoco.Renderer(model, SIZE, SIZE)
+        renderer = mujoco.Renderer(model, size, size)
         colours, geoms = [], []
         for qpos in states:
             data.qpos[:] = qpos

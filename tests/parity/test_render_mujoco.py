@@ -1,15 +1,10 @@
 """Our frames beside those of MuJoCo's own renderer (EGL or OSMesa): the same picture, geom by geom."""
 
-import os
-import pickle
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import mujoco
 import numpy as np
 import pytest
+from parity.native import draw_natively
 from render.ray_models import PRIMITIVES
 
 from envs.humanoid.model import load_model
@@ -80,31 +75,10 @@ CASES = cases()
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory) -> dict[str, np.ndarray]:
-    folder = tmp_path_factory.mktemp("native")
-    job, result = folder / "job", folder / "frames.npz"
-    packed = []
-    for _, model, states, view, _ in CASES:
-        path = folder / "model.mjb"
-        mujoco.mj_saveModel(model, str(path))
-        packed.append((path.read_bytes(), states, view))
-    job.write_bytes(pickle.dumps(packed))
-    program = Path(__file__).with_name("native_frames.py")
-    said = []
-    for backend in ("egl", "osmesa"):
-        environment = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
-        run = subprocess.run(
-            [sys.executable, str(program), str(job), str(result)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        if run.returncode == 0:
-            return dict(np.load(result))
-        said.append(
-            f"{backend}: {run.stderr.strip().splitlines()[-1] if run.stderr.strip() else run.returncode}"
-        )
-    pytest.skip(f"MuJoCo's own renderer loads neither EGL nor OSMesa here ({'; '.join(said)})")
+    return draw_natively(
+        tmp_path_factory.mktemp("native"),
+        [(model, states, view, SIZE) for _, model, states, view, _ in CASES],
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,114 @@
+"""States that agents of the humanoid visited in training: how well a CLIP ranks them, and material to train one on.
+
+    python benchmarks/visited.py runs/A runs/B                             # AUC on each run's own goal
+    python benchmarks/visited.py runs/A --clip PATH                        # another checkpoint than the embedded one
+    python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz
+
+States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds. An observation has no
+place on the floor, so one is drawn. `--save` keeps, of every run, `--states` poses: half drawn uniformly, half from the
+tenth that scores highest for the run's own goal.
+"""
+
+import argparse
+from pathlib import Path
+
+PLACE = 0.25  # m, standard deviation
+
+
+def read_run(path: Path, count: int, generator):
+    """The goal of a run, and `count` qpos from its replay buffer, f32[count, 24]."""
+    import numpy as np
+
+    from envs.registry import make_task
+    from jaxvlm.runtime import Run
+    from jaxvlm.vlmrm.build import build
+    from jaxvlm.vlmrm.config import TrainConfig
+    from jaxvlm.vlmrm.train import abstract_state
+
+    run = Run.open(path)
+    config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
+    task = make_task(config.task, config.variant)
+    built = build(config, task.env, task.params, domain=task.domain)
+    state, _ = run.checkpoints.restore(abstract_state(built))
+    size = int(state.buffer.size)
+    rows = np.asarray(state.buffer.data.observation)[:, :size, :, :45]
+    flat = rows.reshape(-1, 45)
+    flat = flat[generator.choice(len(flat), count, replace=False)]
+    place = PLACE * generator.standard_normal((count, 2))
+    qpos = np.concatenate([place, flat[:, :22]], axis=1).astype(np.float32)
+    return config.task.removeprefix("humanoid-"), qpos
+
+
+def main() -> None:
+    """Reads runs, measures, saves."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--clip", default="tiny")
+    parser.add_argument("--count", type=int, default=4000, help="states of each run")
+    parser.add_argument("--save", type=Path, help="write states to train on here")
+    parser.add_argument("--states", type=int, default=800, help="of each run, to save")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.save and options.states // 2 > options.count // 10:
+        parser.error(f"{options.states} states need --count {5 * options.states} to choose the best from")
+
+    import jax
+    import numpy as np
+
+    from envs.captions.humanoid_facts import describe
+    from envs.humanoid.kinematics import pose_scene
+    from envs.humanoid.predicates import GOALS, holds
+    from envs.registry import make_task
+    from jaxvlm.clip.figures import auc
+    from jaxvlm.reward.label import label
+    from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
+    from jaxvlm.vlmrm.config import RewardSettings
+
+    enable_compilation_cache()
+    tower, generator, kept = load_tower(options.clip, "humanoid"), np.random.default_rng(options.seed), []
+    chunk = choose_chunk(tower)
+    print(f"CLIP {options.clip}, {options.count} states of each run")
+    print(f"{'run':<28}{'goal':<16}{'true':>8}{'AUC':>8}   AUC of all goals")
+    for path in options.runs:
+        own, qpos = read_run(path, options.count, generator)
+        scenes = jax.jit(lambda qpos: describe(pose_scene(qpos)).scene)(qpos)
+        figures, truth, own_score = {}, None, None
+        for goal in GOALS:
+            task = make_task(f"humanoid-{goal}")
+            reward, _ = build_reward(
+                RewardSettings(prompt=task.goal_prompts, look=task.look), task.env, tower
+            )
+            value = jax.jit(
+                lambda reward, scenes, env=task.env: label(
+                    reward,
+                    scenes,
+                    encode=tower.encode,
+                    render=env.render,
+                    size=tower.size,
+                    chunk=chunk,
+                    batch_ndim=1,
+                )
+            )(reward, scenes)
+            value, true = np.asarray(value), np.asarray(holds(goal, scenes))
+            figures[goal] = auc(value, true) if 10 <= true.sum() <= len(true) - 10 else float("nan")
+            if goal == own:
+                truth, own_score = true, value
+        share = float("nan") if truth is None else truth.mean()
+        others = " ".join(f"{goal} {value:.3f}" for goal, value in figures.items() if value == value)
+        print(f"{path.name:<28}{own:<16}{share:>8.1%}{figures.get(own, float('nan')):>8.3f}   {others}")
+        if options.save:
+            first = generator.choice(options.count, options.states, replace=False)
+            if own_score is not None:
+                best = np.argsort(own_score)[-options.count // 10 :]
+                first[: options.states // 2] = generator.choice(best, options.states // 2, replace=False)
+            kept.append(qpos[first])
+    if options.save:
+        np.savez_compressed(options.save, qpos=np.concatenate(kept).astype(np.float16))
+        print(f"{sum(map(len, kept))} states in {options.save}")
+
+
+if __name__ == "__main__":
+    main()
