@@ -57,42 +57,40 @@ def main() -> None:
     import jax
     import numpy as np
 
-    from envs.captions.humanoid_facts import describe
     from envs.humanoid.kinematics import pose_scene
     from envs.humanoid.predicates import GOALS, holds
     from envs.registry import make_task
     from jaxvlm.clip.figures import auc
-    from jaxvlm.reward.label import label
+    from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
     from jaxvlm.vlmrm.config import RewardSettings
 
     enable_compilation_cache()
     tower, generator, kept = load_tower(options.clip, "humanoid"), np.random.default_rng(options.seed), []
-    chunk = choose_chunk(tower)
+    tasks = {goal: make_task(f"humanoid-{goal}") for goal in GOALS}
+    rewards = {
+        goal: build_reward(RewardSettings(prompt=task.goal_prompts, look=task.look), task.env, tower)[0]
+        for goal, task in tasks.items()
+    }
+    render, chunk = tasks[GOALS[0]].env.render, choose_chunk(tower)
+
+    @jax.jit
+    def judge(rewards, qpos):
+        """Score and truth of every goal, all of the same pictures."""
+        scenes = pose_scene(qpos)
+        embeddings = encode_scenes(
+            rewards[GOALS[0]], scenes, encode=tower.encode, render=render, size=tower.size, chunk=chunk
+        )
+        return {goal: (score(rewards[goal], embeddings).mean(-1), holds(goal, scenes)) for goal in GOALS}
+
     print(f"CLIP {options.clip}, {options.count} states of each run")
     print(f"{'run':<28}{'goal':<16}{'true':>8}{'AUC':>8}   AUC of all goals")
     for path in options.runs:
         own, qpos = read_run(path, options.count, generator)
-        scenes = jax.jit(lambda qpos: describe(pose_scene(qpos)).scene)(qpos)
         figures, truth, own_score = {}, None, None
-        for goal in GOALS:
-            task = make_task(f"humanoid-{goal}")
-            reward, _ = build_reward(
-                RewardSettings(prompt=task.goal_prompts, look=task.look), task.env, tower
-            )
-            value = jax.jit(
-                lambda reward, scenes, env=task.env: label(
-                    reward,
-                    scenes,
-                    encode=tower.encode,
-                    render=env.render,
-                    size=tower.size,
-                    chunk=chunk,
-                    batch_ndim=1,
-                )
-            )(reward, scenes)
-            value, true = np.asarray(value), np.asarray(holds(goal, scenes))
+        for goal, (value, true) in judge(rewards, qpos).items():
+            value, true = np.asarray(value), np.asarray(true)
             figures[goal] = auc(value, true) if 10 <= true.sum() <= len(true) - 10 else float("nan")
             if goal == own:
                 truth, own_score = true, value

@@ -22,7 +22,7 @@ from jaxvlm.render import RayScene
 
 from ..humanoid.env import Humanoid
 from ..humanoid.examples import EXAMPLES, RAISED, Example, example_qpos
-from ..humanoid.kinematics import pose_scene
+from ..humanoid.kinematics import pose_scene, with_camera
 from ..humanoid.poses import Library, keep_found, make_library, sample_qpos, with_extra, with_found
 from ..humanoid.postures import drop
 from ..humanoid.predicates import GOALS
@@ -45,7 +45,7 @@ class HumanoidPictures(Humanoid):
     """The humanoid's looks and cameras for states that need no physics."""
 
     def scene(self, state: PosedHumanoid, params: Any) -> RayScene:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return state.scene
+        return with_camera(state.scene).scene
 
 
 # Jitted for the draw that training takes once outside its own program: it is of a few hundred operations.

@@ -154,7 +154,12 @@ class Pose:
 
 def locate(qpos: Float[Array, "24"]) -> Pose:
     """Forward kinematics of one state, the centre of mass and the model's tracking camera with it."""
-    scene, tracking = pose_scene(qpos), track()
+    return with_camera(pose_scene(qpos))
+
+
+def with_camera(scene: RayScene) -> Pose:
+    """The centre of mass of one state's geoms, and the scene with the model's tracking camera, which follows it."""
+    tracking = track()
     # Bodies get their inertia from their geoms, whose centres of mass are where the geoms are.
     com = tracking.weights @ scene.geom_pos
     scene = replace(

@@ -1,5 +1,7 @@
 """What the humanoid's embedded CLIP is trained from: poses, their balance, captions and their truth."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,9 @@ from envs.captions import humanoid as captions
 from envs.captions.humanoid import humanoid_captions, mine, way_to
 from envs.captions.humanoid_facts import describe, goal_log_odds
 from envs.humanoid.arms import PAIRS, find_arms
+from envs.humanoid.env import Humanoid
 from envs.humanoid.examples import EXAMPLES, Example, example_qpos
-from envs.humanoid.kinematics import pose_scene, skeleton
+from envs.humanoid.kinematics import locate, pose_scene, skeleton
 from envs.humanoid.measures import measure
 from envs.humanoid.poses import (
     MIRROR_JOINTS,
@@ -331,3 +334,19 @@ def test_training_draws_states_that_policies_visited(dataset):
     visited = captions.visited_states()
     np.testing.assert_allclose(np.linalg.norm(visited[:, 3:7], axis=1), 1.0, atol=2e-3)
     assert np.asarray(state_of(visited).measures.lowest).min() > -0.4
+
+
+def test_pictures_can_be_taken_by_the_camera_of_the_body(dataset):
+    """Rewards from gymnasium's side view are checked on these states before a training."""
+    poses = example_qpos(Example(""), Example(""), EXAMPLES["kneeling"][0][0])
+    poses[1, :2] = 3.0, -2.0  # the camera goes along
+    poses[2, :2] = 0.5, 0.5
+    side = dataclasses.replace(dataset, camera="original")
+    frames = np.asarray(jax.jit(side.frames, static_argnums=2)(state_of(poses), side.assets(), 48), float)
+    env = Humanoid()
+    scene = jax.vmap(lambda q: locate(q).scene)(jnp.asarray(poses))
+    draw = jax.jit(jax.vmap(lambda s: env.render(s, side.assets()[0], env.cameras["original"], 48)))
+    np.testing.assert_allclose(frames, 255 * np.asarray(draw(scene)), atol=1.0)
+    light = frames[:, :, 8:-8].max(-1) > 200
+    assert np.abs(frames[0] - frames[2]).max() > 100
+    assert light.mean((1, 2)).min() > 0.01
