@@ -68,7 +68,7 @@ def _humanoid(name: str) -> TrainConfig:
             common,
             variant="compact",
             steps=600_000,
-            num_envs=64,  # MJX on a CPU takes hardly longer for 64 than for 32
+            num_envs=64,
             learning_starts=10_000,
             updates=400,
             batch_size=256,
