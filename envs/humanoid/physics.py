@@ -79,8 +79,8 @@ def _step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     """`mjx.step` with the Euler integrator, its two factorisations one after the other.
 
     jaxlib's LAPACK kernels split large batches over XLA's threads and wait for them on one of these threads. XLA
-    starts the integrator's factorisation beside the solver's, since neither needs the other: with 128 environments or
-    more on two cores both have been seen to wait for each other forever. Adding nothing that comes from the solver's
+    starts the integrator's factorisation beside the solver's, since neither needs the other: with 256 environments
+    on two cores both have been seen to wait for each other forever. Adding nothing that comes from the solver's
     result makes one need the other.
     """
     data = mjx.forward(model, data)

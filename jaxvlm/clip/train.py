@@ -66,10 +66,13 @@ def validate_training(dataset: CaptionedDataset, config: ClipTrainConfig) -> Non
     Found here because it would otherwise be found while compiling, or after the last step.
     """
     looks = len(dataset.looks)
-    if config.mine_every and (dataset.mine is None or looks > 1):
+    if config.mine_every and dataset.mine is None:
         raise ConfigError(
-            f"domain {dataset.domain!r} has no search for a CLIP's mistakes in {looks} look{'s' * (looks > 1)}; "
-            "leave --mine-every at 0"
+            f"domain {dataset.domain!r} has no search for a CLIP's mistakes; leave --mine-every at 0"
+        )
+    if config.mine_every and looks > 1:
+        raise ConfigError(
+            f"domain {dataset.domain!r} has {looks} looks, mining draws one; leave --mine-every at 0"
         )
     if config.mine_every and config.loss != "sigmoid":
         raise ConfigError("mining compares a CLIP with log-odds, which only --loss sigmoid fits")
