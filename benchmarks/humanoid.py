@@ -52,6 +52,7 @@ class Work:
     num_envs: int
     updates: int  # gradient steps per 100 steps of every environment
     batch: int
+    hidden: tuple[int, ...]  # widths of actor and critics
     observation: str  # "compact" or "full"
     contacts: str
     learning_rate: float
@@ -64,8 +65,12 @@ def shape_of(case: str) -> tuple[int, ...]:
     return LARGE.get(case) or (128, 4, 4, 512, int(case.rsplit("-", 1)[1]), 16, 64)
 
 
-def make_work(preset_name: str, num_envs: int | None):
-    """The config of a preset for any number of environments, and what of it the peers need."""
+def make_work(preset_name: str, num_envs: int | None, every: int | None, hidden: int | None):
+    """The config of a preset for any number of environments, and what of it the peers need.
+
+    `every` and `hidden` are, if given, environment steps for one gradient step and the width of networks of two layers
+    without normalisation.
+    """
     from envs.registry import make_task
     from jaxvlm.vlmrm import preset
 
@@ -73,6 +78,8 @@ def make_work(preset_name: str, num_envs: int | None):
     task = make_task(TASK, config.variant)
     envs = num_envs or config.num_envs
     updates = max(1, round(config.updates * envs / config.num_envs))
+    if every:
+        updates = max(1, round(envs * EPISODE / every))
     rows = envs * config.rollout_length
     # Random actions in the first iteration only, so that every measured one acts and learns.
     config = replace(
@@ -82,12 +89,19 @@ def make_work(preset_name: str, num_envs: int | None):
         learning_starts=1,
         buffer_size=max(rows, min(config.buffer_size, 400_000)),
     )
+    if hidden:
+        sizes = (hidden, hidden)
+        plain = replace(
+            config.algorithm, actor_hidden_sizes=sizes, critic_hidden_sizes=sizes, critic_layer_norm=False
+        )
+        config = replace(config, algorithm=plain)
     settings, humanoid = config.algorithm, task.env.env
     work = Work(
         preset=preset_name,
         num_envs=envs,
         updates=updates,
         batch=config.batch_size,
+        hidden=settings.critic_hidden_sizes,
         observation=humanoid.observation,
         contacts=humanoid.contacts,
         learning_rate=settings.learning_rate,
@@ -176,7 +190,7 @@ class Peer:
             batch_size=work.batch,
             tau=work.tau,
             gamma=work.discount,
-            policy_kwargs={"net_arch": [256, 256]},
+            policy_kwargs={"net_arch": list(work.hidden)},
             device="cpu",
             seed=0,
         )
@@ -236,7 +250,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
 
 def run_case(case: str, tower, num_envs: int | None, options: argparse.Namespace, peer: bool) -> dict:
     """Alternates all sides and returns medians and ranges."""
-    task, config, work = make_work(options.preset, num_envs)
+    task, config, work = make_work(options.preset, num_envs, options.update_every, options.hidden)
     print(f"{case}, {work.num_envs} environments: compiling ...", flush=True)
     ours = Ours(task, config, tower)
     sides = {"jaxvlm": ours}
@@ -292,8 +306,8 @@ def report(result: dict) -> str:
         f"{result['case']}: {result['frame_size']} pixels, CLIP {result['clip']} in {result['clip_dtype']}, "
         f"preset {work['preset']}",
         f"  {work['num_envs']} environments, {work['updates']} gradient steps of batch {work['batch']} per "
-        f"{work['num_envs'] * EPISODE:,} environment steps, {work['observation']} observation, "
-        f"contacts: {work['contacts']}",
+        f"{work['num_envs'] * EPISODE:,} environment steps, networks {work['hidden']}, {work['observation']} "
+        f"observation, contacts: {work['contacts']}",
         f"  jaxvlm compiles in {result['compile_seconds']:.1f} s, {result['temporary_mb']:,.0f} MB temporary"
         + (f", {result['diverged']:.0f} rows diverged in the last iteration" if result["diverged"] else ""),
     ]
@@ -343,6 +357,10 @@ def main() -> None:
     parser.add_argument("--preset", default="laptop", help="whose numbers: laptop, default or paper")
     parser.add_argument("--clip", help="measure this checkpoint: a directory, a hub name, or tiny")
     parser.add_argument("--num-envs", type=int, nargs="+", help="in place of the preset's number")
+    parser.add_argument(
+        "--update-every", type=int, help="environment steps for one gradient step, in place of the preset's"
+    )
+    parser.add_argument("--hidden", type=int, help="width of plain networks, in place of the preset's")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--tuned-steps", type=int, default=50, help="steps of each environment a repeat, tuned"

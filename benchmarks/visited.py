@@ -2,11 +2,11 @@
 
     python benchmarks/visited.py runs/A runs/B                             # AUC on each run's own goal
     python benchmarks/visited.py runs/A --clip PATH                        # another checkpoint than the embedded one
-    python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz
+    python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz --keep 2000
 
 States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds. An observation has no
-place on the floor, so one is drawn. `--save` keeps, of every run, `--states` poses: half drawn uniformly, half from the
-tenth that scores highest for the run's own goal.
+place on the floor, so one is drawn. `--save` keeps, of every run, `--states` poses, half drawn uniformly, half from the
+tenth that its agents were rewarded most for, and `--keep` of the poses that the file holds already.
 """
 
 import argparse
@@ -16,7 +16,7 @@ PLACE = 0.25  # m, standard deviation
 
 
 def read_run(path: Path, count: int, generator):
-    """The goal of a run, and `count` qpos from its replay buffer, f32[count, 24]."""
+    """The goal of a run, `count` qpos from its replay buffer, f32[count, 24], and the rewards for being there."""
     import numpy as np
 
     from envs.registry import make_task
@@ -30,13 +30,16 @@ def read_run(path: Path, count: int, generator):
     task = make_task(config.task, config.variant)
     built = build(config, task.env, task.params, domain=task.domain)
     state, _ = run.checkpoints.restore(abstract_state(built))
-    size = int(state.buffer.size)
-    rows = np.asarray(state.buffer.data.observation)[:, :size, :, :45]
-    flat = rows.reshape(-1, 45)
-    flat = flat[generator.choice(len(flat), count, replace=False)]
+    # A row's reward is for the state that its action led to, which is in the slot after it.
+    data, size = state.buffer.data, int(state.buffer.size)
+    slots = data.reward.shape[1]
+    taken = (int(state.buffer.cursor) - size + np.arange(size)) % slots
+    reward, valid = (np.asarray(leaf)[:, taken].reshape(-1) for leaf in (data.reward, data.valid))
+    flat = np.asarray(data.observation)[:, (taken + 1) % slots, :, :22].reshape(-1, 22)
+    rows = generator.choice(np.flatnonzero(valid), count, replace=False)
     place = PLACE * generator.standard_normal((count, 2))
-    qpos = np.concatenate([place, flat[:, :22]], axis=1).astype(np.float32)
-    return config.task.removeprefix("humanoid-"), qpos
+    qpos = np.concatenate([place, flat[rows]], axis=1).astype(np.float32)
+    return config.task.removeprefix("humanoid-"), qpos, reward[rows]
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000, help="states of each run")
     parser.add_argument("--save", type=Path, help="write states to train on here")
     parser.add_argument("--states", type=int, default=800, help="of each run, to save")
+    parser.add_argument("--keep", type=int, default=0, help="of the poses that are in the file already")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.save and options.states // 2 > options.count // 10:
@@ -87,23 +91,25 @@ def main() -> None:
     print(f"CLIP {options.clip}, {options.count} states of each run")
     print(f"{'run':<28}{'goal':<16}{'true':>8}{'AUC':>8}   AUC of all goals")
     for path in options.runs:
-        own, qpos = read_run(path, options.count, generator)
-        figures, truth, own_score = {}, None, None
+        own, qpos, earned = read_run(path, options.count, generator)
+        figures, truth = {}, None
         for goal, (value, true) in judge(rewards, qpos).items():
             value, true = np.asarray(value), np.asarray(true)
             figures[goal] = auc(value, true) if 10 <= true.sum() <= len(true) - 10 else float("nan")
             if goal == own:
-                truth, own_score = true, value
+                truth = true
         share = float("nan") if truth is None else truth.mean()
         others = " ".join(f"{goal} {value:.3f}" for goal, value in figures.items() if value == value)
         print(f"{path.name:<28}{own:<16}{share:>8.1%}{figures.get(own, float('nan')):>8.3f}   {others}")
         if options.save:
             first = generator.choice(options.count, options.states, replace=False)
-            if own_score is not None:
-                best = np.argsort(own_score)[-options.count // 10 :]
-                first[: options.states // 2] = generator.choice(best, options.states // 2, replace=False)
+            best = np.argsort(earned)[-options.count // 10 :]
+            first[: options.states // 2] = generator.choice(best, options.states // 2, replace=False)
             kept.append(qpos[first])
     if options.save:
+        if options.keep:
+            with np.load(options.save) as arrays:
+                kept.append(generator.permutation(np.unique(arrays["qpos"], axis=0))[: options.keep])
         np.savez_compressed(options.save, qpos=np.concatenate(kept).astype(np.float16))
         print(f"{sum(map(len, kept))} states in {options.save}")
 

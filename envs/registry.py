@@ -128,6 +128,8 @@ def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...
             "compact": TimeLimit(env, HUMANOID_STEPS),
             "full": TimeLimit(replace(env, observation="full"), HUMANOID_STEPS),
             "paper": TimeLimit(replace(env, observation="full", contacts="limbs"), HUMANOID_STEPS),
+            # For --reward ground-truth: the pose's graded truth, which has the slope that a predicate lacks.
+            **({"graded": TimeLimit(replace(env, reward="graded"), HUMANOID_STEPS)} if goal else {}),
         },
         algorithm="sac",
         domain="humanoid",

@@ -1,8 +1,7 @@
 """Captions of the humanoid: the eight goals, and what can be read off its geometry.
 
-The goals' truth is that of `envs.humanoid.predicates`, with the same sign. Their log-odds are steep where the pose is
-about to be reached, 2.4 at most; from there they fall with every condition that is missed and by how much, to about -4,
-and level nowhere: a score that follows them has a slope from standing to any of the poses.
+The goals' truth is that of `envs.humanoid.predicates`, as `goal_log_odds` there grades it: a score that follows it has
+a slope from standing to any of the poses, and from falling back to standing.
 
 A state is what a frame shows: poses of geoms and the measures taken of them. `describe` makes states of any scenes,
 those of rollouts too.
@@ -25,11 +24,11 @@ from ..humanoid.examples import EXAMPLES, RAISED, Example, example_qpos
 from ..humanoid.kinematics import pose_scene, with_camera
 from ..humanoid.poses import Library, keep_found, make_library, sample_qpos, with_extra, with_found
 from ..humanoid.postures import drop
-from ..humanoid.predicates import GOALS
+from ..humanoid.predicates import GOALS, goal_log_odds
 from ..humanoid.rollouts import random_falls, visited_states
 from ..humanoid.search import climb
 from .humanoid_concepts import CONCEPTS
-from .humanoid_facts import PosedHumanoid, describe, goal_log_odds
+from .humanoid_facts import PosedHumanoid, describe
 
 FALLS = 0.12  # share of the held-out states that come from falls
 

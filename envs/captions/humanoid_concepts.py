@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxvlm.clip.captions import Concept, expand
 
-from ..humanoid.predicates import GOALS
+from ..humanoid.predicates import GOALS, goal_log_odds
 from .humanoid_facts import (
     PosedHumanoid,
     all_of,
@@ -24,7 +24,6 @@ from .humanoid_facts import (
     crouching,
     facing_off,
     falling,
-    goal_log_odds,
     head_from_torso,
     lying,
     on_one_knee,

@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 from jaxvlm.render import RayScene
 
 from ..humanoid.measures import INDEX, Measures, measure
-from ..humanoid.predicates import condition_margins
 
 
 @struct.dataclass
@@ -21,16 +20,6 @@ class PosedHumanoid:
 def describe(scene: RayScene) -> PosedHumanoid:
     """States of scenes, one or any batch."""
     return PosedHumanoid(scene=scene, measures=measure(scene))
-
-
-def goal_log_odds(goal: str, measures: Measures) -> Float[Array, "..."]:
-    """Positive where the predicate holds; see the head of `humanoid.py` for the shape."""
-    margins = condition_margins(goal, measures)
-    least = jnp.min(margins, axis=-1)
-    missed = jnp.sum(jnp.sqrt(jnp.maximum(-margins, 0.0)), axis=-1)
-    reached = 2.4 * jnp.tanh(2.5 * jnp.maximum(least, 0.0))
-    short = 1.2 * jnp.tanh(2.5 * jnp.maximum(-least, 0.0)) + 0.3 * missed
-    return reached - 5.0 * jnp.tanh(short / 5.0)
 
 
 def within(

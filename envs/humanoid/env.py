@@ -27,8 +27,9 @@ from jaxvlm.spaces import Box
 
 from .kinematics import Pose, locate
 from .looks import LOOKS
+from .measures import measure
 from .model import Contacts, load_model
-from .predicates import GOALS, holds
+from .predicates import GOALS, goal_log_odds, holds
 
 if TYPE_CHECKING:
     from .physics import Motion
@@ -38,6 +39,7 @@ Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axi
 SUBSTEPS = 5
 TIME_STEP = 0.003  # s
 OBSERVATIONS = {"full": 376, "compact": 45}
+VELOCITY_SCALE = 0.1  # of the compact observation: joints turn at up to 20 rad/s
 HEALTHY_HEIGHT = (1.0, 2.0)  # m, of the torso
 
 
@@ -77,13 +79,14 @@ class Humanoid:
 
     `observation="full"` is gymnasium's, f32[376]: positions without x and y (22), velocities (23), inertias
     (14 x 10) and velocities (14 x 6) of the bodies about the centre of mass, motor torques (23), contact forces
-    (14 x 6). `"compact"`, f32[45], is its first two blocks.
+    (14 x 6). `"compact"`, f32[45], is its first two blocks, velocities in tenths, so
+    that all numbers are of order one.
 
     `goal` names a predicate of `predicates.GOALS`; `info["success"]` says whether it holds. Without a goal, success is
     gymnasium's "healthy".
 
     `reward="gymnasium"` is Humanoid-v4's: forward velocity, health and control cost. `"goal"` is 1 where the
-    goal holds.
+    goal holds, `"graded"` is `predicates.goal_log_odds`: what the embedded CLIP is taught to say, known exactly.
 
     A step whose physics leaves the finite numbers keeps the state before it, is truncated, and sets
     `info["diverged"]`.
@@ -91,7 +94,7 @@ class Humanoid:
 
     goal: str | None = None
     observation: Literal["full", "compact"] = "compact"
-    reward: Literal["gymnasium", "goal"] = "gymnasium"
+    reward: Literal["gymnasium", "goal", "graded"] = "gymnasium"
     contacts: Contacts = "floor"
     reset_noise: float = 0.01
     pool_size: int = 256
@@ -101,10 +104,12 @@ class Humanoid:
             raise ConfigError(f"unknown observation {self.observation!r}: choose 'full' or 'compact'")
         if self.goal is not None and self.goal not in GOALS:
             raise ConfigError(f"unknown goal {self.goal!r}: choose one of {', '.join(GOALS)}")
-        if self.reward not in ("gymnasium", "goal"):
-            raise ConfigError(f"unknown humanoid reward {self.reward!r}: choose 'gymnasium' or 'goal'")
-        if self.reward == "goal" and self.goal is None:
-            raise ConfigError("the humanoid's reward 'goal' needs a goal")
+        if self.reward not in ("gymnasium", "goal", "graded"):
+            raise ConfigError(
+                f"unknown humanoid reward {self.reward!r}: choose 'gymnasium', 'goal' or 'graded'"
+            )
+        if self.reward != "gymnasium" and self.goal is None:
+            raise ConfigError(f"the humanoid's reward {self.reward!r} needs a goal")
 
     @property
     def name(self) -> str:
@@ -167,6 +172,9 @@ class Humanoid:
         success = self.achieved(new)
         if self.reward == "goal":
             reward = success.astype(jnp.float32)
+        elif self.reward == "graded":
+            assert self.goal is not None  # checked in __post_init__
+            reward = goal_log_odds(self.goal, measure(new.pose.scene))
         else:
             velocity = (new.com[0] - state.com[0]) / (SUBSTEPS * TIME_STEP)
             reward = (
@@ -230,7 +238,7 @@ def _make_cameras() -> dict[str, RayCamera]:
 
 def observe(data: Any, kind: str, contact_forces: Any = None) -> Any:
     """Gymnasium's observation of `mujoco.MjData`, or of `mjx.Data` with `contact_forces()` for `cfrc_ext`."""
-    blocks = [data.qpos[2:], data.qvel]
+    blocks = [data.qpos[2:], data.qvel if kind == "full" else VELOCITY_SCALE * data.qvel]
     if kind == "full":
         inertia = data.cinert if contact_forces is None else data._impl.cinert
         forces = data.cfrc_ext if contact_forces is None else contact_forces()

@@ -136,6 +136,12 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
             tolerance=0.10,
             reason="hands are above the top of the head, not beside it",
         ),
+        Condition(
+            "elbow_up",
+            low=0.06,
+            tolerance=0.06,
+            reason="elbows at the shoulders or higher, not forearms alone",
+        ),
         *UPRIGHT,
         *BODY,
     ),
@@ -217,6 +223,27 @@ def condition_margins(goal: str, measures: Measures) -> Float[Array, "... condit
     if goal not in CONDITIONS:
         raise ConfigError(f"unknown goal {goal!r}: choose one of {', '.join(GOALS)}")
     return jnp.stack([_margin(condition, measures) for condition in CONDITIONS[goal]], axis=-1)
+
+
+def goal_log_odds(goal: str, measures: Measures) -> Float[Array, "..."]:
+    """How true a goal is, graded: positive exactly where it holds, up to 2, and down to -7 far from it.
+
+    Between, every condition counts at once: in proportion to what it is missed by, and a little to what it has to
+    spare, up to two tolerances. So there is a slope from standing with arms down to raised arms, and from leaning by
+    20 degrees to standing straight, both long before a threshold is met. An agent that stands upright while it raises
+    its arms needs the second as much as the first: at the thresholds a body is past saving.
+
+    Raises:
+      ConfigError: an unknown goal.
+    """
+    margins = condition_margins(goal, measures)
+    least = jnp.min(margins, axis=-1)
+    missed = jnp.sum(jnp.clip(-margins, 0.0, 12.0), axis=-1)
+    scarce = jnp.sum(2.0 - jnp.clip(margins, 0.0, 2.0), axis=-1)
+    # 0 where the goal holds, so that the sign is that of the predicate.
+    failed = jnp.tanh(2.5 * jnp.maximum(-least, 0.0))
+    short = failed * (0.6 + 0.2 * scarce) + 0.3 * missed
+    return 2.0 * jnp.tanh(2.0 * jnp.maximum(least, 0.0)) - 7.0 * jnp.tanh(short / 7.0)
 
 
 def margin(goal: str, scene: Any) -> Float[Array, "..."]:

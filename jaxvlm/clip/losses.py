@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 
@@ -36,6 +37,24 @@ def sigmoid_loss(
         weight_true * truth * jax.nn.log_sigmoid(logits)
         + weight_false * (1.0 - truth) * jax.nn.log_sigmoid(-logits)
     )
+
+
+def log_odds_loss(
+    logits: Float[Array, "images captions"],
+    log_odds: Float[Array, "images captions"],
+    positive_share: Float[Array, " captions"],
+    most_weight: float = 10.0,
+) -> Float[Array, ""]:
+    """Huber loss (at 1) between logits and the log-odds that `sigmoid_loss` would fit with unlimited data.
+
+    Cross-entropy hardly tells log-odds of -3 from -6, where both are all but certain, and a policy that starts
+    there has no slope to follow. This tells them apart as well as 0 from 3. Arguments as in `sigmoid_loss`, with
+    log-odds in place of truth; the target is shifted by what the balance of classes shifts.
+    """
+    chex.assert_rank([logits, log_odds, positive_share], [2, 2, 1])
+    chex.assert_equal_shape([logits, log_odds])
+    weight_true, weight_false = class_weights(positive_share, most_weight)
+    return jnp.mean(optax.huber_loss(logits, log_odds + jnp.log(weight_true / weight_false)))
 
 
 def infonce_loss(

@@ -27,7 +27,7 @@ from jaxvlm.clip.card import write_card
 from jaxvlm.clip.checkpoint import load, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.figures import evaluate_clip
-from jaxvlm.clip.losses import class_weights, infonce_loss, sigmoid_loss
+from jaxvlm.clip.losses import class_weights, infonce_loss, log_odds_loss, sigmoid_loss
 from jaxvlm.clip.model import CLIP
 from jaxvlm.clip.tiny import augmented, centred, clip_config, fold_mean_frame, init_params, validate_sizes
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
@@ -162,7 +162,14 @@ def make_train_step(
     The state is donated.
     """
 
-    def loss_of(trained: Any, frames: Array, ids: Array, truth: Array, share: Array) -> Array:
+    concept = caption_concepts(dataset, config)
+    goals = [goal.concept for goal in dataset.goals]
+    # Captions whose whole range of log-odds is fitted: those that rewards are made of.
+    goal_columns = np.flatnonzero([dataset.concepts[index].name in goals for index in concept])
+
+    def loss_of(
+        trained: Any, frames: Array, ids: Array, truth: Array, log_odds: Array, share: Array
+    ) -> Array:
         variables, bias = trained
         outputs: Any = clip.apply(variables, frames, ids)
         images, texts, log_scale = outputs
@@ -173,7 +180,11 @@ def make_train_step(
         # leave goal-baseline regularisation a direction of noise, and pictures overshoot the goal along it.
         crowding = jnp.sum(jnp.mean(texts, axis=0) ** 2)
         if config.loss == "sigmoid":
-            return sigmoid_loss(logits, truth, share) + config.text_spread * crowding
+            loss = sigmoid_loss(logits, truth, share) + config.text_spread * crowding
+            if config.slope:
+                of_goals = log_odds_loss(logits[:, goal_columns], log_odds, share[goal_columns])
+                loss = loss + config.slope * of_goals
+            return loss
         return infonce_loss(logits, truth) + config.text_spread * crowding
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -184,13 +195,18 @@ def make_train_step(
         if config.augment:
             frames = augmented(key_light, frames, config.augment)
         frames = centred(frames, data.mean_frame, config.image_std)
-        concept = jnp.asarray(caption_concepts(dataset, config))
         wording = jax.random.uniform(key_words, concept.shape) * data.wording_count[concept]
         ids = data.token_ids[data.first_wording[concept] + wording.astype(jnp.int32)]
-        truth = truth_matrix(dataset.log_odds(states), concept)
+        log_odds = dataset.log_odds(states)
+        truth = truth_matrix(log_odds, jnp.asarray(concept))
         trained = (state.clip, state.bias)
         loss, gradient = jax.value_and_grad(loss_of)(
-            trained, frames, ids, truth, data.positive_share[concept]
+            trained,
+            frames,
+            ids,
+            truth,
+            log_odds[:, concept[goal_columns]],
+            data.positive_share[concept],
         )
         updates, opt_state = optimiser.update(gradient, state.optimiser, trained)
         moved: Any = optax.apply_updates(trained, updates)

@@ -48,17 +48,22 @@ class Linear(nn.Module):
 class MLP(nn.Module):
     """Hidden layers of `hidden_sizes`, each followed by the activation, then an affine layer of `outputs`.
 
+    With `layer_norm` each hidden layer is normalised before its activation (Ba et al. 2016, arXiv 1607.06450).
     Several inputs count as one, joined along the last axis; see `Linear`.
     """
 
     hidden_sizes: tuple[int, ...]
     outputs: int
     activation: Activation = "relu"
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch outputs"]:
         for size in self.hidden_sizes:
-            inputs = (ACTIVATIONS[self.activation](Linear(size)(*inputs)),)
+            x = Linear(size)(*inputs)
+            if self.layer_norm:
+                x = nn.LayerNorm(epsilon=1e-5)(x)
+            inputs = (ACTIVATIONS[self.activation](x),)
         return Linear(self.outputs)(*inputs)
 
 

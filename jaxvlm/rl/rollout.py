@@ -20,6 +20,9 @@ from jaxvlm.rl.types import Leaf
 from jaxvlm.spaces import Space
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (observation [B, ...], key) -> action [B, ...]
+HoldingPolicy = Callable[
+    [jax.Array, jax.Array, jax.Array], jax.Array
+]  # the same with a second key that lasts
 
 
 @struct.dataclass
@@ -93,12 +96,13 @@ def random_policy(action_space: Space) -> Policy:
 def collect(
     env: Any,
     params: Any,
-    policy: Policy,
+    policy: Policy | HoldingPolicy,
     state: RolloutState,
     key: jax.Array,
     length: int,
     first_env_index: jax.Array | int = 0,
     scenes: bool = True,
+    hold: int | None = None,
 ) -> tuple[RolloutState, Rows]:
     """Runs `length` rows in each of the N environments of `state`.
 
@@ -116,21 +120,28 @@ def collect(
       length: number of rows, static.
       first_env_index: global index of this call's first environment.
       scenes: whether to keep what frames are drawn from; without, `Rows.scene` is None.
+      hold: if given, the policy gets a second key that stays the same for this many rows, for random actions
+        that last. Environments change theirs at different rows.
 
     Returns:
       The state after the last row, whose observation is that row's next observation, and the rows [length,
       N, ...].
 
     Raises:
-      ConfigError: `length` is not positive.
+      ConfigError: `length` or `hold` is not positive.
     """
     if length < 1:
         raise ConfigError(f"rollout length is {length}; collect at least one row")
+    if hold is not None and hold < 1:
+        raise ConfigError(f"hold is {hold}; a key lasts for one row at least")
     keys = env_keys(key, state.done.shape[0], first_env_index)
 
-    def one_env(carry: RolloutState, key: jax.Array) -> tuple[RolloutState, Rows]:
+    def one_env(
+        carry: RolloutState, key: jax.Array, lasting_key: jax.Array | None
+    ) -> tuple[RolloutState, Rows]:
         policy_key, step_key, reset_key = jax.random.split(key, 3)
-        action = _act_alone(policy, carry.observation, policy_key)
+        held = () if lasting_key is None else (lasting_key,)
+        action = _act_alone(policy, carry.observation, policy_key, *held)
         observation, env_state, reward, terminated, truncated, info = env.step(
             step_key, carry.env_state, action, params
         )
@@ -159,14 +170,19 @@ def collect(
 
     def row(carry: RolloutState, time: jax.Array) -> tuple[RolloutState, Rows]:
         row_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, time)
-        return jax.vmap(one_env)(carry, row_keys)
+        if hold is None:
+            return jax.vmap(lambda carry, key: one_env(carry, key, None))(carry, row_keys)
+        # Rows are numbered from 0, so negative numbers are free.
+        spell = -1 - (time + first_env_index + jnp.arange(state.done.shape[0])) // hold
+        lasting_keys = jax.vmap(jax.random.fold_in)(keys, spell)
+        return jax.vmap(one_env)(carry, row_keys, lasting_keys)
 
     return jax.lax.scan(row, state, jnp.arange(length))
 
 
-def _act_alone(policy: Policy, observation: jax.Array, key: jax.Array) -> jax.Array:
+def _act_alone(policy: Any, observation: jax.Array, *keys: jax.Array) -> jax.Array:
     """The policy's action for one observation: [...] -> [...]."""
-    actions = policy(observation[None], key)
+    actions = policy(observation[None], *keys)
     if actions.shape[:1] != (1,):
         raise ValueError(
             f"policy returned actions of shape {actions.shape} for observations of shape "

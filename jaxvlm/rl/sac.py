@@ -36,6 +36,8 @@ class SACConfig:
 
     actor_hidden_sizes: tuple[int, ...] = (256, 256)
     critic_hidden_sizes: tuple[int, ...] = (256, 256)
+    # A LayerNorm before each activation of the critics, as in DroQ (Hiraoka et al. 2022, arXiv 2110.02034).
+    critic_layer_norm: bool = False
     activation: Activation = "relu"
     entropy: Literal["auto", "fixed"] = (
         "auto"  # learn the entropy coefficient, or keep the one of the hyperparameters
@@ -117,7 +119,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
     observations, actions = validate_sac(config, observation_space, action_space)
     action_size = actions.shape[0]
     actor = GaussianActor(config.actor_hidden_sizes, action_size, config.activation)
-    critic = MLP(config.critic_hidden_sizes, 1, config.activation)
+    critic = MLP(config.critic_hidden_sizes, 1, config.activation, config.critic_layer_norm)
     rank = len(observations.shape)
 
     def both_critics(critics: Any, *inputs: jax.Array) -> jax.Array:

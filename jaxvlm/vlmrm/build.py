@@ -158,6 +158,7 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
             SACConfig(
                 actor_hidden_sizes=settings.actor_hidden_sizes,
                 critic_hidden_sizes=settings.critic_hidden_sizes,
+                critic_layer_norm=settings.critic_layer_norm,
                 entropy=settings.entropy,
                 bootstrap_at_truncation=settings.bootstrap_at_truncation,
             ),

@@ -82,6 +82,8 @@ class SACSettings:
     """Widths of the policy's layers."""
     critic_hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the critics' layers."""
+    critic_layer_norm: bool = False
+    """Normalise the critics' hidden layers: many more gradient steps per environment step stay stable."""
     entropy: Literal["auto", "fixed"] = "auto"
     """Whether the entropy coefficient is learned."""
     entropy_coefficient: float = 1.0
@@ -101,7 +103,7 @@ class TrainConfig:
     task: Annotated[str, tyro.conf.Suppress]
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     variant: str | None = None
-    """How the environment is set up, for tasks that have a choice; the humanoid's are compact, full and paper."""
+    """How the environment is set up, for tasks with a choice; the humanoid's are compact, full, paper and graded."""
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1
@@ -114,6 +116,8 @@ class TrainConfig:
     """Rows per environment and iteration; an episode takes its steps plus one row for the reset."""
     learning_starts: int = 3_000
     """Steps with random actions before the first update."""
+    hold: int = 1
+    """Steps that each of those random actions lasts; heavy limbs hardly move under noise that changes every step."""
     updates: int = 200
     """Gradient steps an iteration."""
     batch_size: int = 128
@@ -176,6 +180,7 @@ def validate_config(config: TrainConfig) -> None:
         "num_envs",
         "seeds",
         "rollout_length",
+        "hold",
         "updates",
         "batch_size",
         "episodes",

@@ -117,10 +117,14 @@ class Program:
         warm_up = state.step < self.config.learning_starts
 
         def one_seed(rollout: RolloutState, agent: Any, key: jax.Array) -> tuple[RolloutState, Rows]:
-            def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+            def act(
+                observation: jax.Array, key: jax.Array, lasting_key: jax.Array | None = None
+            ) -> jax.Array:
                 key_random, key_policy = jax.random.split(key)
                 chosen = self.agent.act(agent, observation, key_policy, state.step)
-                random = random_policy(self.action_space)(observation, key_random)
+                random = random_policy(self.action_space)(
+                    observation, key_random if lasting_key is None else lasting_key
+                )
                 return jnp.where(warm_up, random, chosen)
 
             return collect(
@@ -131,6 +135,7 @@ class Program:
                 key,
                 self.config.rollout_length,
                 scenes=inputs.reward is not None,
+                hold=self.config.hold if self.config.hold > 1 else None,
             )
 
         keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 0), state.iteration))(

@@ -7,7 +7,7 @@ import pytest
 
 from jaxvlm.clip.captions import both, expand, truth_matrix
 from jaxvlm.clip.figures import auc, epic, monotone_violation, pearson, spearman
-from jaxvlm.clip.losses import infonce_loss, sigmoid_loss
+from jaxvlm.clip.losses import infonce_loss, log_odds_loss, sigmoid_loss
 
 LOG3 = float(np.log(3.0))  # sigmoid(log 3) = 3/4
 
@@ -37,6 +37,25 @@ def test_sigmoid_loss_is_least_at_the_log_odds():
     truth = jax.nn.sigmoid(jnp.array([[-2.0, 0.3], [1.0, -0.7]]))
     gradient = jax.grad(sigmoid_loss)(jnp.array([[-2.0, 0.3], [1.0, -0.7]]), truth, jnp.full(2, 0.5))
     np.testing.assert_allclose(gradient, 0.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit])
+def test_log_odds_loss_by_hand(wrap):
+    logits, log_odds = jnp.array([[0.5, -6.0]]), jnp.array([[0.0, -3.0]])
+    share = jnp.array([0.5, 0.75])  # shifts of log(1 / 1) and of log((2 / 3) / 2)
+    off = -6.0 - (-3.0 - LOG3)
+    expected = (0.5 * 0.5**2 + (abs(off) - 0.5)) / 2  # Huber: within 1 squared, beyond linear
+    np.testing.assert_allclose(wrap(log_odds_loss)(logits, log_odds, share), expected, rtol=1e-6)
+
+
+def test_both_losses_are_least_at_the_same_logits():
+    """Also where classes are out of balance, so that one does not pull against the other."""
+    log_odds, share = jnp.array([[-2.0, 0.3], [1.0, -0.7]]), jnp.array([0.2, 0.6])
+    shift = jnp.log((0.5 / share) / (0.5 / (1 - share)))
+    at_least = log_odds + shift
+    cross_entropy = jax.grad(sigmoid_loss)(at_least, jax.nn.sigmoid(log_odds), share)
+    np.testing.assert_allclose(cross_entropy, 0.0, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(log_odds_loss)(at_least, log_odds, share), 0.0, atol=1e-6)
 
 
 def test_infonce_loss_of_the_identity_is_the_loss_of_clip():

@@ -6,7 +6,8 @@ import pytest
 from humanoid_states import gymnasium_model
 
 from envs.humanoid.looks import paint_metal, paint_sky, paint_slate
-from envs.humanoid.model import limb_pairs, load_model
+from envs.humanoid.model import MAX_CONTACTS, limb_pairs, load_model
+from envs.humanoid.rollouts import random_falls, visited_states
 from jaxvlm.errors import ConfigError
 
 BODIES = ("mass", "inertia", "ipos", "iquat", "pos", "quat", "parentid")
@@ -60,6 +61,22 @@ def test_contacts_are_what_their_name_says():
     assert len(everything) == 18 * 17 // 2
     with pytest.raises(ConfigError, match="'none'"):
         load_model("textured", "none")
+
+
+@pytest.mark.parametrize("contacts", ["floor", "limbs"])
+def test_no_state_has_more_contacts_than_mjx_keeps(contacts):
+    """So that the limit of the model costs no force; those of a condim are limited together."""
+    model = load_model("textured", contacts)
+    limit = int(model.numeric("max_contact_points").data[0])
+    assert limit == MAX_CONTACTS[contacts]
+    data, most = mujoco.MjData(model), 0
+    for qpos in np.concatenate([random_falls()[::4], visited_states()[::4]]):
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_collision(model, data)
+        most = max([most, *np.bincount(data.contact.dim[data.contact.dist < data.contact.includemargin])])
+    assert 4 <= most <= limit
 
 
 def test_the_original_look_is_gymnasiums():

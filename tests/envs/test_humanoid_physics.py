@@ -9,8 +9,10 @@ from humanoid_states import gymnasium_model, random_states, step_all
 
 from envs.humanoid.env import Humanoid, HumanoidState, observe
 from envs.humanoid.kinematics import locate
+from envs.humanoid.measures import measure
 from envs.humanoid.model import load_model
 from envs.humanoid.physics import Motion, put_model, simulate
+from envs.humanoid.predicates import goal_log_odds
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import collect, env_keys, init_rollout, random_policy
 
@@ -140,6 +142,15 @@ def test_the_reward_is_gymnasiums(stepped):
     assert state.com.shape == (24, 3)
 
 
+def test_graded_truth_as_reward():
+    """The way from a state's pose to the number, by the same steps in the same program."""
+    env = Humanoid(goal="standing", reward="graded")
+    _, state = jax.jit(env.reset)(jax.random.key(0), env.default_params)
+    _, new, reward, *_ = jax.jit(env.step)(jax.random.key(1), state, jnp.zeros(17), env.default_params)
+    assert float(reward) == pytest.approx(float(goal_log_odds("standing", measure(new.pose.scene))), abs=1e-4)
+    assert -7 < float(reward) < 2
+
+
 def test_physics_that_leaves_the_finite_numbers_is_marked_and_not_learned_from():
     env = Humanoid(goal="standing", reward="goal")
     params = env.default_params
@@ -185,7 +196,8 @@ def test_resets_are_gymnasiums_noise_about_the_initial_state():
     [
         ({"goal": "dancing"}, "unknown goal 'dancing'"),
         ({"observation": "pixels"}, "unknown observation 'pixels'"),
-        ({"reward": "goal"}, "needs a goal"),
+        ({"reward": "goal"}, "'goal' needs a goal"),
+        ({"reward": "graded"}, "'graded' needs a goal"),
         ({"reward": "money"}, "unknown humanoid reward 'money'"),
     ],
 )

@@ -13,7 +13,7 @@ from envs.humanoid.examples import EXAMPLES, JOINTS, Example, example_qpos
 from envs.humanoid.kinematics import pose_scene
 from envs.humanoid.measures import ARM_PAIRS, GEOMS, INDEX, LEG_PAIRS, measure, segment_distance
 from envs.humanoid.model import load_model
-from envs.humanoid.predicates import CONDITIONS, GOALS, condition_margins, holds, margin
+from envs.humanoid.predicates import CONDITIONS, GOALS, condition_margins, goal_log_odds, holds, margin
 from jaxvlm.errors import ConfigError
 
 
@@ -245,6 +245,21 @@ def test_margins_are_continuous_and_reach_far():
         a, b = example_qpos(start, end)
         margins = margins_of(a + steps * (b - a))[goal]
         assert np.abs(np.diff(margins)).max() < 0.25
+
+
+def test_graded_truth_climbs_before_a_threshold_is_met():
+    """From standing with arms down to raised arms, and from leaning within the threshold to standing straight."""
+    lean = [Example("", {}, tilt=(angle, 0.0)) for angle in (0.0, 8.0, 14.0, 22.0, 45.0)]
+    arms = [
+        Example("", {}, (35.0 - 96.0 * k, -48.0 + 65.0 * k, -60.0 - 12.0 * k))
+        for k in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    m = measures_of(example_qpos(*lean, *arms))
+    graded = np.asarray(goal_log_odds("arms-raised", m))
+    assert (np.diff(graded[:5]) < -0.05).all()
+    assert (np.diff(graded[5:]) > 0.1).all()
+    assert graded[-1] > 0 > graded[-2]
+    assert np.asarray(goal_log_odds("standing", m))[0] > 1.0
 
 
 def test_every_condition_can_fail_and_says_why():

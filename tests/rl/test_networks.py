@@ -23,6 +23,18 @@ def test_mlp_is_the_textbook_formula():
     np.testing.assert_allclose(MLP((5, 4), 3).apply(params, jnp.asarray(x)), expected, rtol=1e-5)
 
 
+def test_hidden_layers_are_normalised_before_the_activation():
+    net = MLP((5,), 1, layer_norm=True)
+    x = np.array([[0.3, -0.7], [10.0, 20.0]], np.float32)
+    params = net.init(jax.random.key(0), jnp.asarray(x))
+    hidden, last = params["params"]["Linear_0"], params["params"]["Linear_1"]
+    before = x @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"])
+    normal = before - before.mean(-1, keepdims=True)
+    normal /= np.sqrt(before.var(-1, keepdims=True) + 1e-5)
+    expected = np.maximum(normal, 0) @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    np.testing.assert_allclose(net.apply(params, jnp.asarray(x)), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_kernels_and_biases_start_as_pytorchs_do():
     params = MLP((400,), 100).init(jax.random.key(0), jnp.zeros(16))["params"]
     for layer, fan_in in zip(params.values(), (16, 400), strict=True):

@@ -89,6 +89,21 @@ def test_any_partition_of_the_environments_draws_the_same_numbers():
     assert len(np.unique(np.asarray(whole.action))) > 15
 
 
+def test_a_lasting_key_lasts_and_changes_at_other_rows_in_each_environment():
+    def policy(observation, key, lasting_key):
+        return 1000 * jax.random.randint(lasting_key, (1,), 0, 10**6) + jax.random.randint(key, (1,), 0, 1000)
+
+    _, rows = roll(Counter(terminate_at=50), 12, num_envs=3, policy=policy, hold=4)
+    lasting, fresh = np.divmod(np.asarray(rows.action), 1000)
+    for env in range(3):
+        changes = 1 + np.flatnonzero(np.diff(lasting[:, env]))
+        np.testing.assert_array_equal(changes, [k for k in range(1, 12) if (k + env) % 4 == 0])
+        assert len(np.unique(fresh[:, env])) > 9
+    assert len(np.unique(lasting)) == 3 + 4 + 4
+    parts = [roll(Counter(terminate_at=50), 12, 1, policy, first, hold=4)[1] for first in range(3)]
+    np.testing.assert_array_equal(np.concatenate([part.action for part in parts], axis=1), rows.action)
+
+
 def test_scenes_are_left_out_on_request():
     _, rows = roll(Counter(terminate_at=2), 2, scenes=False)
     assert rows.scene is None
@@ -103,5 +118,7 @@ def test_random_policy_draws_from_the_space():
 def test_bad_input_is_named():
     with pytest.raises(ConfigError, match="length is 0"):
         roll(Counter(), 0)
+    with pytest.raises(ConfigError, match="hold is 0"):
+        roll(Counter(), 1, hold=0)
     with pytest.raises(ValueError, match="first axis"):
         roll(Counter(), 1, policy=lambda observation, key: jnp.zeros(2))

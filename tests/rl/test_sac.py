@@ -144,6 +144,17 @@ def test_the_two_critics_start_apart_and_the_targets_equal_to_them():
     jax.tree.map(np.testing.assert_array_equal, state.critics, state.target_critics)
 
 
+def test_layer_norm_is_of_the_critics_alone():
+    plain, normed = (
+        make_sac(replace(CONFIG, critic_layer_norm=choice), OBSERVATIONS, ACTIONS).init(jax.random.key(3))
+        for choice in (False, True)
+    )
+    assert jax.tree.structure(plain.actor) == jax.tree.structure(normed.actor)
+    names = [name for name in normed.critics["params"] if name.startswith("LayerNorm")]
+    assert len(names) == len(CONFIG.critic_hidden_sizes)
+    assert not any(name.startswith("LayerNorm") for name in plain.critics["params"])
+
+
 def test_masked_rows_change_nothing():
     sac = make_sac(CONFIG, OBSERVATIONS, ACTIONS)
     state, batch, key = sac.init(jax.random.key(0)), make_batch(), jax.random.key(1)
