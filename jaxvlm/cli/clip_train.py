@@ -43,14 +43,17 @@ def run(arguments: Sequence[str]) -> None:
         flush=True,
     )
     with Progress(images) as progress:
-        train_clip(
-            dataset,
-            options.config,
-            output,
-            progress=lambda step, metrics: progress.update(
-                step * options.config.batch_size, loss=metrics["loss"]
-            ),
-        )
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            progress.update(step * options.config.batch_size, loss=metrics["loss"])
+            if step == options.config.steps:
+                print(
+                    f"measuring it on {options.config.evaluation_states:,} held-out states; then the files "
+                    "appear ...",
+                    flush=True,
+                )
+
+        train_clip(dataset, options.config, output, progress=report)
     print(f"checkpoint  {output}")
     print(f"card        {output / 'README.md'}")
     print(f"try it      jaxvlm clip check TASK --clip {output}")

@@ -35,14 +35,19 @@ _FILES_WANTED = f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or voc
 def resolve(name_or_path: str | Path) -> Path:
     """The directory that a checkpoint's name means.
 
-    `tiny:<domain>` is the embedded CLIP of a domain; `untrained:<domain>[:<seed>]` is the same directory, of
-    which `load` takes all but the weights; then a local directory; then `owner/name` on the Hugging Face hub,
-    from the local cache if it is there and over the network otherwise. Raises CheckpointError.
+    `tiny:<domain>` is the embedded CLIP of a domain; `untrained:<domain>[:<seed>]` is the same directory, and
+    `untrained:<directory>[:<seed>]` a local one, of which `load` takes all but the weights; then a local directory;
+    then `owner/name` on the Hugging Face hub, from the local cache if it is there and over the network otherwise.
+    Raises CheckpointError.
     """
     name = str(name_or_path)
     kind, _, rest = name.partition(":")
     if kind in ("tiny", "untrained"):
-        return _embedded(name, rest.partition(":")[0])
+        domain = rest.partition(":")[0]
+        folder = Path(domain).expanduser()
+        if kind == "untrained" and domain not in embedded_domains() and domain and folder.is_dir():
+            return folder
+        return _embedded(name, domain)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -60,7 +65,7 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
     """Reads a checkpoint: the model and its parameters, `{"params": ...}` of plain dicts.
 
     Args:
-        name_or_path: what `resolve` takes; `untrained:<domain>[:<seed>]` draws the weights.
+        name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
         dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
             bfloat16 elsewhere.
 
@@ -158,6 +163,7 @@ def _embedded(name: str, domain: str) -> Path:
         raise CheckpointError(
             f"there is no embedded CLIP {name!r}; known: {known}; name another with --clip, or see "
             "`jaxvlm clip train` for what one can be trained for"
+            + ("; untrained:DIRECTORY draws weights for a checkpoint of yours" if kind == "untrained" else "")
         )
     return Path(str(resources.files("jaxvlm") / "assets" / domain))
 

@@ -180,6 +180,18 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
     return agent, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), hyper)
 
 
+def _whole_path(name: str) -> str:
+    """A checkpoint's name that still holds where a run is resumed from another working directory."""
+    kind, _, rest = name.partition(":")
+    if kind == "tiny":
+        return name
+    folder, *seed = rest.split(":") if kind == "untrained" else (name,)
+    place = Path(folder).expanduser()
+    if not folder or not place.is_dir():
+        return name
+    return ":".join(([kind] if kind == "untrained" else []) + [str(place.resolve()), *seed])
+
+
 def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Built:
     """Makes the program of a run.
 
@@ -208,10 +220,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     reward, notes, tower, size = None, (), None, 0
     if settings.reward == "clip":
         tower = load_tower(settings.clip, domain)
-        folder = Path(settings.clip).expanduser()
-        if settings.clip.partition(":")[0] not in ("tiny", "untrained") and folder.is_dir():
-            # The run may be resumed from another working directory.
-            settings = replace(settings, clip=str(folder.resolve()))
+        settings = replace(settings, clip=_whole_path(settings.clip))
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)

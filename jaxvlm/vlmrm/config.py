@@ -15,7 +15,8 @@ class RewardSettings:
     reward: Literal["clip", "ground-truth"] = "clip"
     """`ground-truth` trains on the environment's own reward through the same program, as the control."""
     clip: str = "tiny"
-    """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control), a directory or a hub name."""
+    """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` of
+    another's shape), a directory or a hub name."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()

@@ -211,6 +211,9 @@ def test_untrained(monkeypatch, directory):
     jax.tree.map(np.testing.assert_array_equal, first, random_init(CONFIG, jax.random.key(0)))
     other = load("untrained:moon:7")[1]
     assert np.abs(other["params"]["visual"]["pos"] - first["params"]["visual"]["pos"]).max() > 0
+    np.testing.assert_array_equal(
+        load(f"untrained:{directory}")[1]["params"]["visual"]["pos"], first["params"]["visual"]["pos"]
+    )
     fails("seed has to be one whole number", load, "untrained:moon:x", error=ConfigError)
 
 

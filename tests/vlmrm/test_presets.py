@@ -102,5 +102,7 @@ def test_a_program_knows_which_weights_it_was_built_with(tmp_path, monkeypatch):
     )
     assert shipped.program.config.reward.clip == "tiny"
     assert copied.program.config.reward.clip == str(tmp_path / "copy")
+    drawn = build(tiny_config(reward_clip="untrained:copy:3"), task.env, task.params, domain=task.domain)
+    assert drawn.program.config.reward.clip == f"untrained:{tmp_path / 'copy'}:3"
     assert shipped.clip_digest == copied.clip_digest != untrained.clip_digest
     assert len(shipped.clip_digest) == 64
