@@ -3,9 +3,9 @@
     python benchmarks/blind.py runs/A runs/B --folder sheets        # a numbered sheet for each run, and the key
     python benchmarks/blind.py --folder sheets --seen A 1 4 7-9     # agreement of a look with the predicate
 
-A sheet shows states from the replay buffer of a run's newest checkpoint in random order: half of them meet the goal by
-the predicate, the others come from the half of all other states that earned more, so near misses are among them. Look
-at the sheet before the key, and name the pictures that show the goal.
+A sheet shows states from the replay buffer of a run's newest checkpoint in random order. Half of them, or as many as
+there are, meet the goal by the predicate; the others come from the half of all other states that earned more, so near
+misses are among them. Look at the sheet before the key, and name the pictures that show the goal.
 """
 
 import argparse
@@ -101,8 +101,13 @@ def main() -> None:
         file = options.folder / f"{name}.json"
         if not file.exists():
             parser.error(f"{file} does not exist; draw the sheet of {name} first")
-        print(compare(json.loads(file.read_text(encoding="utf-8")), numbers(words)))
+        key, seen = json.loads(file.read_text(encoding="utf-8")), numbers(words)
+        if outside := sorted(seen - set(range(1, len(key["true"]) + 1))):
+            parser.error(f"the sheet of {name} has pictures 1 to {len(key['true'])}, not {outside}")
+        print(compare(key, seen))
         return
+    if len({path.name for path in options.runs}) < len(options.runs):
+        parser.error("two runs have the same name; draw them into different folders")
 
     import numpy as np
 

@@ -9,11 +9,13 @@ A case is a CLIP with random weights, which are as fast as trained ones: `humano
 shape (patches of 16, width 128, 4 layers, projection 64), `vit-l14` and `vit-b32` are the published ones at 224 pixels.
 Ours is one iteration of `humanoid-kneeling` with the numbers of a preset, after learning has started: an episode of
 every environment, its frames drawn, encoded and scored, rows inserted, gradient steps of SAC. With `--num-envs`, the
-gradient steps change in proportion.
+gradient steps change in proportion. `--update-every 16 --hidden 256` is the work of the earlier figures in RESULTS.md,
+whatever the preset: one gradient step for 16 environment steps, plain networks of two layers of 256.
 
 The peers (extra `peers`) do the same work with gymnasium's Humanoid, MuJoCo's renderer, transformers' CLIPModel and
-stable-baselines3's SAC: the same observation, camera, frame size, networks, batch size and gradient steps per
-environment step, in one process without environment workers, frames of a rollout encoded in batches.
+stable-baselines3's SAC: the same observation, camera, frame size, network widths, batch size and gradient steps per
+environment step (their critics are not normalised, as ours are in the presets laptop and default; `--hidden` makes both
+plain), in one process without environment workers, frames of a rollout encoded in batches.
 
 `tuned` is what a careful user makes of it: our model and solver settings in MuJoCo's C, one renderer for all
 environments, no shadows, reflections or multisampling, software OpenGL told of its one core, CLIP in batches that fit
@@ -52,7 +54,8 @@ class Work:
     num_envs: int
     updates: int  # gradient steps per 100 steps of every environment
     batch: int
-    hidden: tuple[int, ...]  # widths of actor and critics
+    hidden: tuple[int, ...]  # widths of the critics, and of the actor
+    normalised: bool  # our critics
     observation: str  # "compact" or "full"
     contacts: str
     learning_rate: float
@@ -102,6 +105,7 @@ def make_work(preset_name: str, num_envs: int | None, every: int | None, hidden:
         updates=updates,
         batch=config.batch_size,
         hidden=settings.critic_hidden_sizes,
+        normalised=settings.critic_layer_norm,
         observation=humanoid.observation,
         contacts=humanoid.contacts,
         learning_rate=settings.learning_rate,
@@ -306,7 +310,8 @@ def report(result: dict) -> str:
         f"{result['case']}: {result['frame_size']} pixels, CLIP {result['clip']} in {result['clip_dtype']}, "
         f"preset {work['preset']}",
         f"  {work['num_envs']} environments, {work['updates']} gradient steps of batch {work['batch']} per "
-        f"{work['num_envs'] * EPISODE:,} environment steps, networks {work['hidden']}, {work['observation']} "
+        f"{work['num_envs'] * EPISODE:,} environment steps, networks {work['hidden']}"
+        f"{', ours normalised' if work['normalised'] else ''}, {work['observation']} "
         f"observation, contacts: {work['contacts']}",
         f"  jaxvlm compiles in {result['compile_seconds']:.1f} s, {result['temporary_mb']:,.0f} MB temporary"
         + (f", {result['diverged']:.0f} rows diverged in the last iteration" if result["diverged"] else ""),
@@ -373,6 +378,9 @@ def main() -> None:
     parser.add_argument("--cores", default="0", help="cores to run on, such as 0 or 0,1; empty for all")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
+    for name in ("update_every", "hidden"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} is {value}; give at least 1")
     for case in options.cases:
         size = case.removeprefix("humanoid-")
         if case not in LARGE and (size == case or not size.isdigit() or int(size) < 16 or int(size) % 16):

@@ -38,8 +38,7 @@ VARIANTS = {
     "clip": (),
     "untrained": ("--clip", "untrained"),
     "predicate": ("--reward", "ground-truth"),
-    # What the CLIP is taught to say, known exactly: what its mistakes cost shows beside it. In place of the preset's
-    # variant, so it is a control of presets with the compact observation only.
+    # What the embedded CLIP is taught to say, known exactly: beside it shows what its mistakes cost.
     "graded": ("--reward", "ground-truth", "--variant", "graded"),
 }
 CONTROLS = ("random", "zero")
@@ -140,6 +139,12 @@ def main() -> None:
     flags = ["--preset", options.preset, "--seeds", str(options.seeds)]
     flags += ["--steps", str(options.steps)] if options.steps else []
     columns = options.only or [*VARIANTS, "ablation"]
+    if "graded" in columns and options.preset.startswith("paper"):
+        if options.only:
+            parser.error(
+                "the graded truth comes with the compact observation, not the paper's; leave it out of --only"
+            )
+        columns.remove("graded")
     if not options.table:
         for variant in (name for name in VARIANTS if name in columns):
             for pose in poses:

@@ -2,7 +2,7 @@
 
     python benchmarks/visited.py runs/A runs/B                             # AUC on each run's own goal
     python benchmarks/visited.py runs/A --clip PATH                        # another checkpoint than the embedded one
-    python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz --keep 2000
+    python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz --keep 3000
 
 States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds. An observation has no
 place on the floor, so one is drawn. `--save` keeps, of every run, `--states` poses, half drawn uniformly, half from the
@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--keep", type=int, default=0, help="of the poses that are in the file already")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.keep and not (options.save and options.save.exists()):
+        parser.error(f"--keep {options.keep} keeps poses of an existing --save file, and there is none")
     if options.save and options.states // 2 > options.count // 10:
         parser.error(f"{options.states} states need --count {5 * options.states} to choose the best from")
 

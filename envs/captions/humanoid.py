@@ -1,7 +1,7 @@
 """Captions of the humanoid: the eight goals, and what can be read off its geometry.
 
 The goals' truth is that of `envs.humanoid.predicates`, as `goal_log_odds` there grades it: a score that follows it has
-a slope from standing to any of the poses, and from falling back to standing.
+a slope from standing to any of the poses, and from falling back to those that stand.
 
 A state is what a frame shows: poses of geoms and the measures taken of them. `describe` makes states of any scenes,
 those of rollouts too.

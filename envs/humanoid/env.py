@@ -79,8 +79,7 @@ class Humanoid:
 
     `observation="full"` is gymnasium's, f32[376]: positions without x and y (22), velocities (23), inertias
     (14 x 10) and velocities (14 x 6) of the bodies about the centre of mass, motor torques (23), contact forces
-    (14 x 6). `"compact"`, f32[45], is its first two blocks, velocities in tenths, so
-    that all numbers are of order one.
+    (14 x 6). `"compact"`, f32[45], is its first two blocks, velocities in tenths, so that all numbers are of order one.
 
     `goal` names a predicate of `predicates.GOALS`; `info["success"]` says whether it holds. Without a goal, success is
     gymnasium's "healthy".
@@ -237,7 +236,7 @@ def _make_cameras() -> dict[str, RayCamera]:
 
 
 def observe(data: Any, kind: str, contact_forces: Any = None) -> Any:
-    """Gymnasium's observation of `mujoco.MjData`, or of `mjx.Data` with `contact_forces()` for `cfrc_ext`."""
+    """The observation `kind` of `Humanoid`: of `mujoco.MjData`, or of `mjx.Data` with `contact_forces()` for `cfrc_ext`."""
     blocks = [data.qpos[2:], data.qvel if kind == "full" else VELOCITY_SCALE * data.qvel]
     if kind == "full":
         inertia = data.cinert if contact_forces is None else data._impl.cinert

@@ -99,6 +99,7 @@ EXAMPLES: dict[str, tuple[tuple[Example, ...], tuple[Example, ...]]] = {
             Example("stretched sideways", {}, (-51.0, -53.0, -52.0)),
             Example("kneeling", {"knee": -90.0}, RAISED),
             Example("crossed before the face", {}, (-20.0, 40.0, -20.0)),
+            Example("hands up, elbows down", {}, (50.0, 58.0, -6.0)),
         ),
     ),
     "splits": (

@@ -229,9 +229,9 @@ def goal_log_odds(goal: str, measures: Measures) -> Float[Array, "..."]:
     """How true a goal is, graded: positive exactly where it holds, up to 2, and down to -7 far from it.
 
     Between, every condition counts at once: in proportion to what it is missed by, and a little to what it has to
-    spare, up to two tolerances. So there is a slope from standing with arms down to raised arms, and from leaning by
-    20 degrees to standing straight, both long before a threshold is met. An agent that stands upright while it raises
-    its arms needs the second as much as the first: at the thresholds a body is past saving.
+    spare, up to two tolerances, as long as the goal is missed. So there is a slope from standing with arms down to
+    raised arms, and at the same time one from leaning by 20 degrees to standing straight. An agent that stands while it
+    raises its arms needs the second as much as the first: at the threshold of leaning a body is past saving.
 
     Raises:
       ConfigError: an unknown goal.

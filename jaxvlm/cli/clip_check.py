@@ -14,7 +14,7 @@ class ClipCheck:
     """Does a checkpoint rank the frames of a task the way its sentence says?"""
 
     clip: str = "tiny"
-    """CLIP checkpoint: `tiny`, `untrained`, a directory or a hub name."""
+    """CLIP checkpoint: `tiny`, `untrained`, `untrained:DIRECTORY`, a directory or a hub name."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()

@@ -47,10 +47,8 @@ def run(arguments: Sequence[str]) -> None:
         def report(step: int, metrics: dict[str, float]) -> None:
             progress.update(step * options.config.batch_size, loss=metrics["loss"])
             if step == options.config.steps:
-                print(
-                    f"measuring it on {options.config.evaluation_states:,} held-out states; then the files "
-                    "appear ...",
-                    flush=True,
+                progress.announce(
+                    f"measuring it on {options.config.evaluation_states:,} held-out states; then the files appear ..."
                 )
 
         train_clip(dataset, options.config, output, progress=report)

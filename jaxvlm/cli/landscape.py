@@ -20,7 +20,7 @@ class Landscape:
     """Plot the CLIP reward of a task over its state parameter, for several alphas."""
 
     clip: str = "tiny"
-    """CLIP checkpoint: `tiny`, `untrained`, a directory or a hub name."""
+    """CLIP checkpoint: `tiny`, `untrained`, `untrained:DIRECTORY`, a directory or a hub name."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()

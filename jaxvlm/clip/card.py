@@ -129,6 +129,11 @@ def _extras(dataset: CaptionedDataset, config: Any) -> str:
         lines.append(
             f"Every {config.mine_every} steps a search added states on which the CLIP in training was most wrong."
         )
+    if config.slope:
+        lines.append(
+            f"Beside it, with weight {config.slope:g}, a Huber loss fits the log-odds of the goals themselves, so that "
+            "scores far from a goal differ as well."
+        )
     if config.augment:
         lines.append(
             f"Light varied between pictures by up to {config.augment:.0%}, and half of them were softened."

@@ -42,12 +42,11 @@ def resolve(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     kind, _, rest = name.partition(":")
-    if kind in ("tiny", "untrained"):
-        domain = rest.partition(":")[0]
-        folder = Path(domain).expanduser()
-        if kind == "untrained" and domain not in embedded_domains() and domain and folder.is_dir():
-            return folder
-        return _embedded(name, domain)
+    if kind == "tiny":
+        return _embedded(name, rest)
+    if kind == "untrained":
+        place, _ = split_untrained(name)
+        return Path(place).expanduser() if _is_own_folder(place) else _embedded(name, place)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -81,8 +80,9 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
             f"there (CLIPImageProcessor.save_pretrained writes it): a checkpoint needs {_FILES_WANTED}"
         )
     dtype = jnp.dtype(dtype or (jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16))
-    seed = _untrained_seed(str(name_or_path))
-    if seed is not None:
+    name = str(name_or_path)
+    if name.startswith("untrained:"):
+        seed = split_untrained(name)[1]
         params = random_init(config, jax.random.key(seed))["params"]
         params = jax.tree.map(lambda x: x.astype(dtype), params) | {"logit_scale": params["logit_scale"]}
     else:
@@ -163,18 +163,30 @@ def _embedded(name: str, domain: str) -> Path:
         raise CheckpointError(
             f"there is no embedded CLIP {name!r}; known: {known}; name another with --clip, or see "
             "`jaxvlm clip train` for what one can be trained for"
-            + ("; untrained:DIRECTORY draws weights for a checkpoint of yours" if kind == "untrained" else "")
+            + (f", and {domain!r} is no directory here either" if kind == "untrained" else "")
         )
     return Path(str(resources.files("jaxvlm") / "assets" / domain))
 
 
-def _untrained_seed(name: str) -> int | None:
-    if not name.startswith("untrained:"):
-        return None
-    seed = name.split(":")[2:] or ["0"]
-    if len(seed) > 1 or not seed[0].isdecimal():
-        raise ConfigError(f"{name!r}: the seed has to be one whole number, as in 'untrained:<domain>:0'")
-    return int(seed[0])
+def split_untrained(name: str) -> tuple[str, int]:
+    """Domain or directory, and seed, of `untrained:<domain or directory>[:<seed>]`.
+
+    Raises `ConfigError` for a seed that is no whole number.
+    """
+    place = name.removeprefix("untrained:")
+    if place in embedded_domains() or _is_own_folder(place) or ":" not in place:
+        return place, 0
+    place, _, seed = place.rpartition(":")
+    if not seed.isdecimal():
+        raise ConfigError(
+            f"{name!r}: the seed has to be one whole number, as in 'untrained:<domain or directory>:0'"
+        )
+    return place, int(seed)
+
+
+def _is_own_folder(place: str) -> bool:
+    """Whether weights are to be drawn for a directory; a domain comes first."""
+    return bool(place) and place not in embedded_domains() and Path(place).expanduser().is_dir()
 
 
 def _from_hub(name: str) -> Path:

@@ -20,7 +20,9 @@ class ClipTrainConfig:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     loss: Literal["sigmoid", "infonce"] = "sigmoid"
-    slope: float = 0.0  # weight of `losses.log_odds_loss` on the goals' captions, beside the sigmoid loss
+    slope: float = (
+        0.0  # weight of a second loss, that scores of goals differ far from them as well, see `losses`
+    )
     text_spread: float = 0.1  # weight of the squared norm of the mean caption embedding
     image_size: int = 64  # pixels
     patch_size: int = 16
@@ -57,6 +59,8 @@ class ClipTrainConfig:
         if not self.slope >= 0:
             raise ConfigError(f"slope is {self.slope}; give a weight, or 0 for cross-entropy alone")
         if self.slope and self.loss != "sigmoid":
-            raise ConfigError("slope fits log-odds, which only --loss sigmoid does; leave --slope at 0")
+            raise ConfigError(
+                f"slope {self.slope:g} fits log-odds, which only --loss sigmoid does; leave --slope at 0"
+            )
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0")

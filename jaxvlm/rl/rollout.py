@@ -20,9 +20,8 @@ from jaxvlm.rl.types import Leaf
 from jaxvlm.spaces import Space
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (observation [B, ...], key) -> action [B, ...]
-HoldingPolicy = Callable[
-    [jax.Array, jax.Array, jax.Array], jax.Array
-]  # the same with a second key that lasts
+# The same with a second key, which lasts for several rows.
+HoldingPolicy = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @struct.dataclass
@@ -114,14 +113,15 @@ def collect(
     Args:
       env: an environment that follows the contract.
       params: its numeric parameters, shared by all.
-      policy: (observation [B, ...], key) -> action [B, ...], in the environment's units.
+      policy: (observation [B, ...], key) -> action [B, ...], in the environment's units; with `hold` it gets a
+        second key.
       state: made by `init_rollout` or an earlier call.
       key: one key, fresh for every call.
       length: number of rows, static.
       first_env_index: global index of this call's first environment.
       scenes: whether to keep what frames are drawn from; without, `Rows.scene` is None.
-      hold: if given, the policy gets a second key that stays the same for this many rows, for random actions
-        that last. Environments change theirs at different rows.
+      hold: rows for which the second key stays the same, for random actions that last; environments change
+        theirs at different rows. None: there is no second key.
 
     Returns:
       The state after the last row, whose observation is that row's next observation, and the rows [length,
@@ -180,7 +180,7 @@ def collect(
     return jax.lax.scan(row, state, jnp.arange(length))
 
 
-def _act_alone(policy: Any, observation: jax.Array, *keys: jax.Array) -> jax.Array:
+def _act_alone(policy: Callable[..., jax.Array], observation: jax.Array, *keys: jax.Array) -> jax.Array:
     """The policy's action for one observation: [...] -> [...]."""
     actions = policy(observation[None], *keys)
     if actions.shape[:1] != (1,):

@@ -182,14 +182,17 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
 
 def _whole_path(name: str) -> str:
     """A checkpoint's name that still holds where a run is resumed from another working directory."""
-    kind, _, rest = name.partition(":")
-    if kind == "tiny":
+    from jaxvlm.clip import embedded_domains
+    from jaxvlm.clip.checkpoint import split_untrained
+
+    if name.partition(":")[0] != "untrained":
+        folder = Path(name).expanduser()
+        return str(folder.resolve()) if name != "tiny" and folder.is_dir() else name
+    place, seed = split_untrained(name)
+    folder = Path(place).expanduser()
+    if name == "untrained" or place in embedded_domains() or not folder.is_dir():
         return name
-    folder, *seed = rest.split(":") if kind == "untrained" else (name,)
-    place = Path(folder).expanduser()
-    if not folder or not place.is_dir():
-        return name
-    return ":".join(([kind] if kind == "untrained" else []) + [str(place.resolve()), *seed])
+    return f"untrained:{folder.resolve()}:{seed}"
 
 
 def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Built:

@@ -15,8 +15,8 @@ class RewardSettings:
     reward: Literal["clip", "ground-truth"] = "clip"
     """`ground-truth` trains on the environment's own reward through the same program, as the control."""
     clip: str = "tiny"
-    """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` of
-    another's shape), a directory or a hub name."""
+    """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` draws
+    weights in the shape of the checkpoint there), a directory or a hub name."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class TrainConfig:
     learning_starts: int = 3_000
     """Steps with random actions before the first update."""
     hold: int = 1
-    """Steps that each of those random actions lasts; heavy limbs hardly move under noise that changes every step."""
+    """Steps that a random action of before `--learning-starts` lasts; heavy limbs hardly move under faster noise."""
     updates: int = 200
     """Gradient steps an iteration."""
     batch_size: int = 128
@@ -155,6 +155,11 @@ class TrainConfig:
     def from_dict(cls, data: dict[str, Any]) -> "TrainConfig":
         """Inverse of `to_dict`; raises `ConfigError` for settings this version does not know."""
         data = dict(data)
+        if str(data.get("task", "")).startswith("humanoid") and "hold" not in data:
+            raise ConfigError(
+                "this run is of an earlier version, whose compact observation of the humanoid held velocities and not "
+                "their tenths: its agents cannot act here; train anew"
+            )
         kind = DQNSettings if data.pop("algorithm_name", "dqn") == "dqn" else SACSettings
         try:
             return cls(

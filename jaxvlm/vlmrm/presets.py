@@ -10,7 +10,7 @@ from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, SACSettings, TrainC
 
 PRESETS = {
     "default": "a laptop, minutes on two CPU cores; for the humanoid one GPU and thousands of environments",
-    "laptop": "two CPU cores; for the humanoid up to an hour and a half",
+    "laptop": "two CPU cores; for the humanoid under half an hour a seed",
     "paper": "appendix C of the paper, as its code reads: 3 million steps (humanoid 10), the horizon stored as an end",
     "paper-text": "appendix C, as its text reads: the horizon bootstraps, an update follows every step",
 }
@@ -63,15 +63,15 @@ def _humanoid(name: str) -> TrainConfig:
     common = TrainConfig(
         task="humanoid", rollout_length=101, batch_size=512, buffer_size=1_000_000, algorithm=sac
     )
-    # Not the paper's: many gradient steps per environment step, which normalised critics bear; random actions that
-    # last 0.2 s, because arms hardly move under noise that changes every 15 ms; less entropy first and more at last.
+    # Not the paper's: critics that are normalised, which learn from fewer steps; random actions that last 0.2 s,
+    # because arms hardly move under noise that changes every 15 ms; less entropy at first, more in the end.
     quick = replace(sac, critic_layer_norm=True, entropy_coefficient=0.3, target_entropy=-8.0)
     if name == "laptop":
         return replace(
             common,
             variant="compact",
             steps=300_000,
-            # Few environments, so that what was learned is tried out soon: 64 with four times the updates learn less.
+            # Few environments, so that what was learned is soon tried out: 64 with 1,000 updates learned less.
             num_envs=16,
             learning_starts=20_000,
             hold=15,

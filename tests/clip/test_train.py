@@ -236,6 +236,33 @@ def test_numbers_that_cannot_work_are_named(change, words):
         dataclasses.replace(CONFIG, **change)
 
 
+def test_a_slope_fits_the_log_odds_far_from_a_goal(tmp_path):
+    """Mean distance between logits and log-odds of the goal's prompt, over the whole range of states."""
+    dataset, off = bar_dataset(), []
+    for slope in (0.0, 0.3):
+        config = dataclasses.replace(CONFIG, steps=120, report_every=120, slope=slope)
+        tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path / str(slope), config.context)
+        ((_, _, state, data),) = train_steps(dataset, config, tokenizer)
+        clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
+        states = dataset.sample_states(jax.random.key(5), 64)
+        frames = centred(dataset.frames(states, data.assets, 16), data.mean_frame, config.image_std)
+        images = clip.apply(state.clip, frames, method="encode_image")
+        text = clip.apply(state.clip, tokenizer([dataset.concept("left").wordings[0]]), method="encode_text")
+        images, text = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (images, text))
+        logits = jnp.exp(state.clip["params"]["logit_scale"]) * images @ text[0] + state.bias
+        off.append(float(jnp.mean(jnp.abs(logits - dataset.log_odds(states)[:, 0]))))
+    assert off[1] < 0.9 * off[0], off
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"slope": -1.0}, "slope is -1"), ({"slope": 0.1, "loss": "infonce"}, "slope 0.1 fits log-odds")],
+)
+def test_a_slope_that_cannot_be_fitted_is_named(change, words):
+    with pytest.raises(ConfigError, match=words):
+        ClipTrainConfig(**change)
+
+
 def test_mining_needs_a_search_and_log_odds(tmp_path):
     tokenizer = build_word_tokenizer(vocabulary(bar_dataset()), tmp_path, CONFIG.context)
     config = dataclasses.replace(CONFIG, mine_every=10)

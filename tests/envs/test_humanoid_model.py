@@ -63,7 +63,7 @@ def test_contacts_are_what_their_name_says():
         load_model("textured", "none")
 
 
-@pytest.mark.parametrize("contacts", ["floor", "limbs"])
+@pytest.mark.parametrize("contacts", ["floor", "limbs", "all"])
 def test_no_state_has_more_contacts_than_mjx_keeps(contacts):
     """So that the limit of the model costs no force; those of a condim are limited together."""
     model = load_model("textured", contacts)

@@ -262,6 +262,13 @@ def test_graded_truth_climbs_before_a_threshold_is_met():
     assert np.asarray(goal_log_odds("standing", m))[0] > 1.0
 
 
+def test_forearms_alone_are_no_raised_arms():
+    (near_miss,) = (x for x in EXAMPLES["arms-raised"][1] if x.title == "hands up, elbows down")
+    margins = judge(example_qpos(near_miss))[1]["arms-raised"][0]
+    failed = [c.measure for c, m in zip(CONDITIONS["arms-raised"], margins, strict=True) if m < 0]
+    assert failed == ["elbow_up"]
+
+
 def test_every_condition_can_fail_and_says_why():
     generator = np.random.default_rng(1)
     low, high = load_model().jnt_range[1:].T

@@ -45,6 +45,31 @@ def test_presets_are_valid_and_survive_a_config_file(name, algorithm):
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("task", ["humanoid-kneeling", "brax:ant"])
+def test_presets_of_other_tasks_are_valid(name, task):
+    config = preset(task, "sac", name)
+    validate_config(config)
+    assert config.task == task
+    if task.startswith("humanoid"):
+        assert config.algorithm.critic_layer_norm == (name in ("laptop", "default"))
+        assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
+
+
+def test_a_setting_reaches_the_critics():
+    task = make_task("mountain-car")
+    config = tiny_config("mountain-car", algorithm_critic_layer_norm=True)
+    agent, _ = build_agent(config, task.env, task.params)
+    assert agent.config.critic_layer_norm
+
+
+def test_agents_of_an_observation_that_is_no_more_are_refused():
+    old = preset("humanoid-kneeling", "sac", "laptop").to_dict()
+    del old["hold"]
+    with pytest.raises(ConfigError, match=r"tenths.*train anew"):
+        TrainConfig.from_dict(old)
+
+
 def test_unknown_preset_and_unknown_setting():
     with pytest.raises(ConfigError, match="'fast'"):
         preset("cartpole", "dqn", "fast")
@@ -56,6 +81,7 @@ def test_unknown_preset_and_unknown_setting():
     ("changes", "message"),
     [
         ({"steps": 0}, "steps is 0"),
+        ({"hold": 0}, "hold is 0"),
         ({"num_envs": 0}, "num-envs is 0"),
         ({"seed": -1}, "seeds -1 to 0 are not all between"),
         ({"seed": 2**31 - 1}, "seeds 2147483647 to 2147483648 are not all between"),

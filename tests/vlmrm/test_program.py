@@ -54,6 +54,18 @@ def compiled(built):
     return compile_iteration(built, init_state(built))[0]
 
 
+def test_random_actions_last_and_those_of_the_agent_do_not():
+    built = build_random(tiny_config("mountain-car", hold=5, reward_reward="ground-truth"))
+    rollout = jax.jit(built.program.rollout_stage)
+    state = init_state(built)
+    _, rows = rollout(built.inputs, state)
+    _, later = rollout(built.inputs, state.replace(step=jnp.int32(30)))
+    for seed in range(2):
+        for env in range(3):
+            assert len(np.unique(rows.action[seed, :, env])) in (2, 3)  # of 10 rows, in spells of 5
+            assert len(np.unique(later.action[seed, :, env])) > 4  # those at the bounds are alike
+
+
 def test_iteration_learns_after_learning_starts(built, compiled):
     state = init_state(built)
     before = jax.tree.map(np.asarray, state.agent.params)
