@@ -236,7 +236,7 @@ def _make_cameras() -> dict[str, RayCamera]:
 
 
 def observe(data: Any, kind: str, contact_forces: Any = None) -> Any:
-    """The observation `kind` of `Humanoid`: of `mujoco.MjData`, or of `mjx.Data` with `contact_forces()` for `cfrc_ext`."""
+    """`Humanoid.observation` of a `mujoco.MjData`, or of `mjx.Data` with `contact_forces()` for `cfrc_ext`."""
     blocks = [data.qpos[2:], data.qvel if kind == "full" else VELOCITY_SCALE * data.qvel]
     if kind == "full":
         inertia = data.cinert if contact_forces is None else data._impl.cinert
