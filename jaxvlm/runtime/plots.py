@@ -5,6 +5,7 @@ width or dash as well.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jaxvlm.runtime.metrics import mean
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 GREY = "#5f5f5f"
+TITLE_WIDTH = 64  # characters of a title that fit above a figure of 6.4 inches
 
 
 def learning_curves(
@@ -44,7 +46,7 @@ def learning_curves(
         rows: of `metrics.jsonl`, see `jaxvlm.runtime.read_rows`.
         reward: key of the upper panel.
         truth: key of the lower panel.
-        title: above both.
+        title: above both, broken into lines that fit.
         reward_label: axis label of the upper panel.
         truth_label: axis label of the lower panel.
         truth_range: limits of the lower axis, None lets the data decide.
@@ -69,7 +71,7 @@ def learning_curves(
     if seeds > 1:
         upper.legend(loc="best")
     if title:
-        figure.suptitle(title)
+        figure.suptitle(textwrap.fill(title, TITLE_WIDTH))
     return _save(figure, path)
 
 
@@ -178,7 +180,7 @@ def scores(
     grid[-1, 1].set_xlabel(xlabel)
     grid[0, 1].legend(loc="best", markerscale=1.6)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(textwrap.fill(title, TITLE_WIDTH))
     return _save(figure, path)
 
 

@@ -29,6 +29,15 @@ def test_learning_curves(tmp_path):
         plots.learning_curves(tmp_path / "none.png", [{"step": 1, "loss": 1.0}])
 
 
+def test_a_long_title_stays_on_the_picture(tmp_path):
+    sentence = "brax:halfcheetah-on-back: a robot cheetah lying on its back with its legs in the air"
+    path = plots.learning_curves(tmp_path / "long.png", [{"step": 1, "success": 0.5}], title=sentence)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels[:, :4] > 250).all()
+    assert (pixels[:40] < 100).any()
+
+
 def test_landscape(tmp_path):
     x = np.linspace(-1, 1, 21)
     curves = {alpha: alpha * x**2 for alpha in (0.0, 0.5, 1.0)}
