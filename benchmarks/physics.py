@@ -2,6 +2,7 @@
 
     python benchmarks/physics.py                         # all cases, one core
     python benchmarks/physics.py floor-3-6               # a case is <contacts>-<iterations>-<line search iterations>
+    python benchmarks/physics.py floor-3-6 floor-3-6-29  # and -<contact points kept>, in place of the model's limit
     python benchmarks/physics.py --num-envs 256 1024 4096 8192 floor-3-6     # on a GPU
     python benchmarks/physics.py --drift docs/images/physics_drift.png       # 20-step open loops instead of speed
 
@@ -31,7 +32,9 @@ def host_model(case: str):
     contacts, *numbers = case.split("-")
     if contacts != "published":
         model = copy.copy(load_model("textured", contacts))
-        model.opt.iterations, model.opt.ls_iterations = (int(number) for number in numbers)
+        model.opt.iterations, model.opt.ls_iterations, *kept = (int(number) for number in numbers)
+        if kept:
+            model.numeric("max_contact_points").data[:] = kept
         return model
     import gymnasium
 

@@ -84,7 +84,7 @@ class SACSettings:
     critic_hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the critics' layers."""
     critic_layer_norm: bool = False
-    """Normalise the critics' hidden layers: many more gradient steps per environment step stay stable."""
+    """Normalise the critics' hidden layers before each activation."""
     entropy: Literal["auto", "fixed"] = "auto"
     """Whether the entropy coefficient is learned."""
     entropy_coefficient: float = 1.0

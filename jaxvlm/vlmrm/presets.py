@@ -10,7 +10,7 @@ from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, SACSettings, TrainC
 
 PRESETS = {
     "default": "a laptop, minutes on two CPU cores; for the humanoid one GPU and thousands of environments",
-    "laptop": "two CPU cores; for the humanoid under half an hour a seed",
+    "laptop": "two CPU cores; for the humanoid half an hour for four seeds on one of them",
     "paper": "appendix C of the paper, as its code reads: 3 million steps (humanoid 10), the horizon stored as an end",
     "paper-text": "appendix C, as its text reads: the horizon bootstraps, an update follows every step",
 }

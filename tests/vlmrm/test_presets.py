@@ -56,6 +56,13 @@ def test_presets_of_other_tasks_are_valid(name, task):
         assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
 
 
+def test_the_graded_variant_is_of_poses_alone():
+    assert make_task("humanoid-lotus", "graded").env.env.reward == "graded"
+    assert make_task("humanoid-lotus").env.env.reward == "goal"
+    with pytest.raises(ConfigError, match="no variant 'graded'"):
+        make_task("humanoid", "graded")
+
+
 def test_a_setting_reaches_the_critics():
     task = make_task("mountain-car")
     config = tiny_config("mountain-car", algorithm_critic_layer_norm=True)
