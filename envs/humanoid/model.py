@@ -16,7 +16,7 @@ TRUNK = ("torso1", "head", "uwaist", "lwaist", "butt")
 
 # Read by MJX alone: of the possible contacts that share a condim it solves for this many, the deepest. The body has 29
 # points that could touch the floor, of which falls and agents have not been seen to use more than 7. Solving for the
-# others too changes nothing and takes half as long again.
+# others too changes nothing and takes a third longer.
 MAX_CONTACTS = {"floor": 12, "limbs": 24, "all": 24}
 
 
