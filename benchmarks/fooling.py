@@ -51,7 +51,10 @@ def main() -> None:
     tower = load_tower(options.clip, "humanoid")
     tasks = [make_task(f"humanoid-{goal}") for goal in GOALS]
     env = tasks[0].env
-    rewards = [build_reward(RewardSettings(prompt=t.goal_prompts, look=t.look), env, tower)[0] for t in tasks]
+    rewards = [
+        build_reward(RewardSettings(prompt=t.goal_prompts, look=t.look, camera=t.cameras), env, tower)[0]
+        for t in tasks
+    ]
     chunk = choose_chunk(tower)
 
     @jax.jit

@@ -76,7 +76,9 @@ def main() -> None:
     tower, generator, kept = load_tower(options.clip, "humanoid"), np.random.default_rng(options.seed), []
     tasks = {goal: make_task(f"humanoid-{goal}") for goal in GOALS}
     rewards = {
-        goal: build_reward(RewardSettings(prompt=task.goal_prompts, look=task.look), task.env, tower)[0]
+        goal: build_reward(
+            RewardSettings(prompt=task.goal_prompts, look=task.look, camera=task.cameras), task.env, tower
+        )[0]
         for goal, task in tasks.items()
     }
     render, chunk = tasks[GOALS[0]].env.render, choose_chunk(tower)

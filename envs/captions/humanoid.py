@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from jaxvlm.clip.captions import CaptionedDataset, Goal, Predicted, Sweep
 from jaxvlm.render import RayScene
 
-from ..humanoid.env import Humanoid
+from ..humanoid.env import CAMERAS, Humanoid
 from ..humanoid.examples import EXAMPLES, RAISED, Example, example_qpos
 from ..humanoid.kinematics import pose_scene, with_camera
 from ..humanoid.poses import Library, keep_found, make_library, sample_qpos, with_extra, with_found
@@ -33,7 +33,7 @@ from .humanoid_facts import PosedHumanoid, describe
 FALLS = 0.12  # share of the held-out states that come from falls
 
 # Of training: shares of the states that policies and falls reached, and of those that searches found.
-VISITED_SHARE, FOUND_SHARE = 0.22, 0.15
+VISITED_SHARE, FOUND_SHARE = 0.26, 0.15
 CHAINS, STARTS, ROUNDS = 96, 8192, 24  # of a search: chains of each goal, poses they start from, proposals
 FOUND = 8 * len(GOALS) * CHAINS  # poses kept, those of eight searches
 WRONG = 1.5  # log-odds
@@ -134,7 +134,7 @@ def training_library(library: Library) -> Library:
 
 
 def humanoid_captions(library: Library | None = None) -> CaptionedDataset:
-    """Humanoids in the eight poses, near them and in many others, seen from the front.
+    """Humanoids in the eight poses, near them and in many others, seen from the front and from the side.
 
     Args:
       library: what poses are put together from; the default is found in a few seconds, and draws a share of its
@@ -152,6 +152,7 @@ def humanoid_captions(library: Library | None = None) -> CaptionedDataset:
         goals=tuple(Goal(goal, "lying", _sweep(goal)) for goal in GOALS),
         baseline="scene",
         looks=("textured",),
+        cameras=CAMERAS,
         training_sampler=lambda: jax.tree_util.Partial(sample_states, training_library(poses)),
         mine=mine,
     )

@@ -41,6 +41,10 @@ TIME_STEP = 0.003  # s
 OBSERVATIONS = {"full": 376, "compact": 45}
 VELOCITY_SCALE = 0.1  # of the compact observation: joints turn at up to 20 rad/s
 HEALTHY_HEIGHT = (1.0, 2.0)  # m, of the torso
+CAMERAS = (
+    "default",
+    "side",
+)  # of the poses: what leans towards one view hardly shows in it, but in the other
 
 
 @struct.dataclass
@@ -127,8 +131,9 @@ class Humanoid:
     def cameras(self) -> dict[str, RayCamera]:
         """Views by name.
 
-        `default` and `modified` are VLM-RM's frontal view, fixed in the world; `original` is gymnasium's, which
-        follows the body from the side.
+        `default` and `modified` are VLM-RM's frontal view, fixed in the world; `side` is the same from a quarter
+        turn away, where leaning towards the first one shows; `original` is gymnasium's, which follows the body from
+        the side.
         """
         return dict(_make_cameras())
 
@@ -232,7 +237,13 @@ def _make_cameras() -> dict[str, RayCamera]:
         jax.ensure_compile_time_eval()
     ):  # kept for later, so nothing of a trace that asks first may stay in it
         modified = free_camera((0.0, 0.0, 1.0), distance=3.5, azimuth=180.0, elevation=-10.0)
-        return {"default": modified, "modified": modified, "original": model_cameras(load_model())["track"]}
+        side = free_camera((0.0, 0.0, 1.0), distance=3.5, azimuth=90.0, elevation=-10.0)
+        return {
+            "default": modified,
+            "modified": modified,
+            "side": side,
+            "original": model_cameras(load_model())["track"],
+        }
 
 
 def observe(data: Any, kind: str, contact_forces: Any = None) -> Any:

@@ -25,6 +25,8 @@ class ClipCheck:
     """Strength of regularisation in the goal-baseline row."""
     look: str = "plain"
     """How the scene is drawn."""
+    camera: tuple[str, ...] = ("default",)
+    """Views; scores average over them."""
     states: int = 1000
     """Random states to score."""
     seed: int = 0
@@ -51,6 +53,7 @@ def run(arguments: Sequence[str]) -> None:
         baseline=task.baseline_prompts,
         opposite=task.opposite_prompts,
         look=task.look,
+        camera=task.cameras,
     )
     options = parse(ClipCheck, rest, prog=f"jaxvlm clip check {name}", default=default)
 
@@ -94,10 +97,14 @@ def run(arguments: Sequence[str]) -> None:
         ("opposite", options.opposite),
     ):
         if prompts:
-            rows[use] = RewardSettings(prompt=prompts, look=options.look)
+            rows[use] = RewardSettings(prompt=prompts, look=options.look, camera=options.camera)
     if options.baseline and options.alpha > 0:
         rows[f"goal-baseline, alpha {options.alpha:g}"] = RewardSettings(
-            prompt=options.prompt, baseline=options.baseline, alpha=options.alpha, look=options.look
+            prompt=options.prompt,
+            baseline=options.baseline,
+            alpha=options.alpha,
+            look=options.look,
+            camera=options.camera,
         )
     embeddings, figures, curves = None, {}, {}
     for use, settings in rows.items():

@@ -29,6 +29,8 @@ class Landscape:
     """Strengths of goal-baseline regularisation."""
     look: str = "plain"
     """How the scene is drawn."""
+    camera: tuple[str, ...] = ("default",)
+    """Views; scores average over them."""
     output: Path = Path("runs/landscapes")
     """Folder for the PNG and the CSV."""
 
@@ -46,7 +48,9 @@ def run(arguments: Sequence[str]) -> None:
         )
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     task = find_task(name)
-    default = Landscape(prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look)
+    default = Landscape(
+        prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look, camera=task.cameras
+    )
     options = parse(Landscape, rest, prog=f"jaxvlm landscape {name}", default=default)
 
     import jax.numpy as jnp
@@ -71,6 +75,7 @@ def run(arguments: Sequence[str]) -> None:
         baseline=options.baseline,
         alpha=max(alphas),
         look=options.look,
+        camera=options.camera,
     )
     if options.look not in task.env.looks:
         raise ConfigError(

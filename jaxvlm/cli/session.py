@@ -178,10 +178,9 @@ def finish(
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
 
     with Progress(2 * config.episodes * config.seeds, unit="episodes") as progress:
-        episodes = play(built, task, agent, True, progress, done=0, actor=actor)
-        half = config.episodes * config.seeds
-        stochastic = summarise(play(built, task, agent, False, progress, done=half, actor=actor), task.metric)
-    del stochastic["mean_clip_reward"]
+        episodes, sampled = play(built, task, agent, progress, actor=actor)
+    stochastic = summarise(replace(sampled, clip_reward=None), task.metric)
+    del stochastic["mean_clip_reward"]  # only deterministic episodes are drawn
     environment = describe_environment(chunk=config.reward.chunk)
     result = {
         "task": config.task,
@@ -222,24 +221,17 @@ def finish(
 
 
 def play(
-    built: Built,
-    task: "Task",
-    agent: Any,
-    deterministic: bool,
-    progress: Progress,
-    *,
-    done: int,
-    actor: Any = None,
-) -> Episodes:
-    """Plays the config's number of episodes of every seed, scored by CLIP if the actions are deterministic.
-
-    `done` is how many episodes `progress` has counted before.
-    """
+    built: Built, task: "Task", agent: Any, progress: Progress, *, actor: Any = None
+) -> tuple[Episodes, Episodes]:
+    """Plays the config's number of episodes of every seed twice: deterministically, scored by CLIP, and sampled."""
     config = built.program.config
     block = min(EVALUATION_BLOCK, config.episodes)
 
+    # One program for both: compiling the humanoid's takes half a minute.
     @jax.jit
-    def play_block(inputs: Any, agent: Any, seeds: jax.Array, first: jax.Array) -> Episodes:
+    def play_block(
+        inputs: Any, agent: Any, seeds: jax.Array, first: jax.Array, deterministic: jax.Array
+    ) -> Episodes:
         return run_episodes(
             built.program,
             inputs,
@@ -255,11 +247,17 @@ def play(
             actor=actor,
         )
 
-    blocks = []
-    for first in range(0, config.episodes, block):
-        blocks.append(jax.device_get(play_block(built.inputs, agent, seeds_of(built), jnp.int32(first))))
-        progress.update(done + min(first + block, config.episodes) * config.seeds)
-    return join_episodes(blocks, config.episodes)
+    def all_blocks(deterministic: bool, done: int) -> Episodes:
+        blocks = []
+        for first in range(0, config.episodes, block):
+            played = play_block(
+                built.inputs, agent, seeds_of(built), jnp.int32(first), jnp.asarray(deterministic)
+            )
+            blocks.append(jax.device_get(played))
+            progress.update(done + min(first + block, config.episodes) * config.seeds)
+        return join_episodes(blocks, config.episodes)
+
+    return all_blocks(True, 0), all_blocks(False, config.episodes * config.seeds)
 
 
 def report(result: dict[str, Any], metric: str) -> str:

@@ -101,7 +101,7 @@ class CaptionedDataset:
     goals: tuple[Goal, ...]
     baseline: str
     looks: tuple[str, ...] = ("plain",)
-    camera: str = "default"
+    cameras: tuple[str, ...] = ("default",)  # views that scores average over
     training_sampler: Callable[[], Sampler] | None = None
     mine: Callable[[jax.Array, Sampler, Predicted], Sampler] | None = None
 
@@ -149,7 +149,9 @@ class CaptionedDataset:
         looks = self.looks if look is None else (look,)
         return tuple(self.environment.assets(name) for name in looks)
 
-    def frames(self, states: State, assets: tuple[Any, ...], size: int) -> UInt8[Array, "n size size 3"]:
+    def frames(
+        self, states: State, assets: tuple[Any, ...], size: int
+    ) -> UInt8[Array, "n views size size 3"]:
         """Draws states; with several assets the k-th of as many equal blocks gets the k-th look."""
         count = jax.tree.leaves(states)[0].shape[0]
         if count % len(assets):
@@ -157,7 +159,10 @@ class CaptionedDataset:
                 f"{count} states cannot be split evenly over {len(assets)} looks; use a multiple"
             )
         block = count // len(assets)
-        view = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], self.environment.cameras[self.camera])
+        views = jax.tree.map(
+            lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]),
+            *(self.environment.cameras[name] for name in self.cameras),
+        )
         scenes = jax.vmap(self.environment.scene, (0, None))(states, self.params)
         with jax.default_matmul_precision("highest"):
             parts = [
@@ -165,12 +170,12 @@ class CaptionedDataset:
                     self.environment.render,
                     select(scenes, slice(k * block, (k + 1) * block)),
                     look,
-                    view,
+                    views,
                     size,
                 )
                 for k, look in enumerate(assets)
             ]
-        return jnp.concatenate(parts)[:, 0]
+        return jnp.concatenate(parts)
 
     def log_odds(self, states: State) -> Float[Array, "n concepts"]:
         """The truth of every concept for every state, as log-odds."""

@@ -34,7 +34,7 @@ def write_card(
         "opposite": dataset.concept(dataset.opposite).wordings[0],
         "goals": [dataset.concept(goal.concept).wordings[0] for goal in dataset.goals],
         "look": dataset.looks[0],
-        "camera": dataset.camera,
+        "cameras": list(dataset.cameras),
         "concepts": {
             concept.name: {"wordings": list(concept.wordings), "held_out": concept.held_out}
             for concept in dataset.concepts

@@ -61,13 +61,15 @@ def epic(scores: np.ndarray, truth: np.ndarray) -> float:
 def embed_states(
     clip: CLIP, params: Any, dataset: CaptionedDataset, states: State, look: str, chunk: int = 64
 ) -> np.ndarray:
-    """Unit image embeddings of states, float32[n, embed]; the last chunk is padded."""
+    """Unit image embeddings of states, float32[n, views, embed]; the last chunk is padded."""
     size = clip.config.image_size
     assets = dataset.assets(look)
 
     @jax.jit
     def embed(params: Any, states: State, assets: tuple[Any, ...]) -> Array:
-        out = clip.apply(params, dataset.frames(states, assets, size), method="encode_image")
+        frames = dataset.frames(states, assets, size)
+        flat: Any = clip.apply(params, frames.reshape(-1, *frames.shape[2:]), method="encode_image")
+        out = flat.reshape(*frames.shape[:2], -1)
         return out / jnp.linalg.norm(out, axis=-1, keepdims=True)
 
     count = jax.tree.leaves(states)[0].shape[0]
@@ -90,13 +92,12 @@ def embed_texts(clip: CLIP, params: Any, tokenizer: Tokenizer, texts: Sequence[s
 
 
 def goal_scores(
-    images: Float[np.ndarray, "n e"], goal: np.ndarray, baseline: np.ndarray, alpha: float
+    images: Float[np.ndarray, "n v e"], goal: np.ndarray, baseline: np.ndarray, alpha: float
 ) -> np.ndarray:
     """Goal-baseline rewards of unit image embeddings for one goal and one baseline sentence, float32[n]."""
-    score = jax.jit(jax.vmap(goal_baseline, (0, None, None, None)))
-    return np.asarray(
-        score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha))
-    )
+    score = jax.jit(jax.vmap(jax.vmap(goal_baseline, (0, None, None, None)), (0, None, None, None)))
+    rewards = score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha))
+    return np.asarray(rewards).mean(1)  # over views
 
 
 def monotone_violation(scores: np.ndarray, distance: np.ndarray) -> float:
@@ -149,6 +150,7 @@ def evaluate_clip(
     figures = {}
     for look in dataset.looks:
         images = embed_states(clip, params, dataset, states, look)
+        mean_image = images.mean(1)  # its product with a sentence is the mean of those of the views
         goals = {
             goal.concept: _goal_figures(
                 clip, params, dataset.aimed_at(goal.concept), images, log_odds, prompts, look, alphas
@@ -158,12 +160,12 @@ def evaluate_clip(
         figures[look] = {
             "goal": goals[dataset.goal],
             "concepts": {
-                concept.name: _concept_figures(images @ prompts[concept.name].T, log_odds[:, k])
+                concept.name: _concept_figures(mean_image @ prompts[concept.name].T, log_odds[:, k])
                 for k, concept in enumerate(dataset.concepts)
             },
         }
         if len(goals) > 1:
-            figures[look] |= {"goals": goals, "confusion": _confusion(dataset, images, log_odds, prompts)}
+            figures[look] |= {"goals": goals, "confusion": _confusion(dataset, mean_image, log_odds, prompts)}
     return figures
 
 

@@ -76,9 +76,11 @@ def validate_training(dataset: CaptionedDataset, config: ClipTrainConfig) -> Non
         )
     if config.mine_every and config.loss != "sigmoid":
         raise ConfigError("mining compares a CLIP with log-odds, which only --loss sigmoid fits")
-    if config.batch_size % looks:
+    views = len(dataset.cameras)
+    if config.batch_size % (looks * views):
         raise ConfigError(
-            f"batch_size {config.batch_size} does not split over {looks} looks; give a multiple"
+            f"batch_size {config.batch_size} does not split over {looks} looks and {views} views; "
+            f"give a multiple of {looks * views}"
         )
     validate_sizes(config)
     texts = [text for concept in dataset.concepts for text in (*concept.wordings, concept.held_out)]
@@ -132,7 +134,7 @@ def prepare(
         sampler=sampler,
         assets=assets,
         # Taken off every picture, so that what frames share does not drown what tells them apart.
-        mean_frame=jnp.mean(frames.astype(jnp.float32), axis=0) / 255,
+        mean_frame=jnp.mean(frames.astype(jnp.float32), axis=(0, 1)) / 255,
         # Columns that only pad are cut: the text tower is causal and does not see them.
         token_ids=jnp.asarray(ids[:, : int(np.max(np.argmax(ids == tokenizer.eos_id, axis=1))) + 1]),
         first_wording=jnp.asarray(np.cumsum(counts) - counts),
@@ -159,17 +161,30 @@ def make_train_step(
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
     """One jitted step: draw states and frames, draw captions, compare with the truth, move the weights.
 
-    The state is donated.
+    The state is donated. Of several views both the mean score and that of each are compared, in equal parts: the
+    first is what rewards are, and lets one view keep silent where another sees better; the second keeps each of
+    use alone.
     """
 
+    views = len(dataset.cameras)
     concept = caption_concepts(dataset, config)
     goals = [goal.concept for goal in dataset.goals]
     # Captions whose whole range of log-odds is fitted: those that rewards are made of.
     goal_columns = np.flatnonzero([dataset.concepts[index].name in goals for index in concept])
 
+    def compared(logits: Array, truth: Array, log_odds: Array, share: Array) -> Array:
+        if config.loss == "infonce":
+            return infonce_loss(logits, truth)
+        loss = sigmoid_loss(logits, truth, share)
+        if config.slope:
+            of_goals = log_odds_loss(logits[:, goal_columns], log_odds, share[goal_columns])
+            loss = loss + config.slope * of_goals
+        return loss
+
     def loss_of(
         trained: Any, frames: Array, ids: Array, truth: Array, log_odds: Array, share: Array
     ) -> Array:
+        """`frames` [n * views, ...], the views of a state side by side; `truth` and `log_odds` [n, captions]."""
         variables, bias = trained
         outputs: Any = clip.apply(variables, frames, ids)
         images, texts, log_scale = outputs
@@ -178,20 +193,19 @@ def make_train_step(
         logits = jnp.exp(log_scale) * jnp.matmul(images, texts.T, precision="highest") + bias
         # Captions crowding into a cone costs the losses nothing, but a goal and a baseline that are nearly parallel
         # leave goal-baseline regularisation a direction of noise, and pictures overshoot the goal along it.
-        crowding = jnp.sum(jnp.mean(texts, axis=0) ** 2)
-        if config.loss == "sigmoid":
-            loss = sigmoid_loss(logits, truth, share) + config.text_spread * crowding
-            if config.slope:
-                of_goals = log_odds_loss(logits[:, goal_columns], log_odds, share[goal_columns])
-                loss = loss + config.slope * of_goals
-            return loss
-        return infonce_loss(logits, truth) + config.text_spread * crowding
+        crowding = config.text_spread * jnp.sum(jnp.mean(texts, axis=0) ** 2)
+        if views == 1:
+            return compared(logits, truth, log_odds, share) + crowding
+        mean = compared(logits.reshape(-1, views, logits.shape[1]).mean(1), truth, log_odds, share)
+        truth, log_odds = (jnp.repeat(rows, views, axis=0) for rows in (truth, log_odds))
+        return 0.5 * (mean + compared(logits, truth, log_odds, share)) + crowding
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
         key, key_states, key_words, key_light = jax.random.split(state.key, 4)
-        states = data.sampler(key_states, config.batch_size)
+        states = data.sampler(key_states, config.batch_size // views)
         frames = dataset.frames(states, data.assets, config.image_size)
+        frames = frames.reshape(config.batch_size, *frames.shape[2:])
         if config.augment:
             frames = augmented(key_light, frames, config.augment)
         frames = centred(frames, data.mean_frame, config.image_std)
@@ -239,11 +253,15 @@ def make_mining(
 
         def predicted(states: Any, goal: Array) -> Array:
             frames = dataset.frames(states, data.assets, config.image_size)
-            images = clip.apply(
-                state.clip, centred(frames, data.mean_frame, config.image_std), method="encode_image"
+            count, views = frames.shape[:2]
+            frames = centred(
+                frames.reshape(count * views, *frames.shape[2:]), data.mean_frame, config.image_std
             )
+            images = clip.apply(state.clip, frames, method="encode_image")
             images = images / jnp.linalg.norm(images, axis=-1, keepdims=True)  # pyright: ignore[reportOperatorIssue, reportArgumentType]
-            cosine = jnp.sum(images * texts[goal], axis=-1)
+            cosine = jnp.mean(
+                jnp.sum(images.reshape(count, views, -1) * texts[goal][:, None], axis=-1), axis=1
+            )
             return jnp.exp(state.clip["params"]["logit_scale"]) * cosine + bias[goal]
 
         return mine(key, data.sampler, predicted)

@@ -121,6 +121,8 @@ class TrainConfig:
     """Steps that a random action of before `--learning-starts` lasts; heavy limbs hardly move under faster noise."""
     updates: int = 200
     """Gradient steps an iteration."""
+    learning_rate_end: float = 1.0
+    """Share of the learning rate that is left at the last step; it falls linearly from the first."""
     batch_size: int = 128
     """Transitions in a gradient step."""
     buffer_size: int = 200_000
@@ -219,6 +221,10 @@ def validate_config(config: TrainConfig) -> None:
         value = getattr(algorithm, name)
         if not 0 < value <= 1:
             raise ConfigError(f"{name.replace('_', '-')} is {value:g}; it has to be above 0 and at most 1")
+    if not 0 < config.learning_rate_end <= 1:
+        raise ConfigError(
+            f"learning-rate-end is {config.learning_rate_end:g}; give a share above 0, and 1 for a constant rate"
+        )
     if isinstance(algorithm, DQNSettings) and not 0 <= algorithm.exploration_fraction <= 1:
         raise ConfigError(
             f"exploration-fraction is {algorithm.exploration_fraction:g}; it has to be between 0 and 1"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,8 +36,8 @@ def run_episodes(
     length: int,
     window: int,
     threshold: float,
-    deterministic: bool,
-    score: bool,
+    deterministic: bool | jax.Array,
+    score: bool | jax.Array,
     shown: int = 4,
     first: jax.Array | int = 0,
     actor: Any = None,
@@ -52,8 +53,9 @@ def run_episodes(
       length: steps an episode may take.
       window: the last steps of an episode over which the share of success is taken.
       threshold: least share that makes the episode a success.
-      deterministic: greedy or mean actions instead of sampled ones.
-      score: whether to draw and score the frames with CLIP.
+      deterministic: greedy or mean actions instead of sampled ones; an array makes one program for both.
+      score: whether to draw and score the frames with CLIP. An array decides when the program runs, and rewards are
+        then 0 where it says no.
       shown: how many episodes' scenes to return.
       first: index of the first episode. Episode i is the same in any call that holds it, so many episodes can be
         played in several calls.
@@ -68,9 +70,11 @@ def run_episodes(
         key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
 
         def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-            return (actor or program.agent).act(
-                agent, observation, key, jnp.int32(program.config.steps), deterministic=deterministic
-            )
+            policy = partial((actor or program.agent).act, agent, observation, key)
+            last = jnp.int32(program.config.steps)
+            if isinstance(deterministic, bool):
+                return policy(last, deterministic=deterministic)
+            return jnp.where(deterministic, policy(last, deterministic=True), policy(last))
 
         start = init_rollout(program.env, inputs.env_params, env_keys(key_start, episodes, first))
         return collect(
@@ -84,8 +88,12 @@ def run_episodes(
     in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
     fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
     clip_reward = None
-    if score and inputs.reward is not None:
-        rewards = program.label_stage(inputs, rows)
+    if score is not False and inputs.reward is not None:
+        rewards = jax.lax.cond(
+            score,
+            lambda: program.label_stage(inputs, rows),
+            lambda: jnp.zeros(counted.shape, jnp.float32),
+        )
         clip_reward = jnp.sum(rewards * counted, axis=1) / steps
     return Episodes(
         # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.

@@ -100,7 +100,7 @@ def _humanoid(name: str) -> TrainConfig:
         num_envs=32,
         learning_starts=50_000,
         updates=100,
-        reward=RewardSettings(standardise=False),
+        reward=RewardSettings(standardise=False, camera=("modified",)),
         algorithm=replace(sac, bootstrap_at_truncation=False),
     )
 

@@ -196,12 +196,22 @@ class Program:
                 agents, state.buffer, keys, shift, scale
             )
 
-        agents = state.agent
+        agents = self._slowed(state)
         if isinstance(self.agent, DQN) and self.agent.config.target_sync == "vector-step":
             agents = jax.vmap(self.agent.sync, in_axes=(0, None))(agents, config.rollout_length)
         with jax.named_scope("update"):
             agent, metrics = jax.lax.scan(one_update, agents, jnp.arange(config.updates))
+        agent = replace(agent, hyper=state.agent.hyper)
         return agent, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), metrics)
+
+    def _slowed(self, state: TrainState) -> Any:
+        """The agents with the learning rate of this iteration."""
+        config, hyper = self.config, state.agent.hyper
+        if config.learning_rate_end == 1:
+            return state.agent
+        done = state.step / (config.iterations * config.steps_per_iteration)
+        share = 1.0 - (1.0 - config.learning_rate_end) * done
+        return replace(state.agent, hyper=replace(hyper, learning_rate=hyper.learning_rate * share))
 
     def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
         """One pass of algorithm 1. Returns the next state and metrics, f32[seed] each."""

@@ -27,7 +27,9 @@ def areas():
         prompts = [dataset.concept(goal.concept).wordings[0] for goal in dataset.goals]
         texts = embed_texts(clip, params, load_tokenizer(f"{name}:humanoid"), prompts)
         result[name] = {
-            goal.concept: auc(images @ text, np.asarray(dataset.concept(goal.concept).holds(states)))
+            goal.concept: auc(
+                (images @ text).mean(1), np.asarray(dataset.concept(goal.concept).holds(states))
+            )
             for goal, text in zip(dataset.goals, texts, strict=True)
         }
     return result

@@ -10,6 +10,7 @@ import pytest
 
 from jaxvlm.clip import CLIP, build_word_tokenizer, load, load_tokenizer
 from jaxvlm.clip.captions import validate_dataset, vocabulary
+from jaxvlm.clip.figures import evaluate_clip
 from jaxvlm.clip.tiny import augmented, centred, clip_config, init_params
 from jaxvlm.clip.train import TrainData, TrainState, caption_concepts, export, train_clip, train_steps
 from jaxvlm.clip.train_config import ClipTrainConfig
@@ -37,6 +38,24 @@ def test_training_lowers_the_loss_and_ranks_held_out_pictures(trained):
     for look in ("white", "grey"):
         assert figures[look]["goal"]["auc"]["0.0"] > 0.95
         assert figures[look]["goal"]["auc"]["1.0"] > 0.95
+
+
+def test_of_two_views_the_mean_ranks_and_each_is_of_use_alone(tmp_path):
+    """One view sees the bar and one does not; rewards are the mean of both."""
+    both = dataclasses.replace(bar_dataset(), cameras=("blind", "default"))
+    figures = train_clip(both, CONFIG, tmp_path / "clip")["white"]["goal"]
+    assert figures["auc"]["0.0"] > 0.95
+    assert figures["auc"]["1.0"] > 0.95
+    clip, params = load(tmp_path / "clip", jnp.float32)
+    tokenizer = load_tokenizer(tmp_path / "clip")
+    areas = {}
+    for view in both.cameras:
+        alone = dataclasses.replace(both, cameras=(view,))
+        areas[view] = evaluate_clip(clip, params, tokenizer, alone, count=64)["white"]["goal"]["auc"]["0.0"]
+    assert areas["default"] > 0.95
+    assert areas["blind"] == 0.5  # ties all
+    with pytest.raises(ConfigError, match=r"batch_size 15 .* 1 looks and 2 views; give a multiple of 2"):
+        train_clip(both, dataclasses.replace(CONFIG, batch_size=15), tmp_path / "odd")
 
 
 def test_the_checkpoint_directory_is_complete(trained):
@@ -79,7 +98,7 @@ def test_the_mean_frame_is_folded_exactly(tmp_path):
     model = clip_config(config, tokenizer, (0.0, 0.0, 0.0))
     variables = init_params(model, jax.random.key(0))
     states = dataset.sample_states(jax.random.key(1), 16)
-    frames = dataset.frames(states, dataset.assets(), 32)
+    frames = dataset.frames(states, dataset.assets(), 32)[:, 0]
     mean_frame = jnp.mean(frames.astype(jnp.float32), axis=0) / 255
     nothing = jnp.zeros(())
     state = TrainState(variables, nothing, (), jax.random.key(0))
@@ -212,7 +231,7 @@ def test_mining_sees_the_log_odds_of_the_clip_in_training(tmp_path):
         np.testing.assert_array_equal(one, other)
 
     clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
-    frames = dataset.frames(BarState(places), dataset.assets(), config.image_size)
+    frames = dataset.frames(BarState(places), dataset.assets(), config.image_size)[:, 0]
     images = clip.apply(
         clip_then, centred(frames, before.mean_frame, config.image_std), method="encode_image"
     )
@@ -245,7 +264,7 @@ def test_a_slope_fits_the_log_odds_far_from_a_goal(tmp_path):
         ((_, _, state, data),) = train_steps(dataset, config, tokenizer)
         clip = CLIP(clip_config(config, tokenizer, (0.0, 0.0, 0.0)))
         states = dataset.sample_states(jax.random.key(5), 64)
-        frames = centred(dataset.frames(states, data.assets, 16), data.mean_frame, config.image_std)
+        frames = centred(dataset.frames(states, data.assets, 16)[:, 0], data.mean_frame, config.image_std)
         images = clip.apply(state.clip, frames, method="encode_image")
         text = clip.apply(state.clip, tokenizer([dataset.concept("left").wordings[0]]), method="encode_text")
         images, text = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (images, text))

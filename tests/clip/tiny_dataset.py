@@ -44,7 +44,7 @@ class Bar:
 
     @property
     def cameras(self) -> dict[str, Any]:
-        return {"default": jnp.zeros(())}
+        return {"default": jnp.zeros(()), "blind": jnp.ones(())}
 
     def scene(self, state: BarState, params: Any) -> BarState:
         return state
@@ -55,7 +55,7 @@ class Bar:
     def render(self, scene: BarState, assets: Array, camera: Any, size: int) -> Array:
         columns = (jnp.arange(size) + 0.5) / size
         bar = jnp.clip(1.5 - jnp.abs(columns - scene.x) * size, 0.0, 1.0)
-        frame = assets * (1.0 - bar)
+        frame = assets * (1.0 - (1.0 - camera) * bar)
         return jnp.broadcast_to(frame[None, :, None], (size, size, 3))
 
 

@@ -136,7 +136,7 @@ def test_states_reach_far_beyond_a_policy_and_frames_differ(domain):
         assert np.histogram(np.asarray(states.position), 9, (-1.2, 0.6))[0].min() > 80
     few = dataset.sample_states(jax.random.key(1), 2 * len(dataset.looks))
     frames = jax.jit(dataset.frames, static_argnums=2)(few, dataset.assets(), 32)
-    assert frames.shape == (2 * len(dataset.looks), 32, 32, 3)
+    assert frames.shape == (2 * len(dataset.looks), len(dataset.cameras), 32, 32, 3)
     assert frames.dtype == jnp.uint8
     assert len({frame.tobytes() for frame in np.asarray(frames)}) == len(frames)
 

@@ -157,9 +157,8 @@ def test_the_right_of_the_picture_is_where_y_points(dataset):
     poses = example_qpos(Example(""), Example(""))
     poses[:, 1] = 0.6, -0.6
     frames = jax.jit(dataset.frames, static_argnums=2)(state_of(poses), dataset.assets(), 32)
-    right, left = np.asarray(frames, np.float32)[:, 8:].mean(
-        (1, 3)
-    )  # below the sky; the robot is the brightest
+    # Below the sky; the robot is the brightest.
+    right, left = np.asarray(frames, np.float32)[:, 0, 8:].mean((1, 3))
     assert (right - left)[16:].max() > 20 > 5 > (right - left)[:16].max()
 
 
@@ -236,10 +235,10 @@ def test_frames_and_truth_in_one_program(dataset):
         return dataset.frames(states, assets, 32), dataset.log_odds(states)
 
     frames, log_odds = jax.jit(batch)(dataset.sample_states, jax.random.key(0), dataset.assets())
-    assert frames.shape == (4, 32, 32, 3)
+    assert frames.shape == (4, 2, 32, 32, 3)
     assert frames.dtype == jnp.uint8
     assert log_odds.shape == (4, len(dataset.concepts))
-    assert len({frame.tobytes() for frame in np.asarray(frames)}) == 4
+    assert len({frame.tobytes() for frame in np.asarray(frames).reshape(8, -1)}) == 8
 
 
 def test_states_of_single_scenes_work_too(dataset):
@@ -341,8 +340,9 @@ def test_pictures_can_be_taken_by_the_camera_of_the_body(dataset):
     poses = example_qpos(Example(""), Example(""), EXAMPLES["kneeling"][0][0])
     poses[1, :2] = 3.0, -2.0  # the camera goes along
     poses[2, :2] = 0.5, 0.5
-    side = dataclasses.replace(dataset, camera="original")
-    frames = np.asarray(jax.jit(side.frames, static_argnums=2)(state_of(poses), side.assets(), 48), float)
+    side = dataclasses.replace(dataset, cameras=("original",))
+    frames = jax.jit(side.frames, static_argnums=2)(state_of(poses), side.assets(), 48)
+    frames = np.asarray(frames[:, 0], float)
     env = Humanoid()
     scene = jax.vmap(lambda q: locate(q).scene)(jnp.asarray(poses))
     draw = jax.jit(jax.vmap(lambda s: env.render(s, side.assets()[0], env.cameras["original"], 48)))

@@ -29,12 +29,13 @@ FRAMES = 5  # of each look
 
 
 def sweep_frames(dataset: CaptionedDataset, size: int) -> np.ndarray:
-    """u8[frames, size, size, 3]: values spread evenly over the sweep, at its first context, in every look in turn."""
+    """u8[frames, size, size, 3]: values spread evenly over the sweep, at its first context, in every look and view."""
     sweep = dataset.sweep
     chosen = np.linspace(0, len(sweep.values) - 1, FRAMES).round().astype(int)
     states = sweep.states(jnp.asarray(sweep.values, jnp.float32)[chosen], sweep.contexts[0])
     looks = [np.asarray(dataset.frames(states, dataset.assets(look), size)) for look in dataset.looks]
-    return np.concatenate(looks)
+    frames = np.concatenate(looks)
+    return frames.reshape(-1, *frames.shape[2:])
 
 
 def embedded_golden(domain: str) -> dict[str, np.ndarray]:

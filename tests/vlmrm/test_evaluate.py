@@ -84,6 +84,27 @@ def test_clip_reward_is_the_mean_over_the_pictures(built):
     np.testing.assert_allclose(scored.clip_reward, rewards.mean(1), atol=1e-5)
 
 
+def test_one_program_plays_both_ways(built):
+    """Deterministic or sampled, scored or not, decided when it runs: as if it had been compiled for each."""
+    agent = init_state(built).agent
+
+    @jax.jit
+    def either(inputs, agent, seeds, flag):
+        options = {"episodes": 2, "length": 200, "window": 200, "threshold": 0.9, "shown": 2}
+        return run_episodes(built.program, inputs, agent, seeds, deterministic=flag, score=flag, **options)
+
+    for flag in (True, False):
+        one = either(built.inputs, agent, seeds_of(built), jnp.asarray(flag))
+        other = play(built, agent, episodes=2, deterministic=flag, score=flag)
+        np.testing.assert_array_equal(one.length, other.length)
+        np.testing.assert_allclose(one.ground_truth_return, other.ground_truth_return, rtol=1e-5)
+        if flag:
+            np.testing.assert_allclose(one.clip_reward, other.clip_reward, atol=1e-5)
+        else:
+            assert other.clip_reward is None
+            np.testing.assert_array_equal(one.clip_reward, 0.0)
+
+
 def test_early_ends_count_the_first_episode_only():
     from dataclasses import replace
 

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from envs.registry import make_task
+from jaxvlm.cli.train import settings
 from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm import PRESETS, TrainConfig, preset
@@ -56,6 +57,17 @@ def test_presets_of_other_tasks_are_valid(name, task):
         assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
 
 
+def test_poses_are_seen_from_two_sides_and_in_the_papers_preset_from_one():
+    cameras = {
+        name: settings("humanoid-lotus", name, []).config.reward.camera for name in ("laptop", "paper")
+    }
+    assert cameras == {"laptop": ("default", "side"), "paper": ("modified",)}
+    assert settings("humanoid-lotus", "laptop", ["--camera", "original"]).config.reward.camera == (
+        "original",
+    )
+    assert settings("cartpole", "paper", []).config.reward.camera == ("default",)
+
+
 def test_the_graded_variant_is_of_poses_alone():
     assert make_task("humanoid-lotus", "graded").env.env.reward == "graded"
     assert make_task("humanoid-lotus").env.env.reward == "goal"
@@ -99,6 +111,8 @@ def test_unknown_preset_and_unknown_setting():
         ({"buffer_size": 10}, "buffer-size is 10"),
         ({"algorithm_discount": 1.2}, "discount is 1.2"),
         ({"reward_chunk": -3}, "chunk is -3"),
+        ({"learning_rate_end": 0.0}, "learning-rate-end is 0; give a share above 0"),
+        ({"learning_rate_end": 1.5}, "learning-rate-end is 1.5"),
     ],
 )
 def test_settings_that_cannot_work(changes, message):

@@ -338,6 +338,29 @@ def test_sac_runs_through_the_program():
     assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
 
 
+def test_the_learning_rate_falls_to_its_end_and_the_agents_keep_theirs():
+    """The first step of Adam moves a parameter by the learning rate, whatever the gradient."""
+    moved = {}
+    for end in (1.0, 0.25):
+        built = build_random(
+            tiny_config("mountain-car", reward_reward="ground-truth", learning_rate_end=end, updates=1)
+        )
+        fresh = init_state(built)
+        filled, _ = compile_iteration(built, fresh)[0](built.inputs, init_state(built))
+        config, update = built.program.config, jax.jit(built.program.update_stage)
+        for share in (0, 1):
+            step = jnp.int32(share * config.iterations * config.steps_per_iteration)
+            agent, _ = update(replace(filled, agent=fresh.agent, step=step))
+            np.testing.assert_array_equal(agent.hyper.learning_rate, fresh.agent.hyper.learning_rate)
+            change = jax.tree.map(
+                lambda new, old: jnp.max(jnp.abs(new - old)), agent.actor, fresh.agent.actor
+            )
+            moved[end, share] = float(max(jax.tree.leaves(change)))
+    rate = built.program.config.algorithm.learning_rate
+    expected = {(1.0, 0): rate, (1.0, 1): rate, (0.25, 0): rate, (0.25, 1): 0.25 * rate}
+    assert moved == pytest.approx(expected, rel=1e-2)
+
+
 def test_preset_paper_syncs_the_target_once_a_vector_step():
     frozen = build_random(tiny_config(algorithm_target_sync="vector-step", algorithm_learning_rate=1e-9))
     state = init_state(frozen)
