@@ -1,0 +1,1 @@
+"""Grid-worlds: rooms of cells with walls, lava, doors and coloured objects."""

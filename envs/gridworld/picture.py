@@ -1,0 +1,153 @@
+"""How a grid-world looks: one tile for each kind and colour, put together by a lookup.
+
+Tiles depend on nothing that differs between frames, so under `vmap` over scenes they are drawn once. Where cells do not
+fill whole pixels, a frame is drawn a little larger and resampled.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxvlm.render import Camera2D, Grid, box, circle, curve, paint, pixel_grid, polygon, resample
+
+from .cells import BALL, COLOUR_BITS, COLOURS, KINDS, SHAPES
+
+Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
+
+CELL = Camera2D(left=-0.5, bottom=-0.5, width=1.0, height=1.0)  # a cell, its middle at (0, 0)
+BACKPACK = Camera2D(
+    left=-0.95, bottom=-0.85, width=1.9, height=1.9
+)  # the same cell, what is carried in it half as large
+AGENT = np.array([[0.0, 0.40], [-0.30, -0.36], [0.30, -0.36]], np.float32)  # faces north
+PALETTE = {
+    "grey": (130, 130, 136), "red": (214, 48, 49), "green": (46, 160, 67), "blue": (38, 99, 214),
+    "yellow": (235, 190, 20), "purple": (142, 68, 193), "orange": (236, 120, 28), "white": (250, 250, 250),
+}  # fmt: skip
+FLOOR, LINE, STONE, MORTAR = (232, 230, 224), (214, 211, 203), (84, 86, 92), (64, 66, 71)
+MELT, GLOW, DARK = (196, 62, 20), (255, 176, 46), (34, 36, 44)
+
+
+@struct.dataclass
+class GridAssets:
+    """Colours, RGB in [0, 1]."""
+
+    palette: Leaf  # f32[8, 3], in the order of `cells.COLOURS`
+    floor: Leaf  # f32[3]
+    line: Leaf  # f32[3], between cells
+    stone: Leaf  # f32[3], of walls
+    mortar: Leaf  # f32[3]
+    melt: Leaf  # f32[3], of lava
+    glow: Leaf  # f32[3]
+    dark: Leaf  # f32[3], of the agent and of edges
+
+
+def make_assets() -> GridAssets:
+    """The palette of the plain look."""
+    rgb = lambda colour: jnp.asarray(colour, jnp.float32) / 255.0  # noqa: E731
+    return GridAssets(
+        palette=jnp.stack([rgb(PALETTE[name]) for name in COLOURS]),
+        floor=rgb(FLOOR), line=rgb(LINE), stone=rgb(STONE), mortar=rgb(MORTAR),
+        melt=rgb(MELT), glow=rgb(GLOW), dark=rgb(DARK),
+    )  # fmt: skip
+
+
+def render(
+    cells: UInt8[Array, "h w"],
+    position: Int[Array, "2"],
+    direction: Int[Array, ""],
+    carrying: UInt8[Array, ""],
+    assets: GridAssets,
+    size: int,
+) -> Float[Array, "size size 3"]:
+    """Draws the whole grid on a square frame; what the agent carries is drawn small on top of it."""
+    height, width = cells.shape
+    pixels = max(4, -(-size // min(height, width)))
+    frame = _tiles(pixels, assets)[cells.astype(jnp.int32)].transpose(0, 2, 1, 3, 4)
+    frame = frame.reshape(height * pixels, width * pixels, 3)
+    row, column = jnp.arange(height) == position[0], jnp.arange(width) == position[1]
+
+    def here(tile: Array) -> Array:
+        """Coverage of the whole frame by a tile [pixels, pixels] in the agent's cell."""
+        own = row[:, None, None, None] & column[:, None]
+        return jnp.where(own, tile[:, None, :], 0.0).reshape(height * pixels, width * pixels)
+
+    frame = paint(frame, here(_agents(pixels)[direction]), assets.dark)
+    held, colour = carrying >> COLOUR_BITS, carrying & (1 << COLOUR_BITS) - 1
+    which = jnp.maximum(held.astype(jnp.int32) - BALL, 0)
+    small = pixel_grid(BACKPACK, pixels)
+    for rim, paintwork in ((0.08, assets.floor), (0.0, assets.palette[colour])):
+        frame = paint(frame, here((held >= BALL) * jnp.stack(_shapes(small, rim))[which]), paintwork)
+    return frame if frame.shape[:2] == (size, size) else resample(frame, size)
+
+
+def _tiles(pixels: int, assets: GridAssets) -> Float[Array, "bytes pixels pixels 3"]:
+    """A tile for each byte of `cells`."""
+    grid = pixel_grid(CELL, pixels)
+    blank = jnp.broadcast_to(assets.floor, (pixels, pixels, 3))
+    edge = 1.0 - box(grid, jnp.zeros(2), jnp.asarray([0.48, 0.48]))
+    floor = paint(blank, edge, assets.line)
+
+    def coloured(colour: Array) -> Array:
+        """The twelve kinds in one colour, in the order of `cells.KINDS`."""
+        dark = 0.55 * colour
+        frame = box(grid, jnp.zeros(2), jnp.asarray([0.46, 0.46])) - box(
+            grid, jnp.zeros(2), jnp.asarray([0.34, 0.34])
+        )
+        panel = box(grid, jnp.zeros(2), jnp.asarray([0.34, 0.34]))
+        place = paint(
+            floor, box(grid, jnp.zeros(2), jnp.asarray([0.44, 0.44])), 0.6 * colour + 0.4 * assets.floor
+        )
+        lava = jnp.broadcast_to(assets.melt, blank.shape)
+        for middle in (-0.25, 0.05, 0.33):
+            wave = 0.06 * jnp.sin(4.0 * jnp.pi * grid.x + 9.0 * middle)
+            slope = 0.24 * jnp.pi * jnp.cos(4.0 * jnp.pi * grid.x + 9.0 * middle)
+            lava = paint(lava, curve(grid, middle + wave, slope, 0.07), assets.glow)
+        stone = jnp.broadcast_to(assets.stone, blank.shape)
+        stone = paint(stone, 1.0 - box(grid, jnp.zeros(2), jnp.asarray([0.46, 0.46])), assets.mortar)
+        doorway = paint(floor, frame, colour)
+        closed = paint(doorway, panel, 0.7 * colour + 0.3 * assets.floor)
+        knob = circle(grid, jnp.asarray([0.2, 0.0]), 0.07)
+        locked = paint(paint(doorway, panel, dark), circle(grid, jnp.asarray([0.0, 0.06]), 0.11), assets.glow)
+        locked = paint(locked, box(grid, jnp.asarray([0.0, -0.1]), jnp.asarray([0.045, 0.14])), assets.glow)
+        tiles = [floor, place, lava, doorway, paint(closed, knob, assets.dark), locked, stone]
+        for rim, inside in zip(_shapes(grid, 0.035), _shapes(grid, 0.0), strict=True):
+            tiles.append(paint(paint(floor, rim, dark), inside, colour))
+        return jnp.stack(tiles)
+
+    assert len(KINDS) == BALL + len(SHAPES)
+    by_kind = jax.vmap(coloured, out_axes=1)(assets.palette)
+    return by_kind.reshape(-1, pixels, pixels, 3)
+
+
+def _agents(pixels: int) -> Float[Array, "4 pixels pixels"]:
+    """Coverage of the agent by direction, clockwise from north."""
+    north = polygon(pixel_grid(CELL, pixels), AGENT)
+    return jnp.stack([jnp.rot90(north, -k) for k in range(4)])
+
+
+def _shapes(grid: Grid, rim: float) -> list[Float[Array, "h w"]]:
+    """Coverage of what can be carried, in the order of `cells.SHAPES`, wider by `rim` all around."""
+    middle = jnp.zeros(2)
+    ball = circle(grid, middle, 0.31 + rim)
+    block = box(grid, middle, jnp.full(2, 0.28 + rim))
+    bow = circle(grid, jnp.asarray([-0.18, 0.0]), 0.17 + rim) - (
+        circle(grid, jnp.asarray([-0.18, 0.0]), 0.08 - rim) if rim < 0.05 else 0.0
+    )
+    shaft = box(grid, jnp.asarray([0.17, 0.0]), jnp.asarray([0.2 + rim, 0.045 + rim]))
+    teeth = box(grid, jnp.asarray([0.26, -0.09]), jnp.asarray([0.1 + rim, 0.07 + rim]))
+    teeth = teeth - box(grid, jnp.asarray([0.26, -0.12]), jnp.asarray([0.03, 0.05])) * (rim < 0.05)
+    key = jnp.clip(jnp.maximum(jnp.maximum(bow, shaft), teeth), 0.0, 1.0)
+    turns = 2.0 * np.pi * np.arange(10) / 10
+    radii = np.where(np.arange(10) % 2 == 0, 0.38 + 1.6 * rim, 0.16 + rim)
+    points = np.stack([-radii * np.sin(turns), radii * np.cos(turns)], axis=1).astype(np.float32)
+    kites = [
+        polygon(grid, np.stack([np.zeros(2, np.float32), points[k - 1], points[k], points[(k + 1) % 10]]))
+        for k in range(0, 10, 2)
+    ]
+    star = jnp.clip(sum(kites), 0.0, 1.0)
+    ring = circle(grid, middle, 0.33 + rim) - circle(grid, middle, 0.19 - rim)
+    return [ball, block, key, star, ring]
