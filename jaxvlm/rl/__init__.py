@@ -1,4 +1,4 @@
-"""Policies: networks, rollouts, the replay buffer, DQN and SAC, all as pure functions over explicit state."""
+"""Policies: networks, rollouts, the replay buffer, DQN, PPO and SAC, all as pure functions over explicit state."""
 
 from jaxvlm.rl.buffer import REPLAY_AXES as REPLAY_AXES
 from jaxvlm.rl.buffer import Batch as Batch
@@ -18,6 +18,13 @@ from jaxvlm.rl.dqn import DQNHyper as DQNHyper
 from jaxvlm.rl.dqn import DQNState as DQNState
 from jaxvlm.rl.dqn import make_dqn as make_dqn
 from jaxvlm.rl.dqn import validate_dqn_hyper as validate_dqn_hyper
+from jaxvlm.rl.ppo import PPO as PPO
+from jaxvlm.rl.ppo import PPOConfig as PPOConfig
+from jaxvlm.rl.ppo import PPOHyper as PPOHyper
+from jaxvlm.rl.ppo import PPOState as PPOState
+from jaxvlm.rl.ppo import advantages as advantages
+from jaxvlm.rl.ppo import make_ppo as make_ppo
+from jaxvlm.rl.ppo import validate_ppo_hyper as validate_ppo_hyper
 from jaxvlm.rl.returns import discounted_returns as discounted_returns
 from jaxvlm.rl.returns import finished_mean as finished_mean
 from jaxvlm.rl.returns import first_episode as first_episode
