@@ -1,4 +1,4 @@
-"""What stands in a cell, as one byte: its kind times eight plus its colour.
+"""What stands in a cell, as one byte: its kind times sixteen plus its colour.
 
 Kinds are ordered so that one comparison answers what the dynamics ask: up to `OPEN_DOOR` can be walked on, from
 `BALL` on can be carried.
@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import SupportsInt
 
 KINDS = (
-    "floor", "place", "lava", "open door", "closed door", "locked door", "wall", "ball", "box", "key", "star", "ring",
+    "floor", "place", "lava", "open door", "closed door", "locked door", "wall",
+    "ball", "box", "key", "star", "ring", "cross", "cone", "gem", "moon",
 )  # fmt: skip
-COLOURS = ("grey", "red", "green", "blue", "yellow", "purple", "orange", "white")
-FLOOR, PLACE, LAVA, OPEN_DOOR, CLOSED_DOOR, LOCKED_DOOR, WALL, BALL, BOX, KEY, STAR, RING = range(len(KINDS))
+COLOURS = ("grey", "red", "green", "blue", "yellow", "purple", "orange", "white", "pink", "brown")
+FLOOR, PLACE, LAVA, OPEN_DOOR, CLOSED_DOOR, LOCKED_DOOR, WALL, BALL, BOX, KEY = range(10)
 SHAPES = KINDS[BALL:]
 
-COLOUR_BITS = 3
+COLOUR_BITS = 4
 _KIND_OF = MappingProxyType({name: index for index, name in enumerate(KINDS)})
 _COLOUR_OF = MappingProxyType({name: index for index, name in enumerate(COLOURS)})
 

@@ -92,12 +92,13 @@ class GridWorld:
       "position": f32[height + width], one-hot row and column; with `control="turn"` four more for the direction.
       "view": u8[7, 7, 2], kinds and colours ahead: the agent stands in the middle of the last row and faces the first.
         Walls hide nothing; beyond the edge there is grey wall. What it carries lies in its own cell.
-      "planes": f32[height, width, 21], one-hot kinds (12) and colours (8), of what can be told apart by colour, and
+      "planes": f32[height, width, 27], one-hot kinds (16) and colours (10), of what can be told apart by colour, and
         where the agent stands; what it carries lies in its own cell. With `control="turn"` four planes more, of the
         direction, at the agent's cell.
 
     A step that achieves the task pays 1, all others 0. Both that and lava end the episode, or with `terminate=False`
-    neither does. `info["success"]`: the task is achieved by this step.
+    neither does. `info["success"]`: the task is achieved by this step. With `solid=False` objects are walked over, so
+    that an object's cell can be a place to reach.
     """
 
     height: int = 8
@@ -105,6 +106,7 @@ class GridWorld:
     control: Control = "moves"
     observation: Literal["position", "view", "planes"] = "position"
     terminate: bool = True
+    solid: bool = True
 
     def __post_init__(self) -> None:
         for side, value in (("height", self.height), ("width", self.width)):
@@ -174,7 +176,7 @@ class GridWorld:
             moving, hands = action < 4, action - 4
             direction = jnp.where(moving, action, state.direction)
         index, ahead = self._ahead(state.cells, state.position, direction)
-        moved = moving & _walkable(ahead)
+        moved = moving & self._walkable(ahead)
         position = jnp.where(moved, state.position + _steps(direction), state.position)
         cells, carrying, put = state.cells, state.carrying, jnp.zeros((), bool)
         if self.control != "moves":
@@ -207,6 +209,10 @@ class GridWorld:
             no,
             {"success": success, "burnt": burnt},
         )
+
+    def _walkable(self, byte: UInt8[Array, ""]) -> Bool[Array, ""]:
+        kind = byte >> COLOUR_BITS
+        return kind <= OPEN_DOOR if self.solid else (kind <= OPEN_DOOR) | (kind >= BALL)
 
     def _ahead(
         self, cells: UInt8[Array, "h w"], position: Int[Array, "2"], direction: Int[Array, ""]
@@ -335,10 +341,6 @@ def _steps(direction: Int[Array, ""]) -> Int[Array, "2"]:
     )
 
 
-def _walkable(byte: UInt8[Array, ""]) -> Bool[Array, ""]:
-    return byte >> COLOUR_BITS <= OPEN_DOOR
-
-
 def make_params(
     cells: UInt8[np.ndarray, "h w"],
     *,
@@ -355,7 +357,7 @@ def make_params(
       goal: REACH or PUT with `goal_cells`, FACE, HOLD or PUT with `goal_object`.
       goal_cells: where to be, or where to put the object.
       goal_object: byte of the object.
-      starts: cells an episode may start in; the default is all free floor but the goal's cells.
+      starts: cells an episode may start in, objects count as free; the default is all free floor but the goal's cells.
       start_direction: where the agent faces at first; -1 for any.
 
     Raises:
@@ -382,7 +384,8 @@ def make_params(
     chosen = np.flatnonzero(allowed)
     if not chosen.size:
         raise ConfigError("no cell to start in; leave some floor free or name starts")
-    blocked = chosen[cells.reshape(-1)[chosen] >> COLOUR_BITS > OPEN_DOOR]
+    kinds = cells.reshape(-1)[chosen] >> COLOUR_BITS
+    blocked = chosen[(kinds > OPEN_DOOR) & (kinds < BALL)]
     if blocked.size:
         raise ConfigError(
             f"an episode cannot start in cell {np.divmod(blocked[0], cells.shape[1])}: it is not free"

@@ -26,6 +26,7 @@ AGENT = np.array([[0.0, 0.40], [-0.30, -0.36], [0.30, -0.36]], np.float32)  # fa
 PALETTE = {
     "grey": (130, 130, 136), "red": (214, 48, 49), "green": (46, 160, 67), "blue": (38, 99, 214),
     "yellow": (235, 190, 20), "purple": (142, 68, 193), "orange": (236, 120, 28), "white": (250, 250, 250),
+    "pink": (245, 130, 190), "brown": (121, 78, 45),
 }  # fmt: skip
 FLOOR, LINE, STONE, MORTAR = (232, 230, 224), (214, 211, 203), (84, 86, 92), (64, 66, 71)
 MELT, GLOW, DARK = (196, 62, 20), (255, 176, 46), (34, 36, 44)
@@ -35,7 +36,7 @@ MELT, GLOW, DARK = (196, 62, 20), (255, 176, 46), (34, 36, 44)
 class GridAssets:
     """Colours, RGB in [0, 1]."""
 
-    palette: Leaf  # f32[8, 3], in the order of `cells.COLOURS`
+    palette: Leaf  # f32[10, 3], in the order of `cells.COLOURS`
     floor: Leaf  # f32[3]
     line: Leaf  # f32[3], between cells
     stone: Leaf  # f32[3], of walls
@@ -66,7 +67,8 @@ def render(
     """Draws the whole grid on a square frame; what the agent carries is drawn small on top of it."""
     height, width = cells.shape
     pixels = max(4, -(-size // min(height, width)))
-    frame = _tiles(pixels, assets)[cells.astype(jnp.int32)].transpose(0, 2, 1, 3, 4)
+    which = (cells >> COLOUR_BITS).astype(jnp.int32) * len(COLOURS) + (cells & (1 << COLOUR_BITS) - 1)
+    frame = _tiles(pixels, assets)[which].transpose(0, 2, 1, 3, 4)
     frame = frame.reshape(height * pixels, width * pixels, 3)
     row, column = jnp.arange(height) == position[0], jnp.arange(width) == position[1]
 
@@ -77,22 +79,22 @@ def render(
 
     frame = paint(frame, here(_agents(pixels)[direction]), assets.dark)
     held, colour = carrying >> COLOUR_BITS, carrying & (1 << COLOUR_BITS) - 1
-    which = jnp.maximum(held.astype(jnp.int32) - BALL, 0)
+    shape = jnp.maximum(held.astype(jnp.int32) - BALL, 0)
     small = pixel_grid(BACKPACK, pixels)
     for rim, paintwork in ((0.08, assets.floor), (0.0, assets.palette[colour])):
-        frame = paint(frame, here((held >= BALL) * jnp.stack(_shapes(small, rim))[which]), paintwork)
+        frame = paint(frame, here((held >= BALL) * jnp.stack(_shapes(small, rim))[shape]), paintwork)
     return frame if frame.shape[:2] == (size, size) else resample(frame, size)
 
 
-def _tiles(pixels: int, assets: GridAssets) -> Float[Array, "bytes pixels pixels 3"]:
-    """A tile for each byte of `cells`."""
+def _tiles(pixels: int, assets: GridAssets) -> Float[Array, "tiles pixels pixels 3"]:
+    """A tile for each kind in each colour, kinds first."""
     grid = pixel_grid(CELL, pixels)
     blank = jnp.broadcast_to(assets.floor, (pixels, pixels, 3))
     edge = 1.0 - box(grid, jnp.zeros(2), jnp.asarray([0.48, 0.48]))
     floor = paint(blank, edge, assets.line)
 
     def coloured(colour: Array) -> Array:
-        """The twelve kinds in one colour, in the order of `cells.KINDS`."""
+        """All kinds in one colour, in the order of `cells.KINDS`."""
         dark = 0.55 * colour
         frame = box(grid, jnp.zeros(2), jnp.asarray([0.46, 0.46])) - box(
             grid, jnp.zeros(2), jnp.asarray([0.34, 0.34])
@@ -150,4 +152,19 @@ def _shapes(grid: Grid, rim: float) -> list[Float[Array, "h w"]]:
     ]
     star = jnp.clip(sum(kites), 0.0, 1.0)
     ring = circle(grid, middle, 0.33 + rim) - circle(grid, middle, 0.19 - rim)
-    return [ball, block, key, star, ring]
+    cross = jnp.maximum(
+        box(grid, middle, jnp.asarray([0.33 + rim, 0.11 + rim])),
+        box(grid, middle, jnp.asarray([0.11 + rim, 0.33 + rim])),
+    )
+    wide = 1.8 * rim
+    cone = polygon(
+        grid,
+        np.array([[0.0, 0.36 + wide], [-0.32 - wide, -0.3 - rim], [0.32 + wide, -0.3 - rim]], np.float32),
+    )
+    reach = 0.36 + 1.4 * rim
+    gem = polygon(
+        grid, np.array([[0.0, reach], [-0.8 * reach, 0.0], [0.0, -reach], [0.8 * reach, 0.0]], np.float32)
+    )
+    moon = circle(grid, middle, 0.34 + rim)
+    moon = moon * (1.0 - circle(grid, jnp.asarray([0.16, 0.08]), 0.27 - rim))
+    return [ball, block, key, star, ring, cross, cone, gem, moon]

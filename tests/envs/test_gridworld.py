@@ -73,6 +73,14 @@ def test_walking_stops_at_walls_objects_and_the_edge():
         assert int(state.direction) == {"north": NORTH, "east": EAST, "south": SOUTH, "west": WEST}[action]
 
 
+def test_objects_may_be_walked_over():
+    cells = world(".b", "#.")
+    env, params = GridWorld(2, 2, solid=False), make_params(cells, goal=REACH, goal_cells=cells == CODES["b"])
+    state, reward, *_ = play(env, params, at(cells, 0, 0), ["east"])
+    assert (state.position.tolist(), reward) == ([0, 1], 1.0)
+    assert play(env, params, at(cells, 0, 0), ["south"])[0].position.tolist() == [0, 0]
+
+
 def test_doors_open_locked_ones_with_their_key_and_close():
     cells = world(".D.", ".L.", "k..")
     env = GridWorld(3, 3, control="compass")
@@ -154,9 +162,9 @@ def test_the_view_turns_with_the_agent():
             ((r, c),) = np.argwhere(marked)
             expected = turned[r - 6 : r + 1, c - 3 : c + 4].copy()
             seen = observe(at(cells, row, column, direction))
-            np.testing.assert_array_equal(seen[..., 0] * 8 + seen[..., 1], expected)
+            np.testing.assert_array_equal(seen[..., 0] * 16 + seen[..., 1], expected)
     carried = observe(at(cells, 4, 3, EAST, CODES["k"]))
-    assert carried[6, 3].tolist() == [CODES["k"] // 8, CODES["k"] % 8]
+    assert carried[6, 3].tolist() == [CODES["k"] // 16, CODES["k"] % 16]
 
 
 def test_planes_say_everything_once():
@@ -164,13 +172,13 @@ def test_planes_say_everything_once():
     env = GridWorld(2, 2, control="turn", observation="planes")
     planes = np.asarray(env.observe(at(cells, 0, 0, SOUTH)))
     assert planes.shape == env.observation_space(env.default_params).shape
-    assert planes[..., :12].sum() == 4
-    assert planes[1, 0, 7] == planes[1, 0, 12 + 1] == 1  # a red ball
-    assert planes[0, 0, 12:20].sum() == 0  # floor has no colour
-    assert np.argwhere(planes[..., 20]).tolist() == [[0, 0]]
-    assert np.argwhere(planes[..., 21:]).tolist() == [[0, 0, 2]]
+    assert planes[..., :16].sum() == 4
+    assert planes[1, 0, 7] == planes[1, 0, 16 + 1] == 1  # a red ball
+    assert planes[0, 0, 16:26].sum() == 0  # floor has no colour
+    assert np.argwhere(planes[..., 26]).tolist() == [[0, 0]]
+    assert np.argwhere(planes[..., 27:]).tolist() == [[0, 0, 2]]
     held = np.asarray(env.observe(at(cells, 0, 0, SOUTH, CODES["k"])))
-    assert held[0, 0, CODES["k"] // 8] == 1
+    assert held[0, 0, CODES["k"] // 16] == 1
 
 
 def test_starts_are_those_that_are_allowed_and_equally_often():
