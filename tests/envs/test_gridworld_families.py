@@ -1,0 +1,77 @@
+"""Families of instructions: what decides the region is what is said to."""
+
+import jax
+import numpy as np
+import pytest
+
+from envs.gridworld.cells import cell_name
+from envs.gridworld.env import GridWorld
+from envs.gridworld.families import FAMILIES, POINTS, all_instructions, make_family
+from jaxvlm.errors import ConfigError
+
+
+@pytest.mark.parametrize("size", [8, 12, 25])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_task_has_a_sentence_and_a_cell_in_its_region(name, size):
+    family = make_family(name, size, seed=3)
+    assert len(set(family.instructions)) == 72
+    assert set(family.instructions) <= set(all_instructions())
+    assert jax.tree.leaves(family.params)[0].shape[0] == 72
+    third = np.digitize(family.goal, np.round(np.linspace(0, size, 4))[1:3])
+    block = third[:, 0] * 3 + third[:, 1]
+    np.testing.assert_array_equal(np.where(block > 4, block - 1, block), family.region)
+    assert 4 not in block
+    for k, (row, column) in enumerate(family.goal):
+        assert np.argwhere(np.asarray(family.params.goal_cells[k])).tolist() == [[row, column]]
+        assert int(family.params.num_starts[k]) == size * size - 1
+    if size > 8:
+        assert len({tuple(cell) for cell in family.goal.tolist()}) == 72
+        if name != "paraphrase":  # the object that is named lies there
+            for k, (row, column) in enumerate(family.goal):
+                assert family.instructions[k] == f"go to the {cell_name(family.params.cells[k, row, column])}"
+
+
+def test_what_decides_the_region():
+    for name, position in (("colour", -2), ("shape", -1)):
+        family = make_family(name, 12, seed=0)
+        words = np.array([text.split()[position] for text in family.instructions])
+        for word in set(words):
+            assert len(set(family.region[words == word])) == 1
+    family = make_family("adversarial", 12, seed=0)
+    parts = [text.split()[-2:] for text in family.instructions]
+    for a in range(72):
+        for b in range(a):
+            if set(parts[a]) & set(parts[b]):
+                assert family.region[a] != family.region[b]
+    family = make_family("paraphrase", 12, seed=0)
+    assert family.instructions[0] == "walk to the north-west of the room"
+    assert [family.instructions[9 * k].split()[3] for k in range(8)] == list(POINTS)
+
+
+def test_wordings_of_a_paraphrase_have_few_words_in_common():
+    family = make_family("paraphrase", 12, seed=0)
+    content = [
+        set(text.replace(",", "").split()) - {"the", "of", "to", "and"} for text in family.instructions
+    ]
+    shared = [
+        len(content[a] & content[b]) / min(len(content[a]), len(content[b]))
+        for a in range(72) for b in range(a) if family.region[a] == family.region[b]
+    ]  # fmt: skip
+    assert np.mean(shared) < 0.1
+
+
+def test_seeds_draw_other_cells_and_other_regions_for_a_word():
+    one, same, other = (make_family("colour", 12, seed) for seed in (0, 0, 1))
+    assert one.instructions == same.instructions
+    np.testing.assert_array_equal(one.goal, same.goal)
+    assert one.instructions != other.instructions
+    assert not np.array_equal(one.goal, other.goal)
+    assert one.env == GridWorld(12, 12, solid=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"), [("colours", 12, "unknown family 'colours'"), ("shape", 5, "size is 5")]
+)
+def test_families_that_cannot_be_are_refused(name, size, words):
+    with pytest.raises(ConfigError, match=words):
+        make_family(name, size, 0)
