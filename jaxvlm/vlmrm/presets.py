@@ -64,20 +64,22 @@ def _humanoid(name: str) -> TrainConfig:
         task="humanoid", rollout_length=101, batch_size=512, buffer_size=1_000_000, algorithm=sac
     )
     # Not the paper's: critics that are normalised, which learn from fewer steps; random actions that last 0.2 s,
-    # because arms hardly move under noise that changes every 15 ms; less entropy at first, more in the end.
+    # because arms hardly move under noise that changes every 15 ms; less entropy at first, more in the end; a learning
+    # rate that falls, because with a constant one what was learned came and went from one rollout to the next.
     quick = replace(sac, critic_layer_norm=True, entropy_coefficient=0.3, target_entropy=-8.0)
     if name == "laptop":
         return replace(
             common,
             variant="compact",
-            steps=300_000,
+            steps=200_000,
+            learning_rate_end=0.1,
             # Few environments, so that what was learned is soon tried out: 64 with 1,000 updates learned less.
             num_envs=16,
             learning_starts=20_000,
             hold=15,
             updates=250,
             batch_size=256,
-            buffer_size=300_000,
+            buffer_size=200_000,
             checkpoint_every=40,
             algorithm=replace(quick, actor_hidden_sizes=(128, 128), critic_hidden_sizes=(128, 128)),
         )
@@ -86,6 +88,7 @@ def _humanoid(name: str) -> TrainConfig:
             common,
             variant="compact",
             steps=10_000_000,
+            learning_rate_end=0.1,
             num_envs=2048,
             learning_starts=400_000,
             hold=15,
