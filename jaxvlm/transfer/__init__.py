@@ -12,6 +12,11 @@ from jaxvlm.transfer.alignment import ridge as ridge
 from jaxvlm.transfer.alignment import soft_info_nce as soft_info_nce
 from jaxvlm.transfer.alignment import soft_targets as soft_targets
 from jaxvlm.transfer.alignment import standardised as standardised
+from jaxvlm.transfer.learning import LearnConfig as LearnConfig
+from jaxvlm.transfer.learning import Learned as Learned
+from jaxvlm.transfer.learning import learn as learn
+from jaxvlm.transfer.learning import make_learner as make_learner
+from jaxvlm.transfer.learning import steps_to_threshold as steps_to_threshold
 from jaxvlm.transfer.matching import Units as Units
 from jaxvlm.transfer.matching import dense_units as dense_units
 from jaxvlm.transfer.matching import match_permutations as match_permutations
