@@ -170,7 +170,9 @@ def align(
     ]
     state = Aligned(heads[0], heads[1], jnp.log(jnp.float32(config.temperature)))
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
+    optimiser: Any = optax.adamw(
+        schedule, weight_decay=config.weight_decay
+    )  # optax knows no struct for a pytree
 
     def loss_of(state: Aligned) -> Array:
         log_temperature = state.log_temperature
@@ -187,7 +189,7 @@ def align(
         state, moments = carry
         loss, gradient = jax.value_and_grad(loss_of)(state)
         updates, moments = optimiser.update(gradient, moments, state)
-        moved: Any = optax.apply_updates(state, updates)
+        moved: Any = jax.tree.map(jnp.add, state, updates)
         if not config.learn_temperature:
             moved = moved.replace(log_temperature=state.log_temperature)
         return (moved, moments), loss

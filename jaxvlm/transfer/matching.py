@@ -108,7 +108,9 @@ def match_permutations(
         changed = False
         for index in generator.permutation(len(layers)):
             axes = layers[index].axes
-            gain = sum(_rows(theirs[name], axis) @ _rows(ours[name], axis).T for name, axis in axes)
+            gain = np.sum(
+                [_rows(theirs[name], axis) @ _rows(ours[name], axis).T for name, axis in axes], axis=0
+            )
             order = linear_sum_assignment(np.abs(gain) if signs else gain, maximize=True)[1]
             best = gain[np.arange(len(order)), order]
             sign = np.where(best < 0, -1.0, 1.0) if signs else np.ones(len(order))

@@ -116,7 +116,7 @@ def validate_bank(bank: Any, names: Sequence[str] = ()) -> int:
         raise ConfigError(
             f"the leaves of a bank lead with the number of policies, but these with {sorted(map(str, counts))}"
         )
-    (count,) = counts
+    count = int(next(iter(counts)) or 0)
     for leaf_name, leaf in zip(spec.names, jax.tree.leaves(bank), strict=True):
         bad = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(count, -1).all(axis=1))
         if bad.size:
@@ -124,7 +124,7 @@ def validate_bank(bank: Any, names: Sequence[str] = ()) -> int:
             raise ConfigError(
                 f"{which} has numbers in {leaf_name!r} that are not finite; train it anew or leave it out"
             )
-    return int(count)  # pyright: ignore[reportArgumentType]
+    return count
 
 
 def average_policies(bank: Any, weights: Float[Array, " n"]) -> Any:

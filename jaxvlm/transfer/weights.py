@@ -2,6 +2,7 @@
 
 import chex
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
