@@ -1,0 +1,406 @@
+"""The transfer experiment: a bank of policies, every arm's start for held-out tasks, fine-tuning, steps to a threshold.
+
+Seeds are repetitions with a world, a bank and a split of their own. Of a seed's tasks some are sources, some validate
+(temperature and head scales of every arm, language and random included, are chosen there), some are reported; the three
+never meet. Within a seed a task's runs draw the same numbers in every arm, so that arms are compared in pairs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.rl import PPO
+from jaxvlm.transfer.alignment import AlignConfig
+from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity, set_heads
+from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn, steps_to_threshold
+from jaxvlm.transfer.policies import average_policies, flatten_policy
+from jaxvlm.transfer.weights import similarity_weights
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Numbers of the experiment."""
+
+    sources: int = 48
+    seeds: int = 5
+    validation: int = 8  # tasks of each seed on which an arm's numbers are chosen
+    targets: int = 8  # tasks of each seed that are reported
+    threshold: float = 0.9  # share of the best possible return
+    initialisation: str = "common"  # of a seed's bank: one start for all policies, or "independent" ones
+    probes: int = 16  # states in which behaviour is looked at
+    arms: tuple[str, ...] = tuple(ARMS)
+    temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
+    critic_scales: tuple[float, ...] = (0.0, 1.0)
+    tune: bool = True  # choose on validation tasks; else the last temperature and scales 1
+    base: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=32, updates=60))
+    fine: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=16, updates=36))
+    align: AlignConfig = field(default_factory=AlignConfig)
+    few_shot: int = 4  # updates after which the few-shot return is read
+    chunk: int = 64  # runs fine-tuned at a time
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sources < 2:
+            raise ConfigError(f"sources is {self.sources}; an alignment needs at least two pairs")
+        for name in ("seeds", "validation", "targets", "probes", "few_shot", "chunk"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold is {self.threshold}; give a share above 0 and at most 1")
+        if self.initialisation not in ("common", "independent"):
+            raise ConfigError(
+                f"unknown initialisation {self.initialisation!r}; choose 'common' or 'independent'"
+            )
+        unknown = [name for name in self.arms if name not in ARMS]
+        if unknown:
+            raise ConfigError(f"unknown arm {unknown[0]!r}; choose of {', '.join(ARMS)}")
+        for name in ("temperatures", "actor_scales", "critic_scales"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} is empty; give at least one number")
+
+
+@dataclass(frozen=True)
+class World:
+    """The tasks of one seed, T of them, as the experiment needs them."""
+
+    params: Any  # of the environment, leaves [T, ...]
+    instructions: tuple[str, ...]
+    embeddings: Float[np.ndarray, "T d"]
+    evaluation: Any  # what tasks are evaluated with, leaves [T, ...]
+    best: Float[np.ndarray, " T"]  # best possible exact return
+    nearness: Float[np.ndarray, "T T"]  # of tasks to each other, for the oracle arm
+    probes: Any  # observations of states in which behaviour is looked at, [m, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which tasks of a world are which."""
+
+    sources: np.ndarray
+    validation: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An arm's numbers."""
+
+    temperature: float
+    actor_scale: float
+    critic_scale: float
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm over all seeds and reported tasks."""
+
+    choice: Choice
+    steps: Float[np.ndarray, "seeds targets"]  # to the threshold; censored ones count with all their steps
+    reached: np.ndarray  # bool[seeds, targets]
+    curve: Float[np.ndarray, "seeds targets time"]  # share of the best return
+    curve_steps: Float[np.ndarray, "seeds targets time"]
+    similarity: Float[np.ndarray, "seeds targets sources"] | None
+
+    def summary(self, few_shot: int) -> dict[str, float]:
+        """Mean and standard error over seeds of what is reported; the error is not a number for one seed."""
+        per_seed = self.steps.mean(1)
+        error = per_seed.std(ddof=1) / len(per_seed) ** 0.5 if len(per_seed) > 1 else float("nan")
+        return {
+            "steps": float(per_seed.mean()),
+            "standard_error": float(error),
+            "censored": float(1.0 - self.reached.mean()),
+            "zero_shot": float(self.curve[..., 0].mean()),
+            "few_shot": float(self.curve[..., min(few_shot, self.curve.shape[-1] - 1)].mean()),
+        }
+
+
+Tell = Callable[[str, int, int], None]  # (what, done, of)
+
+
+class Experiment:
+    """The steps of the experiment; `env`, `ppo` and `evaluate` are the same for all seeds."""
+
+    def __init__(
+        self,
+        config: TransferConfig,
+        env: Any,
+        ppo: PPO,
+        evaluate: Evaluate,
+        worlds: Sequence[World],
+        tell: Tell = lambda what, done, of: None,
+    ):
+        """Raises `ConfigError` where the tasks do not suffice for sources, validation and targets."""
+        self.config, self.env, self.ppo, self.evaluate, self.worlds, self.tell = (
+            config, env, ppo, evaluate, worlds, tell,
+        )  # fmt: skip
+        if len(worlds) != config.seeds:
+            raise ConfigError(f"{config.seeds} seeds need as many worlds, not {len(worlds)}")
+        needed = config.sources + config.validation + config.targets
+        for world in worlds:
+            if len(world.instructions) < needed:
+                raise ConfigError(
+                    f"{config.sources} sources, {config.validation} validation tasks and {config.targets} targets are "
+                    f"{needed} tasks, the family has {len(world.instructions)}"
+                )
+        self._programs: dict[LearnConfig, Any] = {}
+
+    def split(self, seed: int) -> Split:
+        """Sources are nested: those of a smaller library are among those of a larger one."""
+        config = self.config
+        order = np.random.default_rng(config.seed * 1000 + seed).permutation(
+            len(self.worlds[seed].instructions)
+        )
+        held = config.targets + config.validation
+        return Split(
+            sources=order[held : held + config.sources],
+            validation=order[config.targets : held],
+            targets=order[: config.targets],
+        )
+
+    def _key(self, seed: int, purpose: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), seed), purpose)
+
+    def _learn(self, config: LearnConfig, *arguments: Any) -> Learned:
+        """`learn`, compiled once for each config and number of runs."""
+        if config not in self._programs:
+            self._programs[config] = jax.jit(
+                lambda params, start, evaluation, keys: learn(
+                    config, self.env, self.ppo, params, start, self.evaluate, evaluation, keys
+                )
+            )
+        return self._programs[config](*arguments)
+
+    def fresh(self, seed: int) -> Any:
+        """The start that a seed's bank shares."""
+        return self.ppo.init(self._key(seed, 0)).params
+
+    def train_bank(self, seed: int) -> Learned:
+        """Learns every task of a seed's world."""
+        world, config = self.worlds[seed], self.config
+        count = len(world.instructions)
+        keys = jax.random.split(self._key(seed, 1), count)
+        if config.initialisation == "common":
+            start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self.fresh(seed))
+        else:
+            start = jax.vmap(lambda key: self.ppo.init(key).params)(keys)
+        return self._learn(config.base, world.params, start, world.evaluation, keys)
+
+    def behaviour(self, seed: int, bank: Any) -> jax.Array:
+        """Probabilities of actions in the probe states, f32[n, b]."""
+        probes = self.worlds[seed].probes
+        return jax.vmap(lambda params: self.ppo.probabilities(params, probes).reshape(-1))(bank)
+
+    def similarities(self, seed: int, bank: Any, split: Split) -> dict[str, np.ndarray]:
+        """Of validation tasks and targets, in that order, to sources, f32[v + t, n], by arm."""
+        world = self.worlds[seed]
+        known = jax.tree.map(lambda leaf: leaf[split.sources], bank)
+        asked = np.concatenate([split.validation, split.targets])
+        sources = Sources(
+            instructions=jnp.asarray(world.embeddings[split.sources]),
+            parameters=jax.vmap(flatten_policy)(known),
+            behaviour=self.behaviour(seed, known),
+        )
+        targets = Targets(
+            instructions=jnp.asarray(world.embeddings[asked]),
+            nearness=jnp.asarray(world.nearness[np.ix_(asked, split.sources)]),
+        )
+        found = {}
+        for index, name in enumerate(self.config.arms):
+            if ARMS[name].similarity is not None:
+                run = jax.jit(partial(arm_similarity, name), static_argnums=3)
+                found[name] = np.asarray(
+                    run(self._key(seed, 10 + index), sources, targets, self.config.align)
+                )
+        return found
+
+    def meta_start(self, seed: int, split: Split, rounds: int = 10, inner: int = 4) -> Any:
+        """Reptile (Nichol et al. 2018, arXiv 1803.02999) over the sources: rounds of a few updates on each of them."""
+        world, meta = self.worlds[seed], self.fresh(seed)
+        tasks, evaluation = (
+            jax.tree.map(lambda leaf: leaf[split.sources], tree) for tree in (world.params, world.evaluation)
+        )
+        config = replace(self.config.fine, updates=inner)
+        count = len(split.sources)
+        for index in range(rounds):
+            start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), meta)
+            keys = jax.random.split(self._key(seed, 1000 + index), count)
+            after = self._learn(config, tasks, start, evaluation, keys).params
+            step = 1.0 - index / rounds
+            meta = jax.tree.map(lambda m, a, s=step: m + s * (jnp.mean(a, axis=0) - m), meta, after)
+            self.tell("meta-learning", index + 1, rounds)
+        return meta
+
+    def fine_tune(self, jobs: Sequence["Job"], what: str) -> Iterator[tuple["Job", Learned]]:
+        """Learns from starts, `chunk` runs at a time; the last chunk is padded with its first job."""
+        config = self.config
+        for first in range(0, len(jobs), config.chunk):
+            part = list(jobs[first : first + config.chunk])
+            padded = part + [part[0]] * (config.chunk - len(part))
+            stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
+            learned = self._learn(
+                config.fine,
+                stack(
+                    [
+                        jax.tree.map(lambda leaf, j=job: leaf[j.task], self.worlds[job.seed].params)
+                        for job in padded
+                    ]
+                ),
+                stack([job.start for job in padded]),
+                stack(
+                    [
+                        jax.tree.map(lambda leaf, j=job: leaf[j.task], self.worlds[job.seed].evaluation)
+                        for job in padded
+                    ]
+                ),
+                # The same numbers for a task in every arm.
+                jnp.stack([jax.random.fold_in(self._key(job.seed, 2), job.task) for job in padded]),
+            )
+            values, steps = np.asarray(learned.value), np.asarray(learned.steps)
+            for k, job in enumerate(part):
+                yield job, Learned(params=None, value=values[k], steps=steps[k])
+            self.tell(what, min(first + config.chunk, len(jobs)), len(jobs))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning run."""
+
+    seed: int
+    task: int
+    start: Any
+    label: Any  # what it belongs to
+
+
+@dataclass
+class SeedState:
+    """What a seed has once its bank is learned."""
+
+    split: Split
+    bank: Any  # [n, ...], of the sources
+    fresh: Any
+    meta: Any | None
+    similarity: dict[str, np.ndarray]
+
+
+def start_of(arm: str, state: SeedState, row: int, choice: Choice, depth: int, fresh: Any) -> Any:
+    """An arm's start for the validation task or target in `row` of the similarities."""
+    if arm == "random":
+        start = fresh
+    elif arm == "reptile":
+        start = state.meta
+    else:
+        similarity = jnp.asarray(state.similarity[arm][row])
+        weights = similarity_weights(similarity, ARMS[arm].weighting, temperature=choice.temperature)
+        start = average_policies(state.bank, weights)
+    return set_heads(start, choice.actor_scale, choice.critic_scale, depth)
+
+
+def stages(arm: str, config: TransferConfig) -> list[tuple[str, tuple[float, ...]]]:
+    """What is chosen for an arm, one after the other: a field of `Choice` and its values."""
+    softmax = ARMS[arm].similarity is not None and ARMS[arm].weighting == "softmax"
+    return [
+        *([("temperature", config.temperatures)] if softmax else []),
+        ("actor_scale", config.actor_scales),
+        ("critic_scale", config.critic_scales),
+    ]
+
+
+def prepare_seed(experiment: Experiment, seed: int) -> SeedState:
+    """Bank, split, similarities and meta-learned start of a seed."""
+    split, learned = experiment.split(seed), experiment.train_bank(seed)
+    return SeedState(
+        split=split,
+        bank=jax.tree.map(lambda leaf: leaf[split.sources], learned.params),
+        fresh=experiment.fresh(seed),
+        meta=experiment.meta_start(seed, split) if "reptile" in experiment.config.arms else None,
+        similarity=experiment.similarities(seed, learned.params, split),
+    )
+
+
+def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Choice]:
+    """Each arm's numbers by the mean steps to the threshold on validation tasks, a number at a time."""
+    config = experiment.config
+    plain = Choice(config.temperatures[-1], 1.0, 1.0)
+    if not config.tune:
+        return dict.fromkeys(config.arms, plain)
+    # A temperature is chosen with the actor softened and the critic silent, where starts differ least in anything else.
+    middle = config.actor_scales[len(config.actor_scales) // 2]
+    best = dict.fromkeys(config.arms, Choice(config.temperatures[-1], middle, config.critic_scales[0]))
+    for name in ("temperature", "actor_scale", "critic_scale"):
+        jobs = []
+        for arm in config.arms:
+            for field_name, values in stages(arm, config):
+                for value in values if field_name == name and len(values) > 1 else ():
+                    choice = replace(best[arm], **{name: value})
+                    jobs += jobs_of(experiment, states, arm, choice, targets=False)
+        total: dict[tuple[str, Choice], list[float]] = {}
+        for job, learned in experiment.fine_tune(jobs, f"choosing {name.replace('_', ' ')}"):
+            steps, _ = _threshold(experiment, job, learned)
+            total.setdefault(job.label, []).append(float(steps))
+        for arm in config.arms:
+            found = {choice: np.mean(steps) for (name_, choice), steps in total.items() if name_ == arm}
+            if found:
+                best[arm] = min(found, key=lambda choice, found=found: found[choice])
+    return best
+
+
+def jobs_of(
+    experiment: Experiment, states: Sequence[SeedState], arm: str, choice: Choice, *, targets: bool
+) -> list[Job]:
+    """An arm's runs over all seeds, on targets or on validation tasks."""
+    depth, jobs = len(experiment.config.fine.hidden_sizes), []
+    for seed, state in enumerate(states):
+        tasks, offset = (
+            (state.split.targets, len(state.split.validation)) if targets else (state.split.validation, 0)
+        )
+        for row, task in enumerate(tasks):
+            key = jax.random.fold_in(experiment._key(seed, 3), int(task))
+            start = start_of(arm, state, offset + row, choice, depth, experiment.ppo.init(key).params)
+            jobs.append(Job(seed, int(task), start, (arm, choice)))
+    return jobs
+
+
+def _threshold(experiment: Experiment, job: Job, learned: Learned) -> tuple[int, bool]:
+    least = experiment.config.threshold * float(experiment.worlds[job.seed].best[job.task])
+    steps, ever = steps_to_threshold(
+        jnp.asarray(learned.value), jnp.asarray(learned.steps), jnp.asarray(least, jnp.float32)
+    )
+    return int(steps), bool(ever)
+
+
+def run_experiment(
+    experiment: Experiment, states: Sequence[SeedState], choices: dict[str, Choice]
+) -> dict[str, ArmResult]:
+    """Fine-tunes every arm on the reported tasks of all seeds."""
+    config = experiment.config
+    jobs = [
+        job for arm in config.arms for job in jobs_of(experiment, states, arm, choices[arm], targets=True)
+    ]
+    rows: dict[str, list[tuple[int, bool, np.ndarray, np.ndarray]]] = {arm: [] for arm in config.arms}
+    for job, learned in experiment.fine_tune(jobs, "fine-tuning"):
+        best = float(experiment.worlds[job.seed].best[job.task])
+        rows[job.label[0]].append(
+            (*_threshold(experiment, job, learned), learned.value / best, learned.steps)
+        )
+    shape = (config.seeds, config.targets)
+    results = {}
+    for arm, found in rows.items():
+        steps, reached, curve, curve_steps = (np.asarray(column) for column in zip(*found, strict=True))
+        known = [state.similarity.get(arm) for state in states]
+        results[arm] = ArmResult(
+            choice=choices[arm],
+            steps=steps.reshape(shape).astype(np.float64),
+            reached=reached.reshape(shape),
+            curve=curve.reshape(*shape, -1),
+            curve_steps=curve_steps.reshape(*shape, -1).astype(np.float64),
+            similarity=None if known[0] is None else np.stack([s[config.validation :] for s in known]),  # pyright: ignore[reportOptionalSubscript]
+        )
+    return results
