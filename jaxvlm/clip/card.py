@@ -99,7 +99,7 @@ lists the sentences it was trained on; words outside them become `[UNK]` and car
 `{command}`
 
 Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at
-{config.image_size} x {config.image_size}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
+{config.image_size} x {config.image_size}{_views(dataset)}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
 {config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the
 prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
 this file it is folded into the position embeddings.{_extras(dataset, config)}
@@ -118,6 +118,12 @@ has a floor well above 0 for any smooth score, so the distance to the graded tru
     for look, entry in figures.items():
         parts.append(_tables(look, entry))
     return "\n".join(parts)
+
+
+def _views(dataset: CaptionedDataset) -> str:
+    """Which views a state is drawn from, where there are several."""
+    count = len(dataset.cameras)
+    return f", each state from {count} views ({', '.join(dataset.cameras)})" if count > 1 else ""
 
 
 def _extras(dataset: CaptionedDataset, config: Any) -> str:
