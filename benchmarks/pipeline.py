@@ -128,7 +128,7 @@ class Ours:
             tower.embed if tower.tokenizer else lambda prompts: goal / jnp.linalg.norm(goal),
             goal_prompts=task.goal_prompts,
             assets=task.env.assets(task.look),
-            cameras=[task.env.cameras[camera] for camera in task.cameras],
+            cameras=[task.env.cameras[task.cameras[0]]],  # one view, as the peer draws
         )
         program = Program(
             config=config,

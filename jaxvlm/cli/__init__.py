@@ -12,6 +12,7 @@ VERBS = {
     "resume": ("resume", "go on with a run that was stopped: jaxvlm resume RUN"),
     "evaluate": ("evaluate", "ground truth and a GIF of a run's policy: jaxvlm evaluate RUN"),
     "landscape": ("landscape", "plot the reward over pole angle or car position: jaxvlm landscape cartpole"),
+    "transfer": ("transfer", "start new tasks from known policies, by sentence: jaxvlm transfer --grid 12"),
     "clip train": ("clip_train", "train an embedded CLIP from captioned renders: jaxvlm clip train cartpole"),
     "clip check": (
         "clip_check",

@@ -22,14 +22,14 @@ def find_task(name: str, variant: str | None = None) -> "Task":
     Raises:
       ConfigError: the task is unknown, or another project's `envs` hides ours.
     """
-    make_task = _import_ours("envs.registry").make_task
+    make_task = import_ours("envs.registry").make_task
     return make_task(name, variant)
 
 
 def task_lines() -> list[str]:
     """The tasks with their summaries, a line each, for help pages; errors as for `find_task`."""
-    registry = _import_ours("envs.registry")
-    foreign = _import_ours("envs.adapters.foreign_task").foreign_lines()
+    registry = import_ours("envs.registry")
+    foreign = import_ours("envs.adapters.foreign_task").foreign_lines()
     return [f"  {name:<28}{registry.make_task(name).summary}" for name in registry.TASKS] + foreign
 
 
@@ -49,15 +49,16 @@ def task_usage(verb: str, summary: str, flags: str) -> str:
 
 def find_dataset(domain: str) -> Any:
     """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`."""
-    return _import_ours("envs.captions").captioned_dataset(domain)
+    return import_ours("envs.captions").captioned_dataset(domain)
 
 
 def domains() -> tuple[str, ...]:
     """Domains that an embedded CLIP can be trained for."""
-    return tuple(_import_ours("envs.captions").DATASETS)
+    return tuple(import_ours("envs.captions").DATASETS)
 
 
-def _import_ours(module: str) -> Any:
+def import_ours(module: str) -> Any:
+    """A module of our environments; errors as for `find_task`."""
     import importlib
 
     try:

@@ -99,7 +99,8 @@ lists the sentences it was trained on; words outside them become `[UNK]` and car
 `{command}`
 
 Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn on the fly at
-{config.image_size} x {config.image_size}{_views(dataset)}, {seconds:.0f} s. Loss `{config.loss}` between every picture and
+{config.image_size} x {config.image_size}{_views(dataset)}, {seconds:.0f} s.
+Loss `{config.loss}` between every picture and
 {config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the
 prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
 this file it is folded into the position embeddings.{_extras(dataset, config)}

@@ -124,9 +124,13 @@ class SentenceEncoder:
         backend.no_padding()
         backend.no_truncation()
         self._backend, self._longest = backend, longest
-        self._run = jax.jit(
-            lambda params, ids, mask: mean_pooled(Bert(config).apply(params, ids, mask), mask)
-        )  # pyright: ignore[reportArgumentType]
+
+        @jax.jit
+        def run(params: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:
+            states: Any = Bert(config).apply(params, ids, mask)
+            return mean_pooled(states, mask)
+
+        self._run = run
 
     @property
     def dimensions(self) -> int:

@@ -7,7 +7,6 @@ never meet. Within a seed a task's runs draw the same numbers in every arm, so t
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
 from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity, set_heads
-from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn, steps_to_threshold
+from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
 from jaxvlm.transfer.policies import average_policies, flatten_policy
 from jaxvlm.transfer.weights import similarity_weights
 
@@ -151,6 +150,13 @@ class Experiment:
                     f"{needed} tasks, the family has {len(world.instructions)}"
                 )
         self._programs: dict[LearnConfig, Any] = {}
+        self._similarity = jax.jit(arm_similarity, static_argnums=(0, 4))
+        self._init = jax.jit(ppo.init)
+        self._keys = jax.jit(jax.vmap(lambda seed, task: jax.random.fold_in(self._key(seed, 2), task)))
+        # On the host, where picking a task's rows costs nothing.
+        self._tasks = [jax.device_get(world.params) for world in worlds]
+        self._evaluations = [jax.device_get(world.evaluation) for world in worlds]
+        self._starts = jax.jit(self._weighted_starts, static_argnums=0)
 
     def split(self, seed: int) -> Split:
         """Sources are nested: those of a smaller library are among those of a larger one."""
@@ -165,7 +171,7 @@ class Experiment:
             targets=order[: config.targets],
         )
 
-    def _key(self, seed: int, purpose: int) -> jax.Array:
+    def _key(self, seed: int | jax.Array, purpose: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), seed), purpose)
 
     def _learn(self, config: LearnConfig, *arguments: Any) -> Learned:
@@ -215,10 +221,35 @@ class Experiment:
         found = {}
         for index, name in enumerate(self.config.arms):
             if ARMS[name].similarity is not None:
-                run = jax.jit(partial(arm_similarity, name), static_argnums=3)
-                found[name] = np.asarray(
-                    run(self._key(seed, 10 + index), sources, targets, self.config.align)
-                )
+                key = self._key(seed, 10 + index)
+                found[name] = np.asarray(self._similarity(name, key, sources, targets, self.config.align))
+        return found
+
+    def _weighted_starts(self, weighting: str, bank: Any, similarity: jax.Array, choice: jax.Array) -> Any:
+        """Starts for rows of similarities [t, n], leaves [t, ...]; `choice` holds the three numbers of a `Choice`."""
+        depth = len(self.config.fine.hidden_sizes)
+
+        def one(row: jax.Array) -> Any:
+            weights = similarity_weights(row, weighting, temperature=choice[0])
+            return set_heads(average_policies(bank, weights), choice[1], choice[2], depth)
+
+        return jax.vmap(one)(similarity)
+
+    def starts(self, arm: str, seed: int, state: "SeedState", choice: "Choice", rows: slice) -> list[Any]:
+        """An arm's starts for the validation tasks and targets in `rows` of the similarities, NumPy leaves."""
+        tasks = np.concatenate([state.split.validation, state.split.targets])[rows]
+        if ARMS[arm].similarity is not None:
+            numbers = jnp.array([choice.temperature, choice.actor_scale, choice.critic_scale], jnp.float32)
+            stacked = self._starts(
+                ARMS[arm].weighting, state.bank, jnp.asarray(state.similarity[arm][rows]), numbers
+            )
+            stacked = jax.device_get(stacked)
+            return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(tasks))]
+        depth, found = len(self.config.fine.hidden_sizes), []
+        for task in tasks:
+            key = jax.random.fold_in(self._key(seed, 3), int(task))
+            start = state.meta if arm == "reptile" else self._init(key).params
+            found.append(jax.device_get(set_heads(start, choice.actor_scale, choice.critic_scale, depth)))
         return found
 
     def meta_start(self, seed: int, split: Split, rounds: int = 10, inner: int = 4) -> Any:
@@ -244,24 +275,14 @@ class Experiment:
         for first in range(0, len(jobs), config.chunk):
             part = list(jobs[first : first + config.chunk])
             padded = part + [part[0]] * (config.chunk - len(part))
-            stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
+            stack = lambda trees: jax.tree.map(lambda *leaves: np.stack(leaves), *trees)  # noqa: E731
             learned = self._learn(
                 config.fine,
-                stack(
-                    [
-                        jax.tree.map(lambda leaf, j=job: leaf[j.task], self.worlds[job.seed].params)
-                        for job in padded
-                    ]
-                ),
+                stack([_row(self._tasks[job.seed], job.task) for job in padded]),
                 stack([job.start for job in padded]),
-                stack(
-                    [
-                        jax.tree.map(lambda leaf, j=job: leaf[j.task], self.worlds[job.seed].evaluation)
-                        for job in padded
-                    ]
-                ),
+                stack([_row(self._evaluations[job.seed], job.task) for job in padded]),
                 # The same numbers for a task in every arm.
-                jnp.stack([jax.random.fold_in(self._key(job.seed, 2), job.task) for job in padded]),
+                self._keys(np.array([job.seed for job in padded]), np.array([job.task for job in padded])),
             )
             values, steps = np.asarray(learned.value), np.asarray(learned.steps)
             for k, job in enumerate(part):
@@ -288,19 +309,6 @@ class SeedState:
     fresh: Any
     meta: Any | None
     similarity: dict[str, np.ndarray]
-
-
-def start_of(arm: str, state: SeedState, row: int, choice: Choice, depth: int, fresh: Any) -> Any:
-    """An arm's start for the validation task or target in `row` of the similarities."""
-    if arm == "random":
-        start = fresh
-    elif arm == "reptile":
-        start = state.meta
-    else:
-        similarity = jnp.asarray(state.similarity[arm][row])
-        weights = similarity_weights(similarity, ARMS[arm].weighting, temperature=choice.temperature)
-        start = average_policies(state.bank, weights)
-    return set_heads(start, choice.actor_scale, choice.critic_scale, depth)
 
 
 def stages(arm: str, config: TransferConfig) -> list[tuple[str, tuple[float, ...]]]:
@@ -356,24 +364,27 @@ def jobs_of(
     experiment: Experiment, states: Sequence[SeedState], arm: str, choice: Choice, *, targets: bool
 ) -> list[Job]:
     """An arm's runs over all seeds, on targets or on validation tasks."""
-    depth, jobs = len(experiment.config.fine.hidden_sizes), []
+    jobs = []
     for seed, state in enumerate(states):
-        tasks, offset = (
-            (state.split.targets, len(state.split.validation)) if targets else (state.split.validation, 0)
+        held = len(state.split.validation)
+        tasks, rows = (
+            (state.split.targets, slice(held, None)) if targets else (state.split.validation, slice(held))
         )
-        for row, task in enumerate(tasks):
-            key = jax.random.fold_in(experiment._key(seed, 3), int(task))
-            start = start_of(arm, state, offset + row, choice, depth, experiment.ppo.init(key).params)
-            jobs.append(Job(seed, int(task), start, (arm, choice)))
+        starts = experiment.starts(arm, seed, state, choice, rows)
+        jobs += [
+            Job(seed, int(task), start, (arm, choice)) for task, start in zip(tasks, starts, strict=True)
+        ]
     return jobs
+
+
+def _row(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _threshold(experiment: Experiment, job: Job, learned: Learned) -> tuple[int, bool]:
     least = experiment.config.threshold * float(experiment.worlds[job.seed].best[job.task])
-    steps, ever = steps_to_threshold(
-        jnp.asarray(learned.value), jnp.asarray(learned.steps), jnp.asarray(least, jnp.float32)
-    )
-    return int(steps), bool(ever)
+    reached = np.flatnonzero(learned.value >= np.float32(least))
+    return int(learned.steps[reached[0] if reached.size else -1]), bool(reached.size)
 
 
 def run_experiment(

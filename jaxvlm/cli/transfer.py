@@ -1,0 +1,159 @@
+"""`jaxvlm transfer`: does a new instruction start better from policies that are known? All arms and controls."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jaxvlm.cli.common import import_ours, parse, split_positional
+from jaxvlm.errors import ConfigError
+from jaxvlm.transfer.experiment import TransferConfig
+
+PRESETS = {
+    "default": "every arm, its numbers chosen on validation tasks",
+    "paper": "the paper's method summary: 4 known policies, plain weights, nothing chosen",
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Learns a bank of policies, aligns it with instructions and fine-tunes every arm's start on held-out tasks."""
+
+    grid: int = 12
+    """Cells a side of the room."""
+    family: str = "colour"
+    """Instructions: colour, shape, adversarial or paraphrase."""
+    preset: str = "default"
+    """Set of numbers that the other flags start from: default or paper."""
+    encoder: str = "minilm"
+    """`minilm` takes the vectors that come with the package; a directory, a BERT of sentence-transformers' layout."""
+    name: str | None = None
+    """Name of the result's directory; the default says what was run."""
+    runs_dir: Path = Path("runs/transfer")
+    """Folder of the results."""
+    config: TransferConfig = field(default_factory=TransferConfig)
+
+
+def defaults(grid: int, preset: str) -> Transfer:
+    """Numbers of a preset in a room of `grid` cells a side."""
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; known presets are {', '.join(PRESETS)}")
+    config = TransferConfig()
+    # Larger rooms take longer to learn: updates in proportion to the square of the side, as paths and cells grow.
+    base = max(40, round(60 * (grid / 12) ** 1.5))
+    fine = max(24, round(36 * (grid / 12) ** 1.2))
+    config = replace(config, base=replace(config.base, updates=base), fine=replace(config.fine, updates=fine))
+    if preset == "paper":
+        config = replace(
+            config,
+            sources=4,
+            tune=False,
+            arms=(
+                "random",
+                "uniform",
+                "language-nearest",
+                "language",
+                "clip-rl-identity",
+                "clip-rl",
+                "oracle",
+            ),
+        )
+    return Transfer(grid=grid, preset=preset, config=config)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the experiment and writes the report."""
+    _, flags, rest = split_positional(["transfer", *arguments], ["--grid", "--preset"])
+    try:
+        grid = int(flags.get("--grid", "12"))
+    except ValueError:
+        raise ConfigError(f"--grid is {flags['--grid']!r}; give a whole number of cells") from None
+    default = defaults(grid, flags.get("--preset", "default"))
+    options = parse(Transfer, rest, prog="jaxvlm transfer", default=default)
+
+    from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.transfer.experiment import Experiment, choose, prepare_seed, run_experiment
+    from jaxvlm.transfer.report import table, write_report
+
+    enable_compilation_cache()
+    config, started = options.config, time.monotonic()
+    title = f"{options.family}, {options.grid} x {options.grid}, {config.sources} known policies"
+    directory = options.runs_dir / (
+        options.name or f"{options.family}-{options.grid}-{config.sources}-{options.preset}"
+    )
+    if (directory / "report.md").exists():
+        raise ConfigError(f"{directory} holds a report already; choose another --name")
+    worlds, env, ppo, evaluate = make_worlds(options)
+    print(f"{title}: {config.seeds} seeds, arms {', '.join(config.arms)}", flush=True)
+    print("compiling ...", flush=True)
+
+    def tell(what: str, done: int, of: int) -> None:
+        print(f"  {time.monotonic() - started:5.0f} s  {what} {done}/{of}", flush=True)
+
+    experiment = Experiment(config, env, ppo, evaluate, worlds, tell)
+    states = []
+    for seed in range(config.seeds):
+        states.append(prepare_seed(experiment, seed))
+        tell("bank and alignment of seed", seed + 1, config.seeds)
+    choices = choose(experiment, states)
+    results = run_experiment(experiment, states, choices)
+    report = write_report(directory, title, results, config)
+    print()
+    print(table(results, config))
+    print(f"\nreport  {report}  ({time.monotonic() - started:.0f} s)")
+
+
+def make_worlds(options: Transfer) -> tuple[list[Any], Any, Any, Any]:
+    """Worlds of all seeds, the environment with its time limit, the learner and the exact evaluation."""
+    import jax
+    import numpy as np
+
+    from jaxvlm.transfer.experiment import World
+    from jaxvlm.transfer.learning import make_learner
+
+    families = import_ours("envs.gridworld.families")
+    oracle = import_ours("envs.gridworld.oracle")
+    config, discount = options.config, options.config.base.discount
+    made = [families.make_family(options.family, options.grid, config.seed + k) for k in range(config.seeds)]
+    horizon = made[0].horizon
+    env = import_ours("envs.wrappers").TimeLimit(made[0].env, horizon)
+    ppo = make_learner(config.base, env, jax.tree.map(lambda leaf: leaf[0], made[0].params))
+
+    @jax.jit
+    def tables(params: Any) -> tuple[Any, jax.Array]:
+        table = jax.vmap(lambda one: oracle.table_of_places(made[0].env, one))(params)
+        best = jax.vmap(
+            lambda one: oracle.expected_return(one, oracle.optimal_values(one, discount, horizon)[0])
+        )(table)
+        return table.replace(states=None), best
+
+    def evaluate(policy: Any, table: Any) -> jax.Array:
+        probabilities = policy(table.observation)
+        return oracle.expected_return(table, oracle.policy_values(table, probabilities, discount, horizon))
+
+    worlds = []
+    for k, family in enumerate(made):
+        table, best = tables(family.params)
+        if options.encoder == "minilm":
+            embeddings = families.cached_embeddings(family.instructions)
+        else:
+            from jaxvlm.transfer.bert import load_sentence_encoder
+
+            embeddings = load_sentence_encoder(options.encoder)(family.instructions)
+        steps = np.abs(family.goal[:, None] - family.goal[None]).sum(-1)
+        chosen = np.random.default_rng(config.seed + k).choice(
+            options.grid**2, min(config.probes, options.grid**2), replace=False
+        )
+        worlds.append(
+            World(
+                params=family.params,
+                instructions=family.instructions,
+                embeddings=embeddings,
+                evaluation=table,
+                best=np.asarray(best),
+                nearness=(-steps / options.grid).astype(np.float32),
+                probes=table.observation[0][chosen],
+            )
+        )
+    return worlds, env, ppo, evaluate

@@ -1,0 +1,177 @@
+"""What the transfer experiment leaves: a table, a CSV, learning curves with bands, a heat map of similarities."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jaxvlm.runtime.files import write_atomic
+from jaxvlm.runtime.plots import GREY, PALETTE, _figure, _save
+from jaxvlm.transfer.arms import ARMS
+from jaxvlm.transfer.experiment import ArmResult, TransferConfig
+
+SHOWN = ("random", "uniform", "language", "clip-rl", "clip-rl-shuffled", "ridge", "soft-target", "oracle")
+
+
+def table(results: Mapping[str, ArmResult], config: TransferConfig) -> str:
+    """Markdown: a row an arm, fewest steps last."""
+    rows = sorted(results.items(), key=lambda item: -item[1].summary(config.few_shot)["steps"])
+    lines = [
+        "| arm | steps to threshold | against language | never reached | return at once | after "
+        f"{config.few_shot} updates | temperature | actor x | critic x |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in rows:
+        figures, choice = result.summary(config.few_shot), result.choice
+        softmax = ARMS[name].similarity is not None and ARMS[name].weighting == "softmax"
+        lines.append(
+            f"| {name} | {figures['steps']:,.0f} ± {figures['standard_error']:,.0f} | {against(results, name)} "
+            f"| {figures['censored']:.0%} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "
+            f"| {f'{choice.temperature:g}' if softmax else '-'} | {choice.actor_scale:g} | {choice.critic_scale:g} |"
+        )
+    return "\n".join(lines)
+
+
+def difference(results: Mapping[str, ArmResult], arm: str, other: str) -> tuple[float, float]:
+    """Mean difference in steps of two arms, paired by seed, as a share of the other's, and its standard error."""
+    ours, theirs = (results[name].steps.mean(1) for name in (arm, other))
+    change = (ours - theirs) / theirs.mean()
+    error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else float("nan")
+    return float(change.mean()), float(error)
+
+
+def against(results: Mapping[str, ArmResult], arm: str, other: str = "language") -> str:
+    """The paired difference in words: a tie where it lies within two standard errors."""
+    if arm == other or other not in results:
+        return "-"
+    mean, error = difference(results, arm, other)
+    verdict = "" if abs(mean) > 2 * error else ", a tie"
+    return f"{mean:+.0%} ± {error:.0%}{verdict}"
+
+
+def write_report(
+    directory: Path,
+    title: str,
+    results: Mapping[str, ArmResult],
+    config: TransferConfig,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Writes report.md, runs.csv, curves.png, steps.png and similarities.png; returns the report."""
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    writer.writerow(["arm", "seed", "target", "steps", "reached", "zero_shot", "few_shot", "final"])
+    for name, result in results.items():
+        for (seed, target), steps in np.ndenumerate(result.steps):
+            curve = result.curve[seed, target]
+            few = curve[min(config.few_shot, len(curve) - 1)]
+            writer.writerow(
+                [name, seed, target, int(steps), bool(result.reached[seed, target]),
+                 f"{curve[0]:.4f}", f"{few:.4f}", f"{curve[-1]:.4f}"]
+            )  # fmt: skip
+    write_atomic(directory / "runs.csv", rows.getvalue())
+    curves(directory / "curves.png", results, config, title)
+    bars(directory / "steps.png", results, config, title)
+    pictures = ["![learning curves](curves.png)", "![steps to threshold](steps.png)"]
+    if any(result.similarity is not None for result in results.values()):
+        heat_map(directory / "similarities.png", results, title)
+        pictures.append("![similarities](similarities.png)")
+    text = "\n\n".join(
+        [
+            f"# {title}",
+            f"{config.seeds} seeds of {config.targets} held-out tasks each, {config.sources} known policies. Steps are "
+            f"environment steps until the exact return is {config.threshold:.0%} of the best; runs that never get "
+            "there count with all their steps, so their mean is a lower bound. Errors are standard errors over seeds. "
+            "Differences are paired by seed, a tie lies within two of them. Every arm's temperature and scales were "
+            f"{'chosen on validation tasks' if config.tune else 'not chosen: plain averages'}.",
+            table(results, config),
+            *notes,
+            *pictures,
+            "Arms: " + "; ".join(f"**{name}**: {ARMS[name].summary}" for name in results) + ".",
+        ]
+    )
+    write_atomic(directory / "report.md", text + "\n")
+    return directory / "report.md"
+
+
+def curves(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, title: str) -> Path:
+    """Share of the best return over environment steps; bands are standard errors over seeds."""
+    figure = _figure(7.2, 4.4)
+    axes: Axes = figure.subplots()
+    shown = [name for name in SHOWN if name in results]
+    for index, name in enumerate(shown):
+        result = results[name]
+        steps, curve = result.curve_steps.mean((0, 1)), result.curve.mean(1)
+        mean = curve.mean(0)
+        colour = GREY if name == "random" else PALETTE[index % len(PALETTE)]
+        dashed = name in ("oracle", "clip-rl-shuffled", "uniform")
+        axes.plot(steps, mean, color=colour, linestyle="--" if dashed else "-", linewidth=1.8, label=name)
+        if len(curve) > 1:
+            error = curve.std(0, ddof=1) / len(curve) ** 0.5
+            axes.fill_between(steps, mean - error, mean + error, color=colour, alpha=0.18, linewidth=0)
+    axes.axhline(config.threshold, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("share of the best return")
+    axes.set_ylim(0, 1.03)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.set_title(title, fontsize=10)
+    return _save(figure, path)
+
+
+def bars(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, title: str) -> Path:
+    """Steps to the threshold with standard errors; hatched where some runs never got there."""
+    figure = _figure(7.2, 0.8 + 0.32 * len(results))
+    axes: Axes = figure.subplots()
+    order = sorted(results, key=lambda name: results[name].summary(config.few_shot)["steps"])
+    for place, name in enumerate(reversed(order)):
+        figures = results[name].summary(config.few_shot)
+        mean, error, censored = (figures[key] for key in ("steps", "standard_error", "censored"))
+        error = 0.0 if np.isnan(error) else error
+        colour, hatch = ("#9fc5de", "//") if censored else (PALETTE[0], None)
+        axes.barh(place, mean, xerr=error or None, color=colour, hatch=hatch, edgecolor="white")
+        if censored:
+            axes.annotate(f" {censored:.0%} never", (mean + error, place), va="center", fontsize=8)
+    axes.set_yticks(range(len(order)), list(reversed(order)))
+    axes.set_xlabel(f"environment steps to {config.threshold:.0%} of the best return")
+    axes.margins(x=0.12)
+    axes.set_title(title, fontsize=10)
+    return _save(figure, path)
+
+
+def heat_map(path: Path, results: Mapping[str, ArmResult], title: str) -> Path:
+    """Similarity of the first seed's held-out tasks to known ones, arm by arm; sources ordered as the oracle does."""
+    shown = [
+        name
+        for name in ("language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge", "oracle")
+        if name in results
+    ]
+    shown = [name for name in shown if results[name].similarity is not None]
+    figure = _figure(2.6 * max(1, (len(shown) + 1) // 2) + 0.8, 4.2)
+    grid = figure.subplots(2, max(1, (len(shown) + 1) // 2), squeeze=False)
+    oracle = results["oracle"].similarity if "oracle" in results else None
+    for axes, name in zip(grid.reshape(-1), shown, strict=False):
+        similarity = results[name].similarity
+        assert similarity is not None
+        rows = similarity[0]
+        if oracle is not None:
+            rows = np.take_along_axis(rows, np.argsort(-oracle[0], axis=1), axis=1)
+        spread = rows.std(axis=1, keepdims=True)
+        axes.imshow(
+            (rows - rows.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0),
+            cmap="cividis",
+            aspect="auto",
+        )
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel(
+            "known tasks, nearest goal first" if oracle is not None else "known tasks", fontsize=8
+        )
+        axes.set_ylabel("held-out task", fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in grid.reshape(-1)[len(shown) :]:
+        axes.set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    for axes in figure.axes:
+        axes.grid(False)
+    return _save(figure, path)
