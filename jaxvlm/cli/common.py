@@ -77,15 +77,24 @@ def import_ours(module: str) -> Any:
 
 
 def parse(
-    settings: type[Settings], arguments: Sequence[str], *, prog: str, default: Settings | None = None
+    settings: type[Settings],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    default: Settings | None = None,
+    prefixes: bool = False,
 ) -> Settings:
-    """Reads flags into a dataclass; nested settings need no prefix."""
+    """Reads flags into a dataclass; nested settings need no prefix, or with `prefixes` theirs."""
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         settings,
         prog=prog,
         args=list(arguments),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
+        config=(
+            *(() if prefixes else (tyro.conf.OmitArgPrefixes,)),
+            tyro.conf.FlagConversionOff,
+            tyro.conf.AvoidSubcommands,
+        ),
         **keywords,
     )
 

@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from jaxvlm.cli.common import import_ours, parse, split_positional
 from jaxvlm.errors import ConfigError
@@ -32,7 +34,7 @@ class Transfer:
     """Name of the result's directory; the default says what was run."""
     runs_dir: Path = Path("runs/transfer")
     """Folder of the results."""
-    config: TransferConfig = field(default_factory=TransferConfig)
+    config: Annotated[TransferConfig, tyro.conf.arg(name="")] = field(default_factory=TransferConfig)
 
 
 def defaults(grid: int, preset: str) -> Transfer:
@@ -70,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     except ValueError:
         raise ConfigError(f"--grid is {flags['--grid']!r}; give a whole number of cells") from None
     default = defaults(grid, flags.get("--preset", "default"))
-    options = parse(Transfer, rest, prog="jaxvlm transfer", default=default)
+    options = parse(Transfer, rest, prog="jaxvlm transfer", default=default, prefixes=True)
 
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.transfer.experiment import Experiment, choose, prepare_seed, run_experiment

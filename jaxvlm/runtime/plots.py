@@ -57,7 +57,7 @@ def learning_curves(
     """
     if not any(key in row for row in rows for key in (reward, truth)):
         raise ConfigError(f"no row of the metrics has {reward!r} or {truth!r}: nothing to plot yet")
-    figure = _figure(6.4, 5.2)
+    figure = new_figure(6.4, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True)
     seeds = _curve(upper, rows, reward, BLUE)
     _curve(lower, rows, truth, VERMILION)
@@ -72,7 +72,7 @@ def learning_curves(
         upper.legend(loc="best")
     if title:
         figure.suptitle(textwrap.fill(title, TITLE_WIDTH))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def landscape(
@@ -103,7 +103,7 @@ def landscape(
     x = np.asarray(x, dtype=np.float64)
     if not curves:
         raise ConfigError("a landscape needs at least one curve, got none")
-    figure = _figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     if goal is not None:
         _goal(axes, goal)
@@ -119,7 +119,7 @@ def landscape(
     axes.set_title(title, fontsize=10)
     axes.margins(x=0.01)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def scores(
@@ -151,7 +151,7 @@ def scores(
     parameter, is_goal = np.asarray(parameter, dtype=np.float64), np.asarray(is_goal, dtype=bool)
     if not prompts:
         raise ConfigError("a plot of scores needs at least one prompt, got none")
-    figure = _figure(7.6, 0.6 + 2.3 * len(prompts))
+    figure = new_figure(7.6, 0.6 + 2.3 * len(prompts))
     grid = figure.subplots(len(prompts), 2, squeeze=False)
     kinds = ((~is_goal, GREY, "other states", "o"), (is_goal, GREEN, "goal states", "^"))
     for (left, right), (prompt, values) in zip(grid, prompts.items(), strict=True):
@@ -181,7 +181,7 @@ def scores(
     grid[0, 1].legend(loc="best", markerscale=1.6)
     if title:
         figure.suptitle(textwrap.fill(title, TITLE_WIDTH))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, colour: str) -> int:
@@ -226,16 +226,18 @@ def _shorten(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of its own, inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure in the style of all plots here; raises `RunError` where that is not possible."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(True, color="#e4e4e4", linewidth=0.7)
+        axes.grid(not axes.images, **({} if axes.images else {"color": "#e4e4e4", "linewidth": 0.7}))
         axes.set_axisbelow(True)
     for legend in [axes.get_legend() for axes in figure.axes]:
         if legend is not None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jaxvlm.runtime.files import write_atomic
-from jaxvlm.runtime.plots import GREY, PALETTE, _figure, _save
+from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
 from jaxvlm.transfer.experiment import ArmResult, TransferConfig
 
@@ -98,7 +99,7 @@ def write_report(
 
 def curves(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, title: str) -> Path:
     """Share of the best return over environment steps; bands are standard errors over seeds."""
-    figure = _figure(7.2, 4.4)
+    figure = new_figure(7.2, 4.4)
     axes: Axes = figure.subplots()
     shown = [name for name in SHOWN if name in results]
     for index, name in enumerate(shown):
@@ -117,12 +118,12 @@ def curves(path: Path, results: Mapping[str, ArmResult], config: TransferConfig,
     axes.set_ylim(0, 1.03)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.set_title(title, fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def bars(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, title: str) -> Path:
     """Steps to the threshold with standard errors; hatched where some runs never got there."""
-    figure = _figure(7.2, 0.8 + 0.32 * len(results))
+    figure = new_figure(7.2, 0.8 + 0.32 * len(results))
     axes: Axes = figure.subplots()
     order = sorted(results, key=lambda name: results[name].summary(config.few_shot)["steps"])
     for place, name in enumerate(reversed(order)):
@@ -137,7 +138,7 @@ def bars(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, t
     axes.set_xlabel(f"environment steps to {config.threshold:.0%} of the best return")
     axes.margins(x=0.12)
     axes.set_title(title, fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def heat_map(path: Path, results: Mapping[str, ArmResult], title: str) -> Path:
@@ -148,7 +149,7 @@ def heat_map(path: Path, results: Mapping[str, ArmResult], title: str) -> Path:
         if name in results
     ]
     shown = [name for name in shown if results[name].similarity is not None]
-    figure = _figure(2.6 * max(1, (len(shown) + 1) // 2) + 0.8, 4.2)
+    figure = new_figure(2.6 * max(1, (len(shown) + 1) // 2) + 0.8, 4.2)
     grid = figure.subplots(2, max(1, (len(shown) + 1) // 2), squeeze=False)
     oracle = results["oracle"].similarity if "oracle" in results else None
     for axes, name in zip(grid.reshape(-1), shown, strict=False):
@@ -169,9 +170,9 @@ def heat_map(path: Path, results: Mapping[str, ArmResult], title: str) -> Path:
         )
         axes.set_ylabel("held-out task", fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in grid.reshape(-1)[len(shown) :]:
         axes.set_visible(False)
     figure.suptitle(title, fontsize=10)
-    for axes in figure.axes:
-        axes.grid(False)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -1,0 +1,216 @@
+"""The transfer experiment on a small room: who meets whom, what starts are, what is chosen and what is written."""
+
+import csv
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvlm.cli.transfer import defaults, make_worlds
+from jaxvlm.errors import ConfigError
+from jaxvlm.transfer import AlignConfig, LearnConfig, flatten_policy
+from jaxvlm.transfer.arms import (
+    ARMS,
+    Sources,
+    Targets,
+    arm_similarity,
+    behaviour_likeness,
+    lossless,
+    set_heads,
+)
+from jaxvlm.transfer.experiment import (
+    ArmResult,
+    Choice,
+    Experiment,
+    TransferConfig,
+    choose,
+    prepare_seed,
+    run_experiment,
+)
+from jaxvlm.transfer.report import against, difference, table, write_report
+
+ARMS_HERE = ("random", "uniform", "language", "ridge", "oracle")
+CONFIG = TransferConfig(
+    sources=24, seeds=2, validation=2, targets=3, arms=ARMS_HERE, temperatures=(0.1, 0.5), actor_scales=(0.5, 1.0),
+    critic_scales=(0.0,), chunk=12, align=AlignConfig(steps=20),
+    base=LearnConfig(num_envs=16, updates=30, hidden_sizes=(24,)),
+    fine=LearnConfig(num_envs=8, updates=10, hidden_sizes=(24,)),
+)  # fmt: skip
+
+
+def make_experiment(config=CONFIG):
+    options = replace(defaults(6, "default"), config=config)
+    worlds, env, ppo, evaluate = make_worlds(options)
+    return Experiment(config, env, ppo, evaluate, worlds)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    experiment = make_experiment()
+    states = [prepare_seed(experiment, seed) for seed in range(2)]
+    choices = choose(experiment, states)
+    return experiment, states, choices, run_experiment(experiment, states, choices)
+
+
+def test_sources_validation_and_targets_never_meet_and_libraries_are_nested():
+    small, large = make_experiment(replace(CONFIG, sources=4)), make_experiment(replace(CONFIG, sources=48))
+    for seed in range(2):
+        one, other = small.split(seed), large.split(seed)
+        for split, count in ((one, 4), (other, 48)):
+            tasks = np.concatenate([split.sources, split.validation, split.targets])
+            assert len(set(tasks.tolist())) == len(tasks) == count + 5
+        assert set(one.sources.tolist()) <= set(other.sources.tolist())
+        np.testing.assert_array_equal(one.targets, other.targets)
+    assert small.split(0).targets.tolist() != small.split(1).targets.tolist()
+
+
+@pytest.mark.slow
+def test_starts_are_what_their_arms_say(finished):
+    experiment, states, _, _ = finished
+    choice, rows = Choice(0.5, 1.0, 1.0), slice(2, None)
+    bank = np.asarray(jax.vmap(flatten_policy)(states[0].bank), np.float64)
+    (uniform, *_) = experiment.starts("uniform", 0, states[0], choice, rows)
+    np.testing.assert_allclose(flatten_policy(uniform), bank.mean(0), atol=1e-5)
+    starts = experiment.starts("language", 0, states[0], choice, rows)
+    world, split = experiment.worlds[0], states[0].split
+    cosines = world.embeddings[split.targets] @ world.embeddings[split.sources].T
+    weights = np.exp(cosines / 0.5) / np.exp(cosines / 0.5).sum(1, keepdims=True)
+    for start, row in zip(starts, weights @ bank, strict=True):
+        np.testing.assert_allclose(flatten_policy(start), row, atol=1e-4)
+    fresh = [flatten_policy(start) for start in experiment.starts("random", 0, states[0], choice, rows)]
+    assert np.abs(fresh[0] - fresh[1]).max() > 0.1
+    softened = experiment.starts("uniform", 0, states[0], Choice(0.5, 0.5, 0.0), rows)[0]
+    np.testing.assert_allclose(
+        softened["actor"]["network"]["Dense_1"]["kernel"],
+        0.5 * uniform["actor"]["network"]["Dense_1"]["kernel"],
+        rtol=1e-5,
+    )
+    np.testing.assert_array_equal(softened["critic"]["Dense_1"]["bias"], 0.0)
+    np.testing.assert_array_equal(
+        softened["actor"]["network"]["Dense_0"]["kernel"], uniform["actor"]["network"]["Dense_0"]["kernel"]
+    )
+
+
+@pytest.mark.slow
+def test_results_count_and_knowing_the_goals_helps(finished):
+    _, _, choices, results = finished
+    assert set(results) == set(ARMS_HERE)
+    assert all(choices[arm].temperature in CONFIG.temperatures for arm in ARMS_HERE)
+    assert all(choices[arm].actor_scale in CONFIG.actor_scales for arm in ARMS_HERE)
+    for result in results.values():
+        assert result.steps.shape == (2, 3)
+        assert result.curve.shape == (2, 3, 11)
+        assert (result.curve <= 1 + 1e-4).all()
+        first = np.argmax(result.curve >= CONFIG.threshold, axis=-1)
+        for index in np.ndindex(2, 3):
+            if result.reached[index]:
+                assert result.steps[index] == result.curve_steps[index][first[index]]
+            else:
+                assert result.curve[index].max() < CONFIG.threshold
+                assert result.steps[index] == result.curve_steps[index][-1]
+    summary = {arm: result.summary(4) for arm, result in results.items()}
+    assert summary["oracle"]["steps"] < 0.7 * summary["random"]["steps"]
+    assert summary["oracle"]["zero_shot"] > summary["uniform"]["zero_shot"]
+    assert results["random"].similarity is None
+    assert results["ridge"].similarity.shape == (2, 3, 24)
+
+
+@pytest.mark.slow
+def test_the_report_holds_every_run(finished, tmp_path):
+    _, _, _, results = finished
+    report = write_report(tmp_path / "new", "a small room", results, CONFIG)
+    text = report.read_text()
+    assert all(f"| {arm} |" in text for arm in ARMS_HERE)
+    rows = list(csv.DictReader((tmp_path / "new" / "runs.csv").read_text().splitlines()))
+    assert len(rows) == len(ARMS_HERE) * 6
+    for name in ("curves.png", "steps.png", "similarities.png"):
+        assert (tmp_path / "new" / name).stat().st_size > 5000
+
+
+def made_up(steps):
+    steps = np.asarray(steps, float)
+    curve = np.zeros((*steps.shape, 2))
+    return ArmResult(Choice(0.1, 1.0, 1.0), steps, np.ones(steps.shape, bool), curve, curve, None)
+
+
+def test_a_difference_within_two_errors_is_a_tie():
+    results = {
+        "language": made_up([[100, 100], [110, 110], [90, 90]]),
+        "ridge": made_up([[50, 50], [60, 60], [40, 40]]),
+        "uniform": made_up([[60, 60], [160, 160], [90, 90]]),
+    }
+    assert difference(results, "ridge", "language") == (pytest.approx(-0.5), pytest.approx(0.0, abs=1e-9))
+    assert against(results, "ridge") == "-50% ± 0%"
+    assert against(results, "uniform").endswith("a tie")
+    assert against(results, "language") == "-"
+    text = table(results, TransferConfig(arms=("language", "ridge", "uniform")))
+    assert text.index("| ridge |") > text.index("| language |")  # fewest steps last
+
+
+@pytest.mark.parametrize("name", [arm for arm in ARMS if ARMS[arm].similarity is not None])
+def test_similarities_of_every_arm_are_finite_and_its_own(name):
+    rng = np.random.default_rng(0)
+    unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)  # noqa: E731
+    sources = Sources(
+        jnp.asarray(unit(rng.normal(size=(10, 6)))), jnp.asarray(rng.normal(size=(10, 40)), jnp.float32),
+        jnp.asarray(rng.random((10, 12)), jnp.float32),
+    )  # fmt: skip
+    targets = Targets(
+        jnp.asarray(unit(rng.normal(size=(3, 6)))), jnp.asarray(rng.normal(size=(3, 10)), jnp.float32)
+    )
+    found = np.asarray(arm_similarity(name, jax.random.key(0), sources, targets, AlignConfig(steps=5)))
+    assert found.shape == (3, 10)
+    assert np.isfinite(found).all()
+    if name == "oracle":
+        np.testing.assert_array_equal(found, targets.nearness)
+    elif name.startswith(("clip-rl-", "clip-rl")) and name != "clip-rl-identity":
+        assert np.abs(found - np.asarray(targets.instructions @ sources.instructions.T)).max() > 0.01
+
+
+def test_a_basis_of_their_own_keeps_angles_between_policies():
+    x = jax.random.normal(jax.random.key(0), (6, 50))
+    centred = np.asarray(x - x.mean(0), np.float64)
+    gram = centred @ centred.T
+    ours = np.asarray(lossless(x), np.float64)
+    scaled = ours @ ours.T
+    np.testing.assert_allclose(scaled / scaled[0, 0], gram / gram[0, 0], atol=1e-3)
+    likeness = np.asarray(behaviour_likeness(x))
+    np.testing.assert_allclose(likeness, gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram))), atol=1e-4)
+
+
+def test_heads_of_a_deeper_network_are_scaled():
+    layer = lambda size: {"bias": jnp.ones(size)}  # noqa: E731
+    actor = {"network": {"Dense_2": layer(2), "Dense_1": layer(2)}, "log_std": jnp.ones(1)}
+    params = {"actor": actor, "critic": {"Dense_2": layer(1)}}
+    changed = set_heads(params, 0.25, 0.0, depth=2)
+    assert changed["actor"]["network"]["Dense_2"]["bias"].tolist() == [0.25, 0.25]
+    assert changed["actor"]["network"]["Dense_1"]["bias"].tolist() == [1.0, 1.0]
+    assert changed["actor"]["log_std"].tolist() == [1.0]
+    assert changed["critic"]["Dense_2"]["bias"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"sources": 1}, "sources is 1; an alignment needs at least two pairs"), ({"targets": 0}, "targets is 0"),
+    ({"threshold": 1.5}, "threshold is 1.5"), ({"initialisation": "mixed"}, "unknown initialisation 'mixed'"),
+    ({"arms": ("magic",)}, "unknown arm 'magic'"), ({"temperatures": ()}, "temperatures is empty"),
+])  # fmt: skip
+def test_numbers_that_cannot_work_are_named(change, words):
+    with pytest.raises(ConfigError, match=words):
+        replace(CONFIG, **change)
+
+
+def test_too_few_tasks_are_named():
+    with pytest.raises(
+        ConfigError, match=r"70 sources, 2 validation tasks and 3 targets are 75 tasks, .* 72"
+    ):
+        make_experiment(replace(CONFIG, sources=70))
+
+
+def test_presets():
+    assert defaults(25, "default").config.base.updates > defaults(8, "default").config.base.updates
+    paper = defaults(12, "paper").config
+    assert (paper.sources, paper.tune) == (4, False)
+    with pytest.raises(ConfigError, match="unknown preset 'quick'"):
+        defaults(12, "quick")
