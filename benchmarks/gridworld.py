@@ -22,6 +22,20 @@ SIDES = ("ours", "xminigrid", "navix", "minigrid")
 LIMIT = 256  # steps of an episode
 
 
+def compiled(reset: Callable, step: Callable, envs: int, steps: int) -> Callable[[int], None]:
+    """A run by seed: `reset(keys [envs])` makes the first states, `step((states, total), key)` a step of all."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def run(key):
+        key_reset, key_run = jax.random.split(key)
+        states = reset(jax.random.split(key_reset, envs))
+        return jax.lax.scan(step, (states, jnp.float32(0)), jax.random.split(key_run, steps))[0][1]
+
+    return lambda seed: jax.block_until_ready(run(jax.random.key(seed)))
+
+
 def ours(envs: int, steps: int) -> Callable[[int], None]:
     """A run of `steps` steps in each environment."""
     import jax
@@ -60,13 +74,7 @@ def ours(envs: int, steps: int) -> Callable[[int], None]:
         observation = many(env.env.observe, 0)(state.inner)
         return (state, total + jnp.sum(reward) + jnp.sum(observation, dtype=jnp.float32)), None
 
-    @jax.jit
-    def run(key):
-        key_reset, key_run = jax.random.split(key)
-        _, state = many(env.reset, (0, None))(jax.random.split(key_reset, envs), params)
-        return jax.lax.scan(step, (state, jnp.float32(0)), jax.random.split(key_run, steps))[0][1]
-
-    return lambda seed: jax.block_until_ready(run(jax.random.key(seed)))
+    return compiled(lambda keys: many(env.reset, (0, None))(keys, params)[1], step, envs, steps)
 
 
 def xminigrid(envs: int, steps: int) -> Callable[[int], None]:
@@ -89,13 +97,7 @@ def xminigrid(envs: int, steps: int) -> Callable[[int], None]:
             total + jnp.sum(timestep.reward) + jnp.sum(timestep.observation, dtype=jnp.float32),
         ), None
 
-    @jax.jit
-    def run(key):
-        key_reset, key_run = jax.random.split(key)
-        timestep = jax.vmap(env.reset, in_axes=(None, 0))(params, jax.random.split(key_reset, envs))
-        return jax.lax.scan(step, (timestep, jnp.float32(0)), jax.random.split(key_run, steps))[0][1]
-
-    return lambda seed: jax.block_until_ready(run(jax.random.key(seed)))
+    return compiled(lambda keys: jax.vmap(env.reset, in_axes=(None, 0))(params, keys), step, envs, steps)
 
 
 def navix(envs: int, steps: int) -> Callable[[int], None]:
@@ -117,13 +119,7 @@ def navix(envs: int, steps: int) -> Callable[[int], None]:
             total + jnp.sum(timestep.reward) + jnp.sum(timestep.observation, dtype=jnp.float32),
         ), None
 
-    @jax.jit
-    def run(key):
-        key_reset, key_run = jax.random.split(key)
-        timestep = jax.vmap(env.reset)(jax.random.split(key_reset, envs))
-        return jax.lax.scan(step, (timestep, jnp.float32(0)), jax.random.split(key_run, steps))[0][1]
-
-    return lambda seed: jax.block_until_ready(run(jax.random.key(seed)))
+    return compiled(jax.vmap(env.reset), step, envs, steps)
 
 
 def minigrid(envs: int, steps: int) -> Callable[[int], None]:
