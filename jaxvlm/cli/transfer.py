@@ -96,7 +96,8 @@ def run(arguments: Sequence[str]) -> None:
     experiment = Experiment(config, env, ppo, evaluate, worlds, tell)
     states = []
     for seed in range(config.seeds):
-        states.append(prepare_seed(experiment, seed))
+        policies = bank_of(experiment, seed, directory / "bank" / str(seed), options)
+        states.append(prepare_seed(experiment, seed, policies))
         tell("bank and alignment of seed", seed + 1, config.seeds)
     choices = choose(experiment, states)
     results = run_experiment(experiment, states, choices)
@@ -104,6 +105,52 @@ def run(arguments: Sequence[str]) -> None:
     print()
     print(table(results, config))
     print(f"\nreport  {report}  ({time.monotonic() - started:.0f} s)")
+
+
+def bank_of(experiment: Any, seed: int, folder: Path, options: Transfer) -> Any:
+    """Policies of all tasks of a seed: read where an earlier try left them, else learned and kept.
+
+    Raises `ConfigError` where what lies there was made with other numbers.
+    """
+    import jax
+    import numpy as np
+
+    from jaxvlm.runtime.files import plain
+    from jaxvlm.transfer.bank import Bank, load_bank, save_bank
+
+    config, world = options.config, experiment.worlds[seed]
+    numbers = {
+        "family": options.family, "grid": options.grid, "seed": config.seed + seed, "base": config.base,
+        "initialisation": config.initialisation,
+    }  # fmt: skip
+    numbers = plain(numbers)
+    if (folder / "bank.json").exists():
+        bank = load_bank(folder, lambda: experiment.fresh(seed))
+        if dict(bank.made_with) != numbers:
+            raise ConfigError(
+                f"{folder} holds a bank that was made with other numbers; choose another --name"
+            )
+        return bank.params
+    learned = experiment.train_bank(seed)
+    value = np.asarray(learned.value[:, -1])
+    bank = Bank(
+        instructions=world.instructions,
+        embeddings=world.embeddings,
+        params=jax.device_get(learned.params),
+        value=value,
+        best=world.best,
+        encoder=options.encoder,
+        made_with=numbers,
+    )
+    save_bank(folder, bank)
+    share = value / world.best
+    if share.min() < 0.95:
+        slow = bank.instructions[int(share.argmin())]
+        print(
+            f"note: {slow!r} has learned {share.min():.0%} of the best return; raise --base.updates",
+            flush=True,
+        )
+    return bank.params
 
 
 def make_worlds(options: Transfer) -> tuple[list[Any], Any, Any, Any]:

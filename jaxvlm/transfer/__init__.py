@@ -12,6 +12,9 @@ from jaxvlm.transfer.alignment import ridge as ridge
 from jaxvlm.transfer.alignment import soft_info_nce as soft_info_nce
 from jaxvlm.transfer.alignment import soft_targets as soft_targets
 from jaxvlm.transfer.alignment import standardised as standardised
+from jaxvlm.transfer.bank import Bank as Bank
+from jaxvlm.transfer.bank import load_bank as load_bank
+from jaxvlm.transfer.bank import save_bank as save_bank
 from jaxvlm.transfer.learning import LearnConfig as LearnConfig
 from jaxvlm.transfer.learning import Learned as Learned
 from jaxvlm.transfer.learning import learn as learn

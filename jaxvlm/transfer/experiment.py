@@ -207,7 +207,7 @@ class Experiment:
     def similarities(self, seed: int, bank: Any, split: Split) -> dict[str, np.ndarray]:
         """Of validation tasks and targets, in that order, to sources, f32[v + t, n], by arm."""
         world = self.worlds[seed]
-        known = jax.tree.map(lambda leaf: leaf[split.sources], bank)
+        known = jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), bank)
         asked = np.concatenate([split.validation, split.targets])
         sources = Sources(
             instructions=jnp.asarray(world.embeddings[split.sources]),
@@ -321,15 +321,16 @@ def stages(arm: str, config: TransferConfig) -> list[tuple[str, tuple[float, ...
     ]
 
 
-def prepare_seed(experiment: Experiment, seed: int) -> SeedState:
-    """Bank, split, similarities and meta-learned start of a seed."""
-    split, learned = experiment.split(seed), experiment.train_bank(seed)
+def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> SeedState:
+    """Bank, split, similarities and meta-learned start of a seed; `policies` of all its tasks, if they are known."""
+    split = experiment.split(seed)
+    policies = experiment.train_bank(seed).params if policies is None else policies
     return SeedState(
         split=split,
-        bank=jax.tree.map(lambda leaf: leaf[split.sources], learned.params),
+        bank=jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), policies),
         fresh=experiment.fresh(seed),
         meta=experiment.meta_start(seed, split) if "reptile" in experiment.config.arms else None,
-        similarity=experiment.similarities(seed, learned.params, split),
+        similarity=experiment.similarities(seed, policies, split),
     )
 
 
