@@ -24,6 +24,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clip", default="tiny")
+    parser.add_argument("--camera", nargs="+", default=["default"], help="views that rewards average over")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--chains", type=int, default=CHAINS, help="of each goal")
@@ -52,7 +53,9 @@ def main() -> None:
     tasks = [make_task(f"humanoid-{goal}") for goal in GOALS]
     env = tasks[0].env
     rewards = [
-        build_reward(RewardSettings(prompt=t.goal_prompts, look=t.look, camera=t.cameras), env, tower)[0]
+        build_reward(
+            RewardSettings(prompt=t.goal_prompts, look=t.look, camera=tuple(options.camera)), env, tower
+        )[0]
         for t in tasks
     ]
     chunk = choose_chunk(tower)

@@ -49,6 +49,7 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--clip", default="tiny")
+    parser.add_argument("--camera", nargs="+", default=["default"], help="views that rewards average over")
     parser.add_argument("--count", type=int, default=4000, help="states of each run")
     parser.add_argument("--save", type=Path, help="write states to train on here")
     parser.add_argument("--states", type=int, default=800, help="of each run, to save")
@@ -77,7 +78,9 @@ def main() -> None:
     tasks = {goal: make_task(f"humanoid-{goal}") for goal in GOALS}
     rewards = {
         goal: build_reward(
-            RewardSettings(prompt=task.goal_prompts, look=task.look, camera=task.cameras), task.env, tower
+            RewardSettings(prompt=task.goal_prompts, look=task.look, camera=tuple(options.camera)),
+            task.env,
+            tower,
         )[0]
         for goal, task in tasks.items()
     }

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from envs.api import Environment
 from envs.cartpole import CartPole
-from envs.humanoid.env import CAMERAS, Humanoid
+from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
@@ -134,7 +134,6 @@ def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...
         algorithm="sac",
         domain="humanoid",
         look="textured",
-        cameras=CAMERAS,
         goal_prompts=prompts,
         baseline_prompts=("a humanoid robot",),
         opposite_prompts=("a humanoid robot lying on the floor",),

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from jaxvlm.clip.captions import CaptionedDataset, Goal, Predicted, Sweep
 from jaxvlm.render import RayScene
 
-from ..humanoid.env import CAMERAS, Humanoid
+from ..humanoid.env import Humanoid
 from ..humanoid.examples import EXAMPLES, RAISED, Example, example_qpos
 from ..humanoid.kinematics import pose_scene, with_camera
 from ..humanoid.poses import Library, keep_found, make_library, sample_qpos, with_extra, with_found
@@ -37,6 +37,8 @@ VISITED_SHARE, FOUND_SHARE = 0.26, 0.15
 CHAINS, STARTS, ROUNDS = 96, 8192, 24  # of a search: chains of each goal, poses they start from, proposals
 FOUND = 8 * len(GOALS) * CHAINS  # poses kept, those of eight searches
 WRONG = 1.5  # log-odds
+# Trained on both: what leans towards one view hardly shows in it, but in the other. Rewards may take either or both.
+CAMERAS = ("default", "side")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxvlm.cli.common import find_task, parse, split_positional, task_usage
-from jaxvlm.vlmrm.config import RewardSettings, TrainConfig
+from jaxvlm.vlmrm.config import TrainConfig
 from jaxvlm.vlmrm.presets import PRESETS, preset
 
 
@@ -49,8 +49,7 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
         prompt=task.goal_prompts,
         baseline=task.baseline_prompts,
         look=task.look,
-        # A preset that names views of its own keeps them.
-        camera=task.cameras if config.reward.camera == RewardSettings.camera else config.reward.camera,
+        camera=task.cameras,
     )
     default = Train(preset=preset_name, config=replace(config, reward=reward))
     return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)

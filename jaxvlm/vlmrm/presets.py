@@ -71,7 +71,7 @@ def _humanoid(name: str) -> TrainConfig:
         return replace(
             common,
             variant="compact",
-            steps=200_000,
+            steps=300_000,
             learning_rate_end=0.1,
             # Few environments, so that what was learned is soon tried out: 64 with 1,000 updates learned less.
             num_envs=16,
@@ -79,7 +79,7 @@ def _humanoid(name: str) -> TrainConfig:
             hold=15,
             updates=250,
             batch_size=256,
-            buffer_size=200_000,
+            buffer_size=300_000,
             checkpoint_every=40,
             algorithm=replace(quick, actor_hidden_sizes=(128, 128), critic_hidden_sizes=(128, 128)),
         )
@@ -103,7 +103,7 @@ def _humanoid(name: str) -> TrainConfig:
         num_envs=32,
         learning_starts=50_000,
         updates=100,
-        reward=RewardSettings(standardise=False, camera=("modified",)),
+        reward=RewardSettings(standardise=False),
         algorithm=replace(sac, bootstrap_at_truncation=False),
     )
 

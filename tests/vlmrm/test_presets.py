@@ -4,7 +4,6 @@ import shutil
 import pytest
 
 from envs.registry import make_task
-from jaxvlm.cli.train import settings
 from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm import PRESETS, TrainConfig, preset
@@ -55,17 +54,6 @@ def test_presets_of_other_tasks_are_valid(name, task):
     if task.startswith("humanoid"):
         assert config.algorithm.critic_layer_norm == (name in ("laptop", "default"))
         assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
-
-
-def test_poses_are_seen_from_two_sides_and_in_the_papers_preset_from_one():
-    cameras = {
-        name: settings("humanoid-lotus", name, []).config.reward.camera for name in ("laptop", "paper")
-    }
-    assert cameras == {"laptop": ("default", "side"), "paper": ("modified",)}
-    assert settings("humanoid-lotus", "laptop", ["--camera", "original"]).config.reward.camera == (
-        "original",
-    )
-    assert settings("cartpole", "paper", []).config.reward.camera == ("default",)
 
 
 def test_the_graded_variant_is_of_poses_alone():
