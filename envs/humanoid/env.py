@@ -41,9 +41,6 @@ TIME_STEP = 0.003  # s
 OBSERVATIONS = {"full": 376, "compact": 45}
 VELOCITY_SCALE = 0.1  # of the compact observation: joints turn at up to 20 rad/s
 HEALTHY_HEIGHT = (1.0, 2.0)  # m, of the torso
-    "default",
-    "side",
-)  # of the poses: what leans towards one view hardly shows in it, but in the other
 
 
 @struct.dataclass
