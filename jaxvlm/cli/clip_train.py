@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxvlm.cli.common import domains, find_dataset, parse, split_positional
@@ -15,6 +15,8 @@ class ClipTrain:
 
     output: Path | None = None
     """Directory of the checkpoint; the default is runs/clip/DOMAIN. It may not exist yet and appears at the end."""
+    camera: tuple[str, ...] = ()
+    """Views to learn from, their pictures an equal share each; the default is the dataset's."""
     config: ClipTrainConfig = field(default_factory=ClipTrainConfig)
 
 
@@ -34,6 +36,13 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.runtime import Progress, enable_compilation_cache
 
     enable_compilation_cache()
+    unknown = [name for name in options.camera if name not in dataset.environment.cameras]
+    if unknown:
+        raise ConfigError(
+            f"unknown camera {unknown[0]!r}; {domain} has {', '.join(dataset.environment.cameras)}"
+        )
+    if options.camera:
+        dataset = replace(dataset, cameras=options.camera)
     output = options.output or Path("runs/clip") / domain
     if os.path.lexists(output):
         raise ConfigError(f"output directory {output} exists already; choose another --output")

@@ -61,6 +61,8 @@ def card(
         for field in dataclasses.fields(config)
         if getattr(config, field.name) != field.default
     ]
+    if dataset.cameras != ("default",):
+        changed.append(f"--camera {' '.join(dataset.cameras)}")
     command = command or " ".join(["jaxvlm clip train", dataset.domain, *changed])
     goals, opposites = (
         "\n".join(f"| {use} | {dataset.concept(name).wordings[0]} |" for name in dict.fromkeys(names))

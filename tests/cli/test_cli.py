@@ -305,6 +305,11 @@ def test_clip_train_leaves_a_taken_output_alone(tmp_path, call):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "taken"]
 
 
+def test_clip_train_names_a_camera_that_is_not_there(call):
+    code, _, error = call("clip", "train", "cartpole", "--camera", "below")
+    assert (code, "unknown camera 'below'; cartpole has default" in error) == (2, True)
+
+
 @pytest.mark.parametrize("output", [None, "kept/deeper/clip"])
 def test_an_interrupted_clip_train_leaves_nothing(output, tmp_path, call, monkeypatch):
     (tmp_path / "kept").mkdir()

@@ -46,6 +46,9 @@ def test_of_two_views_the_mean_ranks_and_each_is_of_use_alone(tmp_path):
     figures = train_clip(both, CONFIG, tmp_path / "clip")["white"]["goal"]
     assert figures["auc"]["0.0"] > 0.95
     assert figures["auc"]["1.0"] > 0.95
+    card = (tmp_path / "clip" / "README.md").read_text()
+    assert "--camera blind default" in card
+    assert "each state from 2 views (blind, default)" in card
     clip, params = load(tmp_path / "clip", jnp.float32)
     tokenizer = load_tokenizer(tmp_path / "clip")
     areas = {}
