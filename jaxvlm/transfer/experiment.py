@@ -19,6 +19,7 @@ from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
 from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity, set_heads
 from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
+from jaxvlm.transfer.matching import match_permutations
 from jaxvlm.transfer.policies import average_policies, flatten_policy
 from jaxvlm.transfer.weights import similarity_weights
 
@@ -33,6 +34,7 @@ class TransferConfig:
     targets: int = 8  # tasks of each seed that are reported
     threshold: float = 0.9  # share of the best possible return
     initialisation: str = "common"  # of a seed's bank: one start for all policies, or "independent" ones
+    match: bool = True  # independent policies get their hidden units into the order of the first known one's
     probes: int = 16  # states in which behaviour is looked at
     arms: tuple[str, ...] = tuple(ARMS)
     temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
@@ -325,6 +327,8 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
     """Bank, split, similarities and meta-learned start of a seed; `policies` of all its tasks, if they are known."""
     split = experiment.split(seed)
     policies = experiment.train_bank(seed).params if policies is None else policies
+    if experiment.config.initialisation == "independent" and experiment.config.match:
+        policies = matched(policies, int(split.sources[0]))
     return SeedState(
         split=split,
         bank=jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), policies),
@@ -332,6 +336,14 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
         meta=experiment.meta_start(seed, split) if "reptile" in experiment.config.arms else None,
         similarity=experiment.similarities(seed, policies, split),
     )
+
+
+def matched(bank: Any, reference: int) -> Any:
+    """A bank whose policies do what they did, their hidden units in the order of one of them; tanh networks only."""
+    one = lambda k: jax.tree.map(lambda leaf: np.asarray(leaf[k]), bank)  # noqa: E731
+    count = jax.tree.leaves(bank)[0].shape[0]
+    policies = [match_permutations(one(k), one(reference), signs=True) for k in range(count)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *policies)
 
 
 def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Choice]:

@@ -26,6 +26,7 @@ from jaxvlm.transfer.experiment import (
     Experiment,
     TransferConfig,
     choose,
+    matched,
     prepare_seed,
     run_experiment,
 )
@@ -127,6 +128,21 @@ def test_the_report_holds_every_run(finished, tmp_path):
     assert len(rows) == len(ARMS_HERE) * 6
     for name in ("curves.png", "steps.png", "similarities.png"):
         assert (tmp_path / "new" / name).stat().st_size > 5000
+
+
+def test_independent_policies_are_matched_and_do_what_they_did():
+    config = replace(CONFIG, initialisation="independent", sources=4, seeds=1)
+    experiment = make_experiment(config)
+    keys = jax.random.split(jax.random.key(0), 5)
+    bank = jax.vmap(lambda key: experiment.ppo.init(key).params)(keys)
+    bank = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), bank)
+    together = matched(bank, 2)
+    before, after = (np.asarray(experiment.behaviour(0, policies)) for policies in (bank, together))
+    np.testing.assert_allclose(before, after, atol=1e-5)
+    vectors = [np.asarray(jax.vmap(flatten_policy)(policies)) for policies in (bank, together)]
+    np.testing.assert_allclose(vectors[0][2], vectors[1][2], atol=1e-6)
+    far = [np.linalg.norm(v - v[2], axis=1)[[0, 1, 3, 4]] for v in vectors]
+    assert (far[1] < 0.95 * far[0]).all()
 
 
 def made_up(steps):
