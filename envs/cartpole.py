@@ -42,6 +42,8 @@ class CartPoleParams:
     upright_limit: Leaf = 12 * np.pi / 180  # rad, either side of vertical
     initial_spread: Leaf = 0.05  # half-width of the initial x, x_dot, theta_dot
     initial_angle: Leaf = 0.05  # rad, half-width of the initial theta; pi for the swing-up
+    target: Leaf = 0.0  # m, where `reward="hold"` wants the cart
+    tolerance: Leaf = 0.25  # m, how far from there is still success
 
 
 @struct.dataclass
@@ -77,7 +79,11 @@ def dynamics(state: CartPoleState, action: Int[Array, ""], params: CartPoleParam
 
     Equations: Florian, "Correct equations for the dynamics of the cart-pole system" (2007), no friction.
     """
-    force = jnp.where(action == 1, params.force, -params.force)
+    return dynamics_under(jnp.where(action == 1, params.force, -params.force), state, params)
+
+
+def dynamics_under(force: Float[Array, ""], state: CartPoleState, params: CartPoleParams) -> CartPoleState:
+    """`dynamics` under any force, N to the right."""
     cos, sin = jnp.cos(state.theta), jnp.sin(state.theta)
     total_mass = params.mass_cart + params.mass_pole
     pole_moment = params.mass_pole * params.half_length
@@ -116,22 +122,29 @@ def hold_on_track(state: CartPoleState, params: CartPoleParams) -> CartPoleState
 class CartPole:
     """Balance a pole on a cart that is pushed left (0) or right (1).
 
+    With `continuous` the action is f32[1] in [-1, 1], the share of the full force to the right.
+
     Observation f32[4]: x (m), x_dot (m/s), theta (rad), theta_dot (rad/s).
 
     `info["success"]`: the pole is within 12 degrees of upright and the cart on the track, not past
     an end of it nor held there. `info["upright"]`: the pole alone.
 
-    `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta).
+    `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta). `reward="hold"` wants
+    the cart at `params.target` besides: it pays 1 - |x - target| / (2 track_limit) while the pole is upright and nothing
+    else, and success needs the cart within `tolerance`.
     `early_termination=True` is gymnasium's own environment: the reward is 1 every step, the episode
     terminates as soon as success is lost, and angle and position are left as the physics has them.
     """
 
-    reward: Literal["balance", "cosine"] = "balance"
+    reward: Literal["balance", "cosine", "hold"] = "balance"
     early_termination: bool = False
+    continuous: bool = False
 
     def __post_init__(self) -> None:
-        if self.reward not in ("balance", "cosine"):
-            raise ConfigError(f"unknown CartPole reward {self.reward!r}: choose 'balance' or 'cosine'")
+        if self.reward not in ("balance", "cosine", "hold"):
+            raise ConfigError(
+                f"unknown CartPole reward {self.reward!r}: choose 'balance', 'cosine' or 'hold'"
+            )
 
     @property
     def name(self) -> str:
@@ -161,7 +174,7 @@ class CartPole:
         return _observe(state), state
 
     def step(
-        self, key: jax.Array, state: CartPoleState, action: Int[Array, ""], params: CartPoleParams
+        self, key: jax.Array, state: CartPoleState, action: Array, params: CartPoleParams
     ) -> tuple[
         Float[Array, "4"],
         CartPoleState,
@@ -172,7 +185,10 @@ class CartPole:
     ]:
         """Applies the push for one time step; deterministic, `key` is not used."""
         del key
-        moved = dynamics(state, action, params)
+        if self.continuous:
+            moved = dynamics_under(params.force * jnp.clip(action[0], -1.0, 1.0), state, params)
+        else:
+            moved = dynamics(state, action, params)
         if self.early_termination:
             upright = jnp.abs(moved.theta) <= params.upright_limit
             success = upright & (jnp.abs(moved.x) <= params.track_limit)
@@ -182,7 +198,12 @@ class CartPole:
             upright = jnp.abs(moved.theta) <= params.upright_limit
             # A cart that is held at an end, and pushed against it again and again, is not on the track.
             success = upright & (jnp.abs(moved.x) < params.track_limit)
-            reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
+            if self.reward == "hold":
+                away = jnp.abs(moved.x - params.target)
+                reward = jnp.where(success, 1.0 - away / (2.0 * params.track_limit), 0.0)
+                success = success & (away <= params.tolerance)
+            else:
+                reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
             terminated = jnp.zeros((), jnp.bool_)
         info = {"success": success, "upright": upright}
         return _observe(moved), moved, reward, terminated, jnp.zeros((), jnp.bool_), info
@@ -196,8 +217,8 @@ class CartPole:
         high = (x, float("inf"), theta, float("inf"))
         return Box(low=tuple(-bound for bound in high), high=high, shape=(4,))
 
-    def action_space(self, params: CartPoleParams) -> Discrete:
-        return Discrete(2)
+    def action_space(self, params: CartPoleParams) -> Discrete | Box:
+        return Box(-1.0, 1.0, (1,)) if self.continuous else Discrete(2)
 
     def scene(self, state: CartPoleState, params: CartPoleParams) -> CartPoleScene:
         return CartPoleScene(x=state.x, theta=state.theta)

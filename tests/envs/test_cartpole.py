@@ -130,10 +130,38 @@ def test_cosine_reward():
     np.testing.assert_allclose(reward, np.cos(state.theta), rtol=1e-6)
 
 
+def test_a_continuous_push_is_the_discrete_one_at_its_ends_and_scales_between():
+    env, discrete = CartPole(continuous=True), CartPole()
+    params, state = env.default_params, _state(0.3, -0.2, 0.1, 0.4)
+    step = jax.jit(env.step)
+    for action, push in ((0, -1.0), (1, 1.0), (1, 7.0)):
+        theirs = jax.jit(discrete.step)(KEY, state, jnp.int32(action), params)[0]
+        np.testing.assert_allclose(step(KEY, state, jnp.array([push]), params)[0], theirs, atol=1e-6)
+    left, none, half, right = (
+        float(step(KEY, state, jnp.array([push]), params)[1].x_dot) for push in (-1.0, 0.0, 0.5, 1.0)
+    )
+    assert half - none == pytest.approx(0.5 * (right - none), rel=1e-3)
+    assert left < none < right
+    assert env.action_space(params).shape == (1,)
+
+
+def test_holding_the_cart_somewhere_pays_for_being_near_and_upright():
+    env = CartPole(reward="hold")
+    params = env.default_params.replace(target=jnp.float32(1.5))
+    step = jax.jit(env.step)
+    for state, paid, success in (
+        (_state(x=1.5), 1.0, True), (_state(x=1.2), 1.0 - 0.3 / 4.8, False), (_state(x=-2.0), 1.0 - 3.5 / 4.8, False),
+        (_state(x=1.5, theta=0.4), 0.0, False), (_state(x=1.4), 1.0 - 0.1 / 4.8, True),
+    ):  # fmt: skip
+        _, _, reward, terminated, _, info = step(KEY, state, jnp.int32(1), params)
+        assert (float(reward), bool(info["success"])) == (pytest.approx(paid, abs=2e-3), success)
+        assert not terminated
+
+
 def test_bad_settings_say_what_to_choose():
     env = CartPole()
     object.__setattr__(env, "reward", "sparse")  # past the type checker of the test run
-    with pytest.raises(ConfigError, match="'sparse': choose 'balance' or 'cosine'"):
+    with pytest.raises(ConfigError, match="'sparse': choose 'balance', 'cosine' or 'hold'"):
         env.__post_init__()
     with pytest.raises(ConfigError, match="no look 'oak': choose one of plain"):
         CartPole().assets("oak")

@@ -18,6 +18,7 @@ ENVS = (
     CartPole(),
     CartPole(reward="cosine"),
     CartPole(early_termination=True),
+    CartPole(reward="hold", continuous=True),
     MountainCar(),
     MountainCar(reward="gymnasium", early_termination=True),
     GridWorld(),
