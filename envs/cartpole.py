@@ -130,8 +130,8 @@ class CartPole:
     an end of it nor held there. `info["upright"]`: the pole alone.
 
     `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta). `reward="hold"` wants
-    the cart at `params.target` besides: it pays 1 - |x - target| / (2 track_limit) while the pole is upright and nothing
-    else, and success needs the cart within `tolerance`.
+    the cart at `params.target` besides: it pays 1 - |x - target| / (2 track_limit) while the pole is upright and
+    nothing else, and success needs the cart within `tolerance`.
     `early_termination=True` is gymnasium's own environment: the reward is 1 every step, the episode
     terminates as soon as success is lost, and angle and position are left as the physics has them.
     """
