@@ -1,0 +1,62 @@
+"""`jaxvlm transfer` on a small room, and what it refuses."""
+
+import pytest
+
+from jaxvlm.cli import main
+
+SMALL = (
+    "--grid", "6", "--seeds", "1", "--sources", "4", "--validation", "1", "--targets", "2", "--tune", "False",
+    "--arms", "random", "uniform", "language", "--chunk", "2", "--base.updates", "2", "--base.num-envs", "4",
+    "--fine.updates", "3", "--fine.num-envs", "4",
+)  # fmt: skip
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command in `tmp_path`; returns exit code and output."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            main(["transfer", *arguments])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call
+
+
+@pytest.mark.slow
+def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, call):
+    code, out = call(*SMALL)
+    assert code == 0, out
+    folder = tmp_path / "runs" / "transfer" / "colour-6-4-default"
+    assert {"report.md", "runs.csv", "curves.png", "steps.png", "similarities.png", "bank"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert "| uniform |" in out
+    assert "raise --base.updates" in out  # two updates learn little, and it says so
+    code, out = call(*SMALL)
+    assert (code, "holds a report already; choose another --name" in out) == (2, True)
+    first = (folder / "runs.csv").read_text()
+    (folder / "report.md").unlink()
+    code, out = call(*SMALL)
+    assert (code, "raise --base.updates" in out) == (0, False)  # read, not learned again
+    assert (folder / "runs.csv").read_text() == first
+    (folder / "report.md").unlink()
+    code, out = call(*SMALL, "--base.learning-rate", "0.1")
+    assert (code, "was made with other numbers; choose another --name" in out) == (2, True)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--grid", "large"), "--grid is 'large'"), (("--grid", "5"), "size is 5"),
+    (("--family", "smell"), "unknown family 'smell'"), (("--preset", "quick"), "unknown preset 'quick'"),
+    (("--sources", "70"), "70 sources, 8 validation tasks and 8 targets are 86 tasks"),
+    (("--encoder", "nowhere"), "nowhere has no config.json"),
+])  # fmt: skip
+def test_what_cannot_be_run_is_named(call, arguments, words):
+    code, out = call(*arguments)
+    assert (code, words in out) == (2, True), out
