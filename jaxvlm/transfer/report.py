@@ -101,12 +101,16 @@ def curves(path: Path, results: Mapping[str, ArmResult], config: TransferConfig,
     """Share of the best return over environment steps; bands are standard errors over seeds."""
     figure = new_figure(7.2, 4.4)
     axes: Axes = figure.subplots()
-    shown = [name for name in SHOWN if name in results]
-    for index, name in enumerate(shown):
+    shown, plain = (
+        [name for name in SHOWN if name in results],
+        {"random": GREY, "uniform": GREY, "oracle": "black"},
+    )
+    coloured = [name for name in shown if name not in plain]
+    for name in shown:
         result = results[name]
         steps, curve = result.curve_steps.mean((0, 1)), result.curve.mean(1)
         mean = curve.mean(0)
-        colour = GREY if name == "random" else PALETTE[index % len(PALETTE)]
+        colour = plain.get(name) or PALETTE[coloured.index(name) % len(PALETTE)]
         dashed = name in ("oracle", "clip-rl-shuffled", "uniform")
         axes.plot(steps, mean, color=colour, linestyle="--" if dashed else "-", linewidth=1.8, label=name)
         if len(curve) > 1:
