@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from jaxvlm.cli import main
 from jaxvlm.clip import resolve
 
 # Six iterations, so that there is time to stop one.
@@ -43,24 +42,6 @@ def jaxvlm(*arguments, cwd, check=None, **environment):
 def command_environment(**extra):
     root = str(Path(__file__).parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), **extra}
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Runs the command inside this process, in `tmp_path`; returns the exit code and what was printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

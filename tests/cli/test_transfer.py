@@ -2,8 +2,6 @@
 
 import pytest
 
-from jaxvlm.cli import main
-
 SMALL = (
     "--grid", "6", "--seeds", "1", "--sources", "4", "--validation", "1", "--targets", "2", "--tune", "False",
     "--arms", "random", "uniform", "language", "--chunk", "2", "--base.updates", "2", "--base.num-envs", "4",
@@ -12,26 +10,19 @@ SMALL = (
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Runs the command in `tmp_path`; returns exit code and output."""
-    monkeypatch.chdir(tmp_path)
+def transfer(call):
+    """Runs the verb; returns exit code and output."""
 
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            main(["transfer", *arguments])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+    def transfer(*arguments):
+        code, out, error = call("transfer", *arguments)
+        return code, out + error
 
-    return call
+    return transfer
 
 
 @pytest.mark.slow
-def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, call):
-    code, out = call(*SMALL)
+def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, transfer):
+    code, out = transfer(*SMALL)
     assert code == 0, out
     folder = tmp_path / "runs" / "transfer" / "colour-6-4-default"
     assert {"report.md", "runs.csv", "curves.png", "steps.png", "similarities.png", "bank"} <= {
@@ -39,15 +30,15 @@ def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, call):
     }
     assert "| uniform |" in out
     assert "raise --base.updates" in out  # two updates learn little, and it says so
-    code, out = call(*SMALL)
+    code, out = transfer(*SMALL)
     assert (code, "holds a report already; choose another --name" in out) == (2, True)
     first = (folder / "runs.csv").read_text()
     (folder / "report.md").unlink()
-    code, out = call(*SMALL)
+    code, out = transfer(*SMALL)
     assert (code, "raise --base.updates" in out) == (0, False)  # read, not learned again
     assert (folder / "runs.csv").read_text() == first
     (folder / "report.md").unlink()
-    code, out = call(*SMALL, "--base.learning-rate", "0.1")
+    code, out = transfer(*SMALL, "--base.learning-rate", "0.1")
     assert (code, "was made with other numbers; choose another --name" in out) == (2, True)
 
 
@@ -57,6 +48,6 @@ def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, call):
     (("--sources", "70"), "70 sources, 8 validation tasks and 8 targets are 86 tasks"),
     (("--encoder", "nowhere"), "nowhere has no config.json"),
 ])  # fmt: skip
-def test_what_cannot_be_run_is_named(call, arguments, words):
-    code, out = call(*arguments)
+def test_what_cannot_be_run_is_named(transfer, arguments, words):
+    code, out = transfer(*arguments)
     assert (code, words in out) == (2, True), out
