@@ -383,7 +383,10 @@ def make_params(
     if where.shape != cells.shape:
         raise ConfigError(f"goal_cells has shape {where.shape}, the world {cells.shape}")
     free = cells >> COLOUR_BITS <= PLACE
-    allowed = free & ~(where if goal == REACH else False) if starts is None else np.asarray(starts, bool)
+    if starts is not None:
+        allowed = np.asarray(starts, bool)
+    else:
+        allowed = free & ~where if goal == REACH else free
     chosen = np.flatnonzero(allowed)
     if not chosen.size:
         raise ConfigError("no cell to start in; leave some floor free or name starts")
