@@ -70,16 +70,6 @@ class GridState:
     carrying: Leaf  # u8[], byte of what it carries, 0 for nothing
 
 
-@struct.dataclass
-class GridScene:
-    """What a frame shows."""
-
-    cells: Leaf  # u8[height, width]
-    position: Leaf  # i32[2]
-    direction: Leaf  # i32[]
-    carrying: Leaf  # u8[]
-
-
 @dataclass(frozen=True)
 class GridWorld:
     """A grid of `height` by `width` cells; beyond its edge everything is wall.
@@ -92,7 +82,7 @@ class GridWorld:
       "position": f32[height + width], one-hot row and column; with `control="turn"` four more for the direction.
       "view": u8[7, 7, 2], kinds and colours ahead: the agent stands in the middle of the last row and faces the first.
         Walls hide nothing; beyond the edge there is grey wall. What it carries lies in its own cell.
-      "planes": f32[height, width, 27], one-hot kinds (16) and colours (10), of what can be told apart by colour, and
+      "planes": f32[height, width, 27], one-hot kinds (16) and colours (10, none for floor), and
         where the agent stands; what it carries lies in its own cell. With `control="turn"` four planes more, of the
         direction, at the agent's cell.
 
@@ -313,13 +303,9 @@ class GridWorld:
     def action_space(self, params: GridParams) -> Discrete:
         return Discrete(len(ACTIONS[self.control]))
 
-    def scene(self, state: GridState, params: GridParams) -> GridScene:
-        return GridScene(
-            cells=state.cells,
-            position=state.position,
-            direction=state.direction,
-            carrying=state.carrying,
-        )
+    def scene(self, state: GridState, params: GridParams) -> GridState:
+        """The state: it is as small as a scene has to be, and a frame shows all of it."""
+        return state
 
     def assets(self, look: str) -> picture.GridAssets:
         """The palette of a look; raises `ConfigError` for one not in `looks`."""
@@ -328,7 +314,7 @@ class GridWorld:
         return picture.make_assets()
 
     def render(
-        self, scene: GridScene, assets: picture.GridAssets, camera: Camera2D, size: int
+        self, scene: GridState, assets: picture.GridAssets, camera: Camera2D, size: int
     ) -> Float[Array, "size size 3"]:
         """Draws the grid as tiles."""
         return picture.render(scene.cells, scene.position, scene.direction, scene.carrying, assets, size)

@@ -50,14 +50,15 @@ def defaults(grid: int, preset: str) -> Transfer:
         config = replace(
             config,
             sources=4,
+            plain=True,
             tune=False,
             arms=(
                 "random",
                 "uniform",
                 "language-nearest",
                 "language",
-                "clip-rl-identity",
                 "clip-rl",
+                "clip-rl-shuffled",
                 "oracle",
             ),
         )

@@ -40,6 +40,9 @@ class TransferConfig:
     temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
     critic_scales: tuple[float, ...] = (0.0, 1.0)
+    plain: bool = (
+        False  # similarities over their sum in place of a softmax, as the paper weighs; not the oracle's
+    )
     tune: bool = True  # choose on validation tasks; else the last temperature and scales 1
     base: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=32, updates=60))
     fine: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=16, updates=36))
@@ -242,9 +245,8 @@ class Experiment:
         tasks = np.concatenate([state.split.validation, state.split.targets])[rows]
         if ARMS[arm].similarity is not None:
             numbers = jnp.array([choice.temperature, choice.actor_scale, choice.critic_scale], jnp.float32)
-            stacked = self._starts(
-                ARMS[arm].weighting, state.bank, jnp.asarray(state.similarity[arm][rows]), numbers
-            )
+            similarity = jnp.asarray(state.similarity[arm][rows])
+            stacked = self._starts(weighting_of(arm, self.config), state.bank, similarity, numbers)
             stacked = jax.device_get(stacked)
             return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(tasks))]
         depth, found = len(self.config.fine.hidden_sizes), []
@@ -308,19 +310,19 @@ class SeedState:
 
     split: Split
     bank: Any  # [n, ...], of the sources
-    fresh: Any
     meta: Any | None
     similarity: dict[str, np.ndarray]
 
 
-def stages(arm: str, config: TransferConfig) -> list[tuple[str, tuple[float, ...]]]:
-    """What is chosen for an arm, one after the other: a field of `Choice` and its values."""
-    softmax = ARMS[arm].similarity is not None and ARMS[arm].weighting == "softmax"
-    return [
-        *([("temperature", config.temperatures)] if softmax else []),
-        ("actor_scale", config.actor_scales),
-        ("critic_scale", config.critic_scales),
-    ]
+def weighting_of(arm: str, config: TransferConfig) -> str:
+    """How an arm weighs known policies, see `similarity_weights`."""
+    own = ARMS[arm].weighting
+    return "plain" if config.plain and own == "softmax" and arm != "oracle" else own
+
+
+def has_temperature(arm: str, config: TransferConfig) -> bool:
+    """Whether an arm's start depends on a temperature."""
+    return ARMS[arm].similarity is not None and weighting_of(arm, config) == "softmax"
 
 
 def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> SeedState:
@@ -332,7 +334,6 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
     return SeedState(
         split=split,
         bank=jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), policies),
-        fresh=experiment.fresh(seed),
         meta=experiment.meta_start(seed, split) if "reptile" in experiment.config.arms else None,
         similarity=experiment.similarities(seed, policies, split),
     )
@@ -355,21 +356,28 @@ def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Cho
     # A temperature is chosen with the actor softened and the critic silent, where starts differ least in anything else.
     middle = config.actor_scales[len(config.actor_scales) // 2]
     best = dict.fromkeys(config.arms, Choice(config.temperatures[-1], middle, config.critic_scales[0]))
-    for name in ("temperature", "actor_scale", "critic_scale"):
+    values = {
+        "temperature": config.temperatures,
+        "actor_scale": config.actor_scales,
+        "critic_scale": config.critic_scales,
+    }
+    measured: dict[tuple[str, Choice], list[float]] = {}
+    for name, numbers in values.items():
+        asked = {
+            arm: [replace(best[arm], **{name: number}) for number in numbers]
+            for arm in config.arms
+            if len(numbers) > 1 and (name != "temperature" or has_temperature(arm, config))
+        }
         jobs = []
-        for arm in config.arms:
-            for field_name, values in stages(arm, config):
-                for value in values if field_name == name and len(values) > 1 else ():
-                    choice = replace(best[arm], **{name: value})
+        for arm, choices in asked.items():
+            for choice in choices:
+                if (arm, choice) not in measured:  # the best so far was
                     jobs += jobs_of(experiment, states, arm, choice, targets=False)
-        total: dict[tuple[str, Choice], list[float]] = {}
         for job, learned in experiment.fine_tune(jobs, f"choosing {name.replace('_', ' ')}"):
             steps, _ = _threshold(experiment, job, learned)
-            total.setdefault(job.label, []).append(float(steps))
-        for arm in config.arms:
-            found = {choice: np.mean(steps) for (name_, choice), steps in total.items() if name_ == arm}
-            if found:
-                best[arm] = min(found, key=lambda choice, found=found: found[choice])
+            measured.setdefault(job.label, []).append(float(steps))
+        for arm, choices in asked.items():
+            best[arm] = min(choices, key=lambda choice, arm=arm: np.mean(measured[arm, choice]))
     return best
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
-from jaxvlm.transfer.experiment import ArmResult, TransferConfig
+from jaxvlm.transfer.experiment import ArmResult, TransferConfig, has_temperature
 
 SHOWN = ("random", "uniform", "language", "clip-rl", "clip-rl-shuffled", "ridge", "soft-target", "oracle")
 
@@ -27,7 +27,7 @@ def table(results: Mapping[str, ArmResult], config: TransferConfig) -> str:
     ]
     for name, result in rows:
         figures, choice = result.summary(config.few_shot), result.choice
-        softmax = ARMS[name].similarity is not None and ARMS[name].weighting == "softmax"
+        softmax = has_temperature(name, config)
         lines.append(
             f"| {name} | {figures['steps']:,.0f} ± {figures['standard_error']:,.0f} | {against(results, name)} "
             f"| {figures['censored']:.0%} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "

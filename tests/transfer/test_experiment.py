@@ -29,6 +29,7 @@ from jaxvlm.transfer.experiment import (
     matched,
     prepare_seed,
     run_experiment,
+    weighting_of,
 )
 from jaxvlm.transfer.report import against, difference, table, write_report
 
@@ -227,6 +228,14 @@ def test_too_few_tasks_are_named():
 def test_presets():
     assert defaults(25, "default").config.base.updates > defaults(8, "default").config.base.updates
     paper = defaults(12, "paper").config
-    assert (paper.sources, paper.tune) == (4, False)
+    assert (paper.sources, paper.tune, paper.plain) == (4, False, True)
+    ways = {arm: weighting_of(arm, paper) for arm in ("language", "clip-rl", "language-nearest", "oracle")}
+    assert ways == {
+        "language": "plain",
+        "clip-rl": "plain",
+        "language-nearest": "nearest",
+        "oracle": "softmax",
+    }
+    assert weighting_of("clip-rl", CONFIG) == "softmax"
     with pytest.raises(ConfigError, match="unknown preset 'quick'"):
         defaults(12, "quick")
