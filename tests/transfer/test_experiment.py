@@ -131,6 +131,17 @@ def test_the_report_holds_every_run(finished, tmp_path):
         assert (tmp_path / "new" / name).stat().st_size > 5000
 
 
+def test_an_arm_draws_the_same_numbers_whichever_others_are_run():
+    similarity = []
+    for arms in (("clip-rl-shuffled",), ("uniform", "language", "clip-rl-shuffled")):
+        experiment = make_experiment(replace(CONFIG, arms=arms, sources=6))
+        bank = jax.vmap(lambda key, init=experiment.ppo.init: init(key).params)(
+            jax.random.split(jax.random.key(0), 72)
+        )
+        similarity.append(experiment.similarities(0, bank, experiment.split(0))["clip-rl-shuffled"])
+    np.testing.assert_array_equal(*similarity)
+
+
 def test_independent_policies_are_matched_and_do_what_they_did():
     config = replace(CONFIG, initialisation="independent", sources=4, seeds=1)
     experiment = make_experiment(config)
