@@ -116,6 +116,7 @@ class Ours:
         from jaxvlm.rl import make_replay_buffer, replay_spec
         from jaxvlm.vlmrm import Built, Inputs, Program
         from jaxvlm.vlmrm.build import build_agent, choose_chunk
+        from jaxvlm.vlmrm.program import steps_of
         from jaxvlm.vlmrm.train import compile_iteration, init_state
 
         self.jax, params = jax, task.params
@@ -140,7 +141,9 @@ class Ours:
             frame_size=tower.size,
             chunk=choose_chunk(tower),
         )
-        self.built = Built(program=program, inputs=Inputs(params, reward), hyper=hyper, notes=())
+        self.built = Built(
+            program=program, inputs=Inputs(params, reward, steps_of(config)), hyper=hyper, notes=()
+        )
         state = init_state(self.built)
         self.compiled, self.compile_seconds = compile_iteration(self.built, state)
         memory = self.compiled.memory_analysis()
@@ -178,7 +181,7 @@ class Ours:
             "label: render": lambda: jax.block_until_ready(render(inputs, rows.scene)),
             "label: encode": lambda: jax.block_until_ready(label(inputs, rows)),
             "insert": insert_in_place,
-            "update": lambda: jax.block_until_ready(update(state)),
+            "update": lambda: jax.block_until_ready(update(state, inputs.steps)),
         }
         clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
         seconds = {name: median_seconds(call, repeats, clock) for name, call in calls.items()}

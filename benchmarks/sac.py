@@ -101,7 +101,7 @@ class Ours:
         )
 
         def stage(learned, rest):
-            return program.update_stage(rest.replace(agent=learned))
+            return program.update_stage(rest.replace(agent=learned), jnp.float32(1))
 
         start = time.perf_counter()
         rest = self.state.replace(agent=None)

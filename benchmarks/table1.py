@@ -1,14 +1,15 @@
 """VLM-RM's table 1 and figure 3: the eight poses of the humanoid beside the paper's success rates and the controls.
 
-    python benchmarks/table1.py                                    # everything, preset default (one GPU)
+    python benchmarks/table1.py --together                         # everything, preset default (one GPU)
     python benchmarks/table1.py --preset laptop kneeling standing  # some poses on two CPU cores, hours
     python benchmarks/table1.py --preset laptop --only ablation    # figure 3: looks and cameras, on kneeling
     python benchmarks/table1.py --table                            # only the tables of what is finished
     python benchmarks/table1.py --clip PATH ...                    # another checkpoint than the embedded one
 
-Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; a finished row is not trained
-again and a stopped one is resumed. The agent of a seed is the one that earned the most CLIP reward, as in the paper;
-success is by the pose's predicate in at least half of an episode's steps.
+Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; with `--together` all poses share a
+program, those learned from an untrained CLIP too. A finished row is not trained again and a stopped one is resumed.
+The agent of a seed is the one that earned the most CLIP reward, as in the paper; success is by the pose's predicate in
+at least half of an episode's steps.
 """
 
 import argparse
@@ -50,6 +51,11 @@ def jaxvlm(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "jaxvlm", *arguments], check=True)
 
 
+def of_variant(variant: str, clip: str) -> list[str]:
+    """Flags of a column."""
+    return ["--clip", clip] if variant == "clip" else list(VARIANTS[variant])
+
+
 def train(name: str, task: str, flags: list[str], folder: Path) -> None:
     """Trains a row unless it is finished; goes on with one that was stopped."""
     run = folder / name
@@ -59,6 +65,22 @@ def train(name: str, task: str, flags: list[str], folder: Path) -> None:
         jaxvlm("resume", name, "--runs-dir", str(folder))
     else:
         jaxvlm("train", task, *flags, "--name", name, "--runs-dir", str(folder))
+
+
+def train_together(rows: list[tuple[str, str, list[str]]], folder: Path) -> None:
+    """Trains the rows that were never begun, (name, task, flags) each, in one program."""
+    from jaxvlm.cli.together import train_together
+    from jaxvlm.cli.train import settings
+
+    rows = [row for row in rows if not (folder / row[0]).exists()]
+    if not rows:
+        return
+    configs = []
+    for _, task, flags in rows:
+        preset, rest = flags[flags.index("--preset") + 1], list(flags)
+        del rest[rest.index("--preset") : rest.index("--preset") + 2]
+        configs.append(settings(task, preset, rest).config)
+    train_together(configs, names=[name for name, *_ in rows], runs_dir=folder, sinks=())
 
 
 def control(name: str, which: str, folder: Path) -> None:
@@ -131,6 +153,7 @@ def main() -> None:
     parser.add_argument("--clip", default="tiny", help="checkpoint of the CLIP rows")
     parser.add_argument("--only", nargs="+", choices=[*VARIANTS, "ablation"], help="some of the columns")
     parser.add_argument("--folder", type=Path, default=Path("runs/table1"))
+    parser.add_argument("--together", action="store_true", help="all poses in one program, for a GPU")
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
     if unknown := set(options.poses) - set(PAPER):
@@ -146,10 +169,20 @@ def main() -> None:
             )
         columns.remove("graded")
     if not options.table:
+        if options.together:
+            # Rows that differ in numbers only: from CLIPs of one shape, from the predicates, from the graded truth.
+            for group in (("clip", "untrained"), ("predicate",), ("graded",)):
+                rows = [
+                    (f"{pose}-{variant}", f"humanoid-{pose}", [*flags, *of_variant(variant, options.clip)])
+                    for variant in group
+                    if variant in columns
+                    for pose in poses
+                ]
+                train_together(rows, options.folder)
         for variant in (name for name in VARIANTS if name in columns):
             for pose in poses:
-                extra = ["--clip", options.clip] if variant == "clip" else list(VARIANTS[variant])
                 name = f"{pose}-{variant}"
+                extra = of_variant(variant, options.clip)
                 train(name, f"humanoid-{pose}", [*flags, *extra], options.folder)
                 if variant == columns[0]:
                     for which in CONTROLS:

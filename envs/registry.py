@@ -3,7 +3,7 @@
 A task is an environment, how it looks, and the sentences that say what to learn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -199,3 +199,32 @@ def make_task(name: str, variant: str | None = None) -> Task:
         )
         raise ConfigError(f"task {name!r} has no variant {variant!r}; {known}")
     return replace(task, env=task.variants[variant])
+
+
+def one_environment(tasks: Sequence[Task]) -> tuple[Environment, list[Any]]:
+    """An environment that serves all of `tasks`, and its parameters for each of them.
+
+    Raises:
+      ConfigError: they differ in more than in numbers or in the humanoid's goal.
+    """
+    first = tasks[0]
+    if all(task.env == first.env for task in tasks):
+        return first.env, [task.params for task in tasks]
+    goals = []
+    for task in tasks:
+        ours, own = _bare(first.env), _bare(task.env)
+        alike = isinstance(ours, Humanoid) and isinstance(own, Humanoid) and own.goal is not None
+        if not alike or replace(own, goal=ours.goal) != ours:  # pyright: ignore
+            raise ConfigError(
+                f"{task.name} cannot be trained in one program with {first.name}: their environments differ in more "
+                "than the humanoid's pose; train them one after the other"
+            )
+        goals.append(own.goal)  # pyright: ignore
+    env = replace(first.env, env=replace(_bare(first.env), goal=tuple(goals)))  # pyright: ignore
+    params = env.default_params
+    return env, [replace(params, goal=jnp.int32(index)) for index in range(len(goals))]
+
+
+def _bare(env: Environment) -> Environment:
+    """Without its time limit."""
+    return env.env if isinstance(env, TimeLimit) else env

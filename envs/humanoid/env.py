@@ -3,8 +3,9 @@
 Actions are torques for 17 motors in [-0.4, 0.4] of their gear; one step is 5 physics steps of 3 ms.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -62,6 +63,7 @@ class HumanoidParams:
     forward_weight: Leaf = 1.25  # of the velocity of the centre of mass along x, per m/s
     healthy_reward: Leaf = 5.0  # while the torso is between 1 and 2 m high
     control_weight: Leaf = 0.1  # of the sum of squared actions
+    goal: Leaf = 0  # i32[], which of the environment's goals, where it has several
 
 
 @struct.dataclass
@@ -82,7 +84,7 @@ class Humanoid:
     (14 x 6). `"compact"`, f32[45], is its first two blocks, velocities in tenths, so that all numbers are of order one.
 
     `goal` names a predicate of `predicates.GOALS`; `info["success"]` says whether it holds. Without a goal, success is
-    gymnasium's "healthy".
+    gymnasium's "healthy". Given several names, `params.goal` says which one holds for whom: one program for many.
 
     `reward="gymnasium"` is Humanoid-v4's: forward velocity, health and control cost. `"goal"` is 1 where the
     goal holds, `"graded"` is `predicates.goal_log_odds`: what the embedded CLIP is taught to say, known exactly.
@@ -91,7 +93,7 @@ class Humanoid:
     `info["diverged"]`.
     """
 
-    goal: str | None = None
+    goal: str | tuple[str, ...] | None = None
     observation: Literal["full", "compact"] = "compact"
     reward: Literal["gymnasium", "goal", "graded"] = "gymnasium"
     contacts: Contacts = "floor"
@@ -101,14 +103,21 @@ class Humanoid:
     def __post_init__(self) -> None:
         if self.observation not in OBSERVATIONS:
             raise ConfigError(f"unknown observation {self.observation!r}: choose 'full' or 'compact'")
-        if self.goal is not None and self.goal not in GOALS:
-            raise ConfigError(f"unknown goal {self.goal!r}: choose one of {', '.join(GOALS)}")
+        for goal in self._goals:
+            if goal not in GOALS:
+                raise ConfigError(f"unknown goal {goal!r}: choose one of {', '.join(GOALS)}")
         if self.reward not in ("gymnasium", "goal", "graded"):
             raise ConfigError(
                 f"unknown humanoid reward {self.reward!r}: choose 'gymnasium', 'goal' or 'graded'"
             )
-        if self.reward != "gymnasium" and self.goal is None:
+        if self.reward != "gymnasium" and not self._goals:
             raise ConfigError(f"the humanoid's reward {self.reward!r} needs a goal")
+
+    @property
+    def _goals(self) -> tuple[str, ...]:
+        if isinstance(self.goal, str):
+            return (self.goal,)
+        return self.goal or ()
 
     @property
     def name(self) -> str:
@@ -169,12 +178,12 @@ class Humanoid:
         new = HumanoidState(motion, locate(motion.qpos), data.subtree_com[TORSO])
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
         observation = observe(data, self.observation, lambda: contact_forces(params.model, data))
-        success = self.achieved(new)
+        success = self.achieved(new, params)
         if self.reward == "goal":
             reward = success.astype(jnp.float32)
         elif self.reward == "graded":
-            assert self.goal is not None  # checked in __post_init__
-            reward = goal_log_odds(self.goal, measure(new.pose.scene))
+            seen = measure(new.pose.scene)
+            reward = self._by_goal(lambda goal: goal_log_odds(goal, seen), params)
         else:
             velocity = (new.com[0] - state.com[0]) / (SUBSTEPS * TIME_STEP)
             reward = (
@@ -192,11 +201,17 @@ class Humanoid:
             info,
         )
 
-    def achieved(self, state: HumanoidState) -> Bool[Array, "..."]:
+    def achieved(self, state: HumanoidState, params: HumanoidParams) -> Bool[Array, "..."]:
         """Whether the goal holds, in one state or in a batch of them."""
-        if self.goal is None:
+        if not self._goals:
             return _healthy(state)
-        return holds(self.goal, state.pose.scene)
+        return self._by_goal(lambda goal: holds(goal, state.pose.scene), params)
+
+    def _by_goal(self, value: Callable[[str], jax.Array], params: HumanoidParams) -> jax.Array:
+        """`value(goal)` of the goal that `params` point at."""
+        if len(self._goals) == 1:
+            return value(self._goals[0])
+        return jax.lax.switch(params.goal, [partial(value, goal) for goal in self._goals])
 
     def observation_space(self, params: HumanoidParams) -> Box:
         return Box(-np.inf, np.inf, (OBSERVATIONS[self.observation],))
@@ -223,7 +238,7 @@ def _make_params(env: Humanoid) -> HumanoidParams:
     from .physics import put_model
 
     with jax.ensure_compile_time_eval():
-        params = HumanoidParams(model=put_model(env.contacts), pool=env.make_pool())
+        params = HumanoidParams(model=put_model(env.contacts), pool=env.make_pool(), goal=jnp.int32(0))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, params)
 
 

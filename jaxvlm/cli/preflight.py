@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from envs.registry import Task
 
 SIGNAL = 0.6  # AUC below which a sentence is said to tell nothing; chance is 0.5
-MANY_ENVIRONMENTS = 512  # more of them than this on a CPU is the size of a GPU's preset
+MANY_ENVIRONMENTS = 16  # of the humanoid on a CPU; the preset of an accelerator has more
 
 
 def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:

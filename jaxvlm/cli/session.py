@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from jaxvlm.runtime import (
     MetricsWriter,
     Progress,
     Run,
+    compiler_options,
     enable_compilation_cache,
     make_sinks,
     save_contact_sheet,
@@ -57,7 +59,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
         name=name,
         task=config.task.replace(":", "-"),  # a colon is no part of a folder's name everywhere
         runs_dir=runs_dir,
-        environment=_facts(built),
+        environment=facts(built),
     )
     _train(built, run, sinks, resumed=False)
 
@@ -70,7 +72,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build(config, task.env, task.params, domain=task.domain)
-    for difference in run.record_session(**_facts(built)):
+    for difference in run.record_session(**facts(built)):
         print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
     _train(built, run, sinks, resumed=True)
 
@@ -102,7 +104,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
 
 
-def _facts(built: Built) -> dict[str, Any]:
+def facts(built: Built) -> dict[str, Any]:
     """What figures depend on besides settings and versions, for `environment.json`."""
     return {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
 
@@ -228,7 +230,7 @@ def play(
     block = min(EVALUATION_BLOCK, config.episodes)
 
     # One program for both: compiling the humanoid's takes half a minute.
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def play_block(
         inputs: Any, agent: Any, seeds: jax.Array, first: jax.Array, deterministic: jax.Array
     ) -> Episodes:
@@ -296,7 +298,7 @@ def draw_episodes(built: Built, task: "Task", episodes: Episodes) -> np.ndarray:
 
     scenes = jax.tree.map(pick, episodes.scene)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def draw(scenes: Any, assets: Any, view: Any) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             row = lambda scenes: draw_batch(task.env.render, scenes, assets, view, GIF_SIZE)[:, 0]  # noqa: E731

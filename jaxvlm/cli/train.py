@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxvlm.cli.common import find_task, parse, split_positional, task_usage
+from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm.config import TrainConfig
 from jaxvlm.vlmrm.presets import PRESETS, preset
 
@@ -16,7 +17,7 @@ class Train:
     preset: str = "default"
     """Set of numbers that the other flags start from: default, paper or paper-text."""
     name: str | None = None
-    """Name of the run directory; the default is the task and the time."""
+    """Name of the run directory, after the task's where several are trained; the default is the task and the time."""
     runs_dir: Path = Path("runs")
     """Folder of the run directories."""
     sinks: tuple[str, ...] = ()
@@ -33,6 +34,9 @@ def usage() -> str:
                 "Learn a task from a sentence.",
                 "[--preset NAME] [--prompt TEXT ...] [--alpha A] [--seeds N] [...]",
             ),
+            "",
+            "several poses of the humanoid, joined by commas, are trained in one program:",
+            "  jaxvlm train humanoid-standing,humanoid-lotus --seeds 4",
             "",
             "presets:",
             *(f"  {name:<20}{summary}" for name, summary in PRESETS.items()),
@@ -61,8 +65,36 @@ def run(arguments: Sequence[str]) -> None:
     if name is None:
         print(usage())
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    train = settings(name, flags.get("--preset", "default"), rest)
+    preset_name = flags.get("--preset", "default")
+    if "," in name:
+        run_together(name.split(","), preset_name, rest)
+        return
+    train = settings(name, preset_name, rest)
     # Imported after the flags are read, so that --help and a typing error answer at once.
     from jaxvlm.cli.session import train_new
 
     train_new(train.config, name=train.name, runs_dir=train.runs_dir, sinks=train.sinks)
+
+
+def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str]) -> None:
+    """Trains several tasks in one program, each with its own sentences.
+
+    Raises:
+      ConfigError: a sentence is given, a task is named twice, or the tasks cannot share a program.
+    """
+    if any(argument.partition("=")[0] in ("--prompt", "--baseline", "--negative") for argument in arguments):
+        raise ConfigError(
+            "several tasks are trained from their own sentences; give --prompt, --baseline or --negative with one task"
+        )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a task is named twice in {','.join(names)}; use --seeds for more agents of it")
+    trains = [settings(name, preset_name, arguments) for name in names]
+    suffix = trains[0].name
+    from jaxvlm.cli.together import train_together
+
+    train_together(
+        [train.config for train in trains],
+        names=[f"{name}-{suffix}" if suffix else None for name in names],
+        runs_dir=trains[0].runs_dir,
+        sinks=trains[0].sinks,
+    )

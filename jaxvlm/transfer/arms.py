@@ -51,22 +51,29 @@ class Arm:
     """How an arm weighs known policies.
 
     `similarity(key, sources, targets, config) -> f32[t, n]`; None for arms that start from no known policy.
-    `weighting` is that of `similarity_weights`; with "softmax" there is a temperature to choose.
+    `weighting` is that of `similarity_weights`; with "softmax" there is a temperature to choose. `scales` are those
+    of the last layers of actor and critic where they are not chosen but part of what the arm is.
     """
 
     summary: str
     similarity: Callable[[jax.Array, Sources, Targets, AlignConfig], jax.Array] | None
     weighting: str = "softmax"
+    scales: tuple[float, float] | None = None
 
 
-def lossless(features: Float[Array, "n f"]) -> Float[Array, "n n"]:
-    """Standardised features in a basis of their own n dimensions: distances and products stay, the rest was empty."""
-    scaled, _, _ = standardised(features)
-    left, singular, _ = jnp.linalg.svd(scaled, full_matrices=False)
-    count = min(left.shape[0], left.shape[1])
-    rotated = left[:, :count] * singular[:count]
+def lossless(features: Float[Array, "n f"], others: Float[Array, "m f"] | None = None) -> Float[Array, "k n"]:
+    """Standardised features in a basis of their own n dimensions: distances and products stay, the rest was empty.
+
+    With `others`, theirs in the same basis, which loses what they have outside it.
+    """
+    scaled, mean, scale = standardised(features)
+    left, singular, right = jnp.linalg.svd(scaled, full_matrices=False)
+    rotated = left * singular
     # As large as an instruction's embedding, so that both heads learn at the same speed.
-    return rotated / jnp.sqrt(jnp.mean(jnp.sum(rotated**2, axis=1)) + 1e-12)
+    size = jnp.sqrt(jnp.mean(jnp.sum(rotated**2, axis=1)) + 1e-12)
+    if others is not None:
+        rotated = jnp.matmul((others - mean) / scale, right.T, precision="highest")
+    return rotated / size
 
 
 def behaviour_likeness(behaviour: Float[Array, "n b"]) -> Float[Array, "n n"]:
@@ -132,6 +139,7 @@ def _ridge(key: jax.Array, sources: Sources, targets: Targets, config: AlignConf
 ARMS: MappingProxyType[str, Arm] = MappingProxyType(
     {
         "random": Arm("a fresh policy", None),
+        "random-silent": Arm("a fresh policy whose critic says 0", None, scales=(1.0, 0.0)),
         "uniform": Arm("the mean of all known policies", _uniform, "plain"),
         "language-nearest": Arm("the policy of the most similar sentence", _language, "nearest"),
         "language": Arm("known policies weighed by similarity of sentences", _language),

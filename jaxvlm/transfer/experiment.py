@@ -5,8 +5,10 @@ Seeds are repetitions with a world, a bank and a split of their own. Of a seed's
 never meet. Within a seed a task's runs draw the same numbers in every arm, so that arms are compared in pairs.
 """
 
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
 from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity, set_heads
+from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
 from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
 from jaxvlm.transfer.matching import match_permutations
 from jaxvlm.transfer.policies import average_policies, flatten_policy
@@ -47,6 +50,8 @@ class TransferConfig:
     base: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=32, updates=60))
     fine: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=16, updates=36))
     align: AlignConfig = field(default_factory=AlignConfig)
+    retries: int = 3  # of a known policy that ends below `learned`
+    learned: float = 0.95  # share of the best return at which a known policy counts as learned
     few_shot: int = 4  # updates after which the few-shot return is read
     chunk: int = 64  # runs fine-tuned at a time
     seed: int = 0
@@ -57,8 +62,11 @@ class TransferConfig:
         for name in ("seeds", "validation", "targets", "probes", "few_shot", "chunk"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if not 0 < self.threshold <= 1:
-            raise ConfigError(f"threshold is {self.threshold}; give a share above 0 and at most 1")
+        if self.retries < 0:
+            raise ConfigError(f"retries is {self.retries}; give 0 or more")
+        for name in ("threshold", "learned"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a share above 0 and at most 1")
         if self.initialisation not in ("common", "independent"):
             raise ConfigError(
                 f"unknown initialisation {self.initialisation!r}; choose 'common' or 'independent'"
@@ -140,8 +148,13 @@ class Experiment:
         evaluate: Evaluate,
         worlds: Sequence[World],
         tell: Tell = lambda what, done, of: None,
+        store: Path | None = None,
     ):
-        """Raises `ConfigError` where the tasks do not suffice for sources, validation and targets."""
+        """`store` is a folder in which finished chunks of fine-tuning are kept for a second try of the same experiment.
+
+        Raises `ConfigError` where the tasks do not suffice for sources, validation and targets.
+        """
+        self.store = store
         self.config, self.env, self.ppo, self.evaluate, self.worlds, self.tell = (
             config, env, ppo, evaluate, worlds, tell,
         )  # fmt: skip
@@ -155,6 +168,7 @@ class Experiment:
                     f"{needed} tasks, the family has {len(world.instructions)}"
                 )
         self._programs: dict[LearnConfig, Any] = {}
+        self._diagnose = jax.jit(diagnose, static_argnums=(0, 5))
         self._similarity = jax.jit(arm_similarity, static_argnums=(0, 4))
         self._init = jax.jit(ppo.init)
         self._keys = jax.jit(jax.vmap(lambda seed, task: jax.random.fold_in(self._key(seed, 2), task)))
@@ -194,35 +208,77 @@ class Experiment:
         return self.ppo.init(self._key(seed, 0)).params
 
     def train_bank(self, seed: int) -> Learned:
-        """Learns every task of a seed's world."""
+        """Learns every task of a seed's world; those whose policy collapsed again, from other draws."""
         world, config = self.worlds[seed], self.config
         count = len(world.instructions)
-        keys = jax.random.split(self._key(seed, 1), count)
-        if config.initialisation == "common":
-            start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self.fresh(seed))
-        else:
-            start = jax.vmap(lambda key: self.ppo.init(key).params)(keys)
-        return self._learn(config.base, world.params, start, world.evaluation, keys)
+
+        def attempt(number: int, tasks: np.ndarray) -> Learned:
+            keys = jax.random.split(self._key(seed, 1 + 100_000 * number), count)[tasks]
+            if config.initialisation == "common":
+                size = len(tasks)
+                start = jax.tree.map(
+                    lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), self.fresh(seed)
+                )
+            else:
+                start = jax.vmap(lambda key: self.ppo.init(key).params)(keys)
+            own, evaluation = (
+                jax.tree.map(lambda leaf: leaf[tasks], tree) for tree in (world.params, world.evaluation)
+            )
+            # Copies: what the device lends may not be written to.
+            return jax.tree.map(np.array, self._learn(config.base, own, start, evaluation, keys))
+
+        learned = attempt(0, np.arange(count))
+        for number in range(1, config.retries + 1):
+            failed = np.flatnonzero(learned.value[:, -1] < config.learned * world.best)
+            if not failed.size:
+                break
+            self.tell("learning again, policies that collapsed", number, config.retries)
+            # Repeated up to a round number, so that a program serves several banks.
+            tasks = np.resize(failed, -(-failed.size // 8) * 8)
+            again = attempt(number, tasks)
+            better = again.value[: failed.size, -1] > learned.value[failed, -1]
+            for old, new in zip(jax.tree.leaves(learned), jax.tree.leaves(again), strict=True):
+                old[failed[better]] = new[: failed.size][better]
+        return learned
 
     def behaviour(self, seed: int, bank: Any) -> jax.Array:
         """Probabilities of actions in the probe states, f32[n, b]."""
         probes = self.worlds[seed].probes
         return jax.vmap(lambda params: self.ppo.probabilities(params, probes).reshape(-1))(bank)
 
+    def pairs(self, seed: int, bank: Any, tasks: np.ndarray) -> Sources:
+        """Instructions of some tasks and what is known of their policies."""
+        policies = jax.tree.map(lambda leaf: jnp.asarray(leaf[tasks]), bank)
+        return Sources(
+            instructions=jnp.asarray(self.worlds[seed].embeddings[tasks]),
+            parameters=jax.vmap(flatten_policy)(policies),
+            behaviour=self.behaviour(seed, policies),
+        )
+
+    def asked(self, seed: int, split: Split) -> Targets:
+        """Validation tasks and targets, in that order."""
+        world, tasks = self.worlds[seed], np.concatenate([split.validation, split.targets])
+        return Targets(
+            instructions=jnp.asarray(world.embeddings[tasks]),
+            nearness=jnp.asarray(world.nearness[np.ix_(tasks, split.sources)]),
+        )
+
+    def diagnostics(self, seed: int, bank: Any, split: Split) -> dict[str, Diagnostics]:
+        """What each arm's alignment did, judged on held-out pairs; arms without an alignment are left out."""
+        known = self.pairs(seed, bank, split.sources)
+        held = self.pairs(seed, bank, np.concatenate([split.validation, split.targets]))
+        targets = self.asked(seed, split)
+        return {
+            name: jax.device_get(
+                self._diagnose(name, self._key(seed, 50 + index), known, held, targets, self.config.align)
+            )
+            for index, name in enumerate(ALIGNMENTS)
+            if name in self.config.arms
+        }
+
     def similarities(self, seed: int, bank: Any, split: Split) -> dict[str, np.ndarray]:
         """Of validation tasks and targets, in that order, to sources, f32[v + t, n], by arm."""
-        world = self.worlds[seed]
-        known = jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), bank)
-        asked = np.concatenate([split.validation, split.targets])
-        sources = Sources(
-            instructions=jnp.asarray(world.embeddings[split.sources]),
-            parameters=jax.vmap(flatten_policy)(known),
-            behaviour=self.behaviour(seed, known),
-        )
-        targets = Targets(
-            instructions=jnp.asarray(world.embeddings[asked]),
-            nearness=jnp.asarray(world.nearness[np.ix_(asked, split.sources)]),
-        )
+        sources, targets = self.pairs(seed, bank, split.sources), self.asked(seed, split)
         found = {}
         for index, name in enumerate(ARMS):  # an arm draws the same numbers whichever others are run
             if name in self.config.arms and ARMS[name].similarity is not None:
@@ -278,6 +334,11 @@ class Experiment:
         config = self.config
         for first in range(0, len(jobs), config.chunk):
             part = list(jobs[first : first + config.chunk])
+            kept = None if self.store is None else self.store / f"{what.replace(' ', '-')}-{first}.npz"
+            if (found := _kept_chunk(kept, part)) is not None:
+                for job, value, steps in zip(part, *found, strict=True):
+                    yield job, Learned(params=None, value=value, steps=steps)
+                continue
             padded = part + [part[0]] * (config.chunk - len(part))
             stack = lambda trees: jax.tree.map(lambda *leaves: np.stack(leaves), *trees)  # noqa: E731
             learned = self._learn(
@@ -289,6 +350,8 @@ class Experiment:
                 self._keys(np.array([job.seed for job in padded]), np.array([job.task for job in padded])),
             )
             values, steps = np.asarray(learned.value), np.asarray(learned.steps)
+            if kept is not None:
+                _keep_chunk(kept, part, values, steps)
             for k, job in enumerate(part):
                 yield job, Learned(params=None, value=values[k], steps=steps[k])
             self.tell(what, min(first + config.chunk, len(jobs)), len(jobs))
@@ -312,6 +375,7 @@ class SeedState:
     bank: Any  # [n, ...], of the sources
     meta: Any | None
     similarity: dict[str, np.ndarray]
+    diagnostics: dict[str, Diagnostics] = field(default_factory=dict)
 
 
 def weighting_of(arm: str, config: TransferConfig) -> str:
@@ -336,6 +400,7 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
         bank=jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), policies),
         meta=experiment.meta_start(seed, split) if "reptile" in experiment.config.arms else None,
         similarity=experiment.similarities(seed, policies, split),
+        diagnostics=experiment.diagnostics(seed, policies, split),
     )
 
 
@@ -351,11 +416,14 @@ def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Cho
     """Each arm's numbers by the mean steps to the threshold on validation tasks, a number at a time."""
     config = experiment.config
     plain = Choice(config.temperatures[-1], 1.0, 1.0)
+    scales = {arm: ARMS[arm].scales for arm in config.arms}
+    fixed = {arm: Choice(config.temperatures[-1], *own) for arm, own in scales.items() if own is not None}
     if not config.tune:
-        return dict.fromkeys(config.arms, plain)
+        return dict.fromkeys(config.arms, plain) | fixed
     # A temperature is chosen with the actor softened and the critic silent, where starts differ least in anything else.
     middle = config.actor_scales[len(config.actor_scales) // 2]
     best = dict.fromkeys(config.arms, Choice(config.temperatures[-1], middle, config.critic_scales[0]))
+    best |= fixed
     values = {
         "temperature": config.temperatures,
         "actor_scale": config.actor_scales,
@@ -366,7 +434,9 @@ def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Cho
         asked = {
             arm: [replace(best[arm], **{name: number}) for number in numbers]
             for arm in config.arms
-            if len(numbers) > 1 and (name != "temperature" or has_temperature(arm, config))
+            if len(numbers) > 1
+            and arm not in fixed
+            and (name != "temperature" or has_temperature(arm, config))
         }
         jobs = []
         for arm, choices in asked.items():
@@ -396,6 +466,32 @@ def jobs_of(
             Job(seed, int(task), start, (arm, choice)) for task, start in zip(tasks, starts, strict=True)
         ]
     return jobs
+
+
+def _labels(jobs: Sequence[Job]) -> list[str]:
+    return [repr((job.seed, job.task, job.label)) for job in jobs]
+
+
+def _kept_chunk(path: Path | None, jobs: Sequence[Job]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Curves of a chunk that an earlier try finished; None where there are none, or of other runs."""
+    if path is None or not path.exists():
+        return None
+    try:
+        with np.load(path) as kept:
+            if list(kept["labels"]) != _labels(jobs):
+                return None
+            return kept["value"], kept["steps"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # cut short by a crash: learned again
+
+
+def _keep_chunk(path: Path, jobs: Sequence[Job], value: np.ndarray, steps: np.ndarray) -> None:
+    """Written under another name first, so that a file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft.npz")
+    count = len(jobs)
+    np.savez_compressed(draft, labels=np.array(_labels(jobs)), value=value[:count], steps=steps[:count])
+    draft.replace(path)
 
 
 def _row(tree: Any, index: int) -> Any:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
+from jaxvlm.transfer.diagnostics import Diagnostics
 from jaxvlm.transfer.experiment import ArmResult, TransferConfig, has_temperature
 
 SHOWN = ("random", "uniform", "language", "clip-rl", "clip-rl-shuffled", "ridge", "soft-target", "oracle")
@@ -32,6 +33,29 @@ def table(results: Mapping[str, ArmResult], config: TransferConfig) -> str:
             f"| {name} | {figures['steps']:,.0f} ± {figures['standard_error']:,.0f} | {against(results, name)} "
             f"| {figures['censored']:.0%} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "
             f"| {f'{choice.temperature:g}' if softmax else '-'} | {choice.actor_scale:g} | {choice.critic_scale:g} |"
+        )
+    return "\n".join(lines)
+
+
+def diagnostics_table(found: Sequence[Mapping[str, Diagnostics]]) -> str:
+    """Markdown: a row an alignment, means over seeds; empty where no arm aligns anything."""
+    if not found or not found[0]:
+        return ""
+    lines = [
+        "| alignment | loss | spread (of the raw sentences) | follows language | follows the goals | finds its policy, "
+        "known | held out (chance) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in found[0]:
+        rows = [seed[name] for seed in found]
+
+        def mean(what: str, rows: list[Diagnostics] = rows) -> float:
+            return float(np.mean([getattr(row, what) for row in rows]))
+
+        lines.append(
+            f"| {name} | {mean('loss'):.2f} | {mean('spread'):.2f} ({mean('spread_raw'):.2f}) "
+            f"| {mean('rank_language'):+.2f} | {mean('rank_truth'):+.2f} | {mean('retrieval_known'):.0%} "
+            f"| {mean('retrieval_held'):.0%} ({mean('chance_held'):.0%}) |"
         )
     return "\n".join(lines)
 

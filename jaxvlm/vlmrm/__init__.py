@@ -12,6 +12,8 @@ from jaxvlm.vlmrm.evaluate import Episodes as Episodes
 from jaxvlm.vlmrm.evaluate import join_episodes as join_episodes
 from jaxvlm.vlmrm.evaluate import run_episodes as run_episodes
 from jaxvlm.vlmrm.evaluate import summarise as summarise
+from jaxvlm.vlmrm.joint import Joint as Joint
+from jaxvlm.vlmrm.joint import join as join
 from jaxvlm.vlmrm.presets import PRESETS as PRESETS
 from jaxvlm.vlmrm.presets import preset as preset
 from jaxvlm.vlmrm.program import Inputs as Inputs

@@ -27,7 +27,7 @@ from jaxvlm.rl import (
     validate_sac_hyper,
 )
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
-from jaxvlm.vlmrm.program import Inputs, Program
+from jaxvlm.vlmrm.program import Inputs, Program, steps_of
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
             frame_size=size,
             chunk=chunk,
         ),
-        inputs=Inputs(env_params=env_params, reward=reward),
+        inputs=Inputs(env_params=env_params, reward=reward, steps=steps_of(config)),
         hyper=hyper,
         notes=notes,
         clip_digest=digest(tower.params) if tower else None,

@@ -63,12 +63,18 @@ class TrainState:
     iteration: jax.Array  # i32[]
 
 
+def steps_of(config: TrainConfig) -> jax.Array:
+    """`Inputs.steps` of a config."""
+    return jnp.float32(config.iterations * config.steps_per_iteration)
+
+
 @struct.dataclass
 class Inputs:
     """Arguments that no iteration changes: numbers in them never recompile the program."""
 
     env_params: Any
     reward: RewardParams | None  # None trains on the environment's own reward
+    steps: jax.Array  # f32[], of each seed in the whole training: what a falling learning rate falls over
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,11 @@ class Program:
             add = jax.vmap(self.buffer.add, in_axes=(REPLAY_AXES, 0, 0), out_axes=REPLAY_AXES)
             return add(state.buffer, replace(rows, reward=rewards, scene=None), rollout.observation)
 
-    def update_stage(self, state: TrainState) -> tuple[Any, dict[str, jax.Array]]:
-        """Takes `updates` gradient steps from the buffer; metrics are means over them, f32[seed]."""
+    def update_stage(self, state: TrainState, steps: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        """Takes `updates` gradient steps from the buffer; metrics are means over them, f32[seed].
+
+        `steps` is `Inputs.steps`.
+        """
         config = self.config
         if config.reward.standardise:
             deviation = jnp.sqrt(state.reward_stats.m2 / jnp.maximum(state.reward_stats.count, 1.0))
@@ -196,7 +205,7 @@ class Program:
                 agents, state.buffer, keys, shift, scale
             )
 
-        agents = self._slowed(state)
+        agents = self._slowed(state, steps)
         if isinstance(self.agent, DQN) and self.agent.config.target_sync == "vector-step":
             agents = jax.vmap(self.agent.sync, in_axes=(0, None))(agents, config.rollout_length)
         with jax.named_scope("update"):
@@ -204,13 +213,12 @@ class Program:
         agent = replace(agent, hyper=state.agent.hyper)
         return agent, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), metrics)
 
-    def _slowed(self, state: TrainState) -> Any:
+    def _slowed(self, state: TrainState, steps: jax.Array) -> Any:
         """The agents with the learning rate of this iteration."""
         config, hyper = self.config, state.agent.hyper
         if config.learning_rate_end == 1:
             return state.agent
-        done = state.step / (config.iterations * config.steps_per_iteration)
-        share = 1.0 - (1.0 - config.learning_rate_end) * done
+        share = 1.0 - (1.0 - config.learning_rate_end) * state.step / steps
         return replace(state.agent, hyper=replace(hyper, learning_rate=hyper.learning_rate * share))
 
     def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -242,10 +250,14 @@ class Program:
         )
         blank = jax.tree.map(
             lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype),
-            jax.eval_shape(self.update_stage, state)[1],
+            jax.eval_shape(self.update_stage, state, inputs.steps)[1],
         )
         agent, losses = jax.lax.cond(
-            state.step > config.learning_starts, self.update_stage, lambda state: (state.agent, blank), state
+            state.step > config.learning_starts,
+            self.update_stage,
+            lambda state, _: (state.agent, blank),
+            state,
+            inputs.steps,
         )
         metrics = {
             "reward": mean_reward,

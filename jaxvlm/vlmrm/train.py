@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.runtime import MetricsWriter, Run
+from jaxvlm.runtime import MetricsWriter, Run, compiler_options
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.program import TrainState
 
@@ -49,7 +49,8 @@ def compile_iteration(built: Built, state: TrainState) -> tuple[Callable[..., An
     A compiled program refuses other shapes instead of compiling anew, so no iteration can recompile unseen.
     """
     start = time.perf_counter()
-    compiled = jax.jit(built.program.iteration, donate_argnums=1).lower(built.inputs, state).compile()
+    iteration = jax.jit(built.program.iteration, donate_argnums=1, compiler_options=compiler_options())
+    compiled = iteration.lower(built.inputs, state).compile()
     return compiled, time.perf_counter() - start
 
 

@@ -149,6 +149,16 @@ BAD_INPUT = {
         ["train", "cartpole", "--reward", "ground-truth", "--runs-dir", NO_FOLDER],
         f"cannot create run directory {NO_FOLDER}",
     ),
+    "two environments": (
+        ["train", "humanoid-lotus,cartpole"],
+        "cartpole cannot be trained in one program with humanoid-lotus",
+    ),
+    "one pose twice": (["train", "humanoid-lotus,humanoid-lotus"], "a task is named twice"),
+    "one sentence for two poses": (
+        ["train", "humanoid-lotus,humanoid-splits", "--prompt", "a robot"],
+        "give --prompt, --baseline or --negative with one task",
+    ),
+    "unknown pose": (["train", "humanoid-lotus,humanoid-flying"], "unknown task 'humanoid-flying'"),
     "landscape task": (["landscape", "cartpol"], "unknown task 'cartpol'"),
     "landscape alpha": (["landscape", "cartpole", "--alphas", "0.5", "2"], "alpha is 2.0"),
     "landscape no alpha": (["landscape", "cartpole", "--alphas"], "no alpha is given"),

@@ -98,3 +98,36 @@ def test_other_weights_are_noted(copied, capsys):
     path.write_text(json.dumps(facts))
     assert call("evaluate", copied) == 0
     assert f"clip_digest: {'0' * 64} -> None" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_poses_in_one_program_leave_a_run_each(tmp_path, capsys):
+    tiny = shlex.split(
+        "--preset laptop --seeds 2 --steps 80 --num-envs 2 --rollout-length 10 --learning-starts 30 --updates 2 "
+        "--batch-size 8 --buffer-size 400 --actor-hidden-sizes 8 --critic-hidden-sizes 8 --episodes 2 "
+        "--checkpoint-every 1 --reward ground-truth --name pair --runs-dir"
+    )
+    tasks = "humanoid-standing,humanoid-kneeling"
+    assert call("train", tasks, *tiny, tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "one program for 2 tasks" in printed
+    for task in tasks.split(","):
+        run = tmp_path / f"{task}-pair"
+        assert [row["step"] for row in rows(run)] == [20, 40, 60, 80]
+        result = json.loads((run / "evaluation.json").read_text())
+        assert result["task"] == task
+        assert len(result["per_seed"]["success_rate"]) == 2
+        assert (run / "videos" / "best.png").exists()
+    # Each is a run like any other: its last steps can be taken again, alone.
+    standing = tmp_path / "humanoid-standing-pair"
+    expected = rows(standing)
+    shutil.rmtree(standing / "checkpoints" / "80")
+    assert call("resume", standing) == 0
+    again = rows(standing)
+    assert [row["step"] for row in again] == [20, 40, 60, 80]
+    assert again[:-1] == expected[:-1]
+    # A name that is taken leaves no other run behind.
+    shutil.rmtree(standing)
+    assert call("train", tasks, *tiny, tmp_path) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert not standing.exists()

@@ -11,6 +11,7 @@ from jaxvlm.reward import make_reward_params
 from jaxvlm.rl import make_replay_buffer, replay_spec
 from jaxvlm.vlmrm import Built, Inputs, Program, Tower, preset
 from jaxvlm.vlmrm.build import build_agent
+from jaxvlm.vlmrm.program import steps_of
 
 
 def tiny_config(task_name: str = "cartpole", **changes):
@@ -117,7 +118,12 @@ def build_random(config) -> Built:
         frame_size=tower.size,
         chunk=config.reward.chunk,
     )
-    return Built(program=program, inputs=Inputs(env_params=params, reward=reward), hyper=hyper, notes=())
+    return Built(
+        program=program,
+        inputs=Inputs(env_params=params, reward=reward, steps=steps_of(config)),
+        hyper=hyper,
+        notes=(),
+    )
 
 
 @pytest.fixture(scope="session")

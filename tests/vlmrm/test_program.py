@@ -290,9 +290,12 @@ def test_rewards_are_standardised_by_what_was_seen(built, compiled, stats, shift
     data = replace(state.buffer.data, reward=(state.buffer.data.reward - shift) * scale)
     stored = replace(state, buffer=replace(state.buffer, data=data))
     seen = replace(state, reward_stats=RewardStats(*(jnp.full(2, number) for number in stats)))
-    for metric, expected in jax.jit(plain.update_stage)(stored)[1].items():
+    for metric, expected in jax.jit(plain.update_stage)(stored, built.inputs.steps)[1].items():
         np.testing.assert_allclose(
-            jax.jit(built.program.update_stage)(seen)[1][metric], expected, rtol=1e-4, err_msg=metric
+            jax.jit(built.program.update_stage)(seen, built.inputs.steps)[1][metric],
+            expected,
+            rtol=1e-4,
+            err_msg=metric,
         )
 
 
@@ -350,7 +353,7 @@ def test_the_learning_rate_falls_to_its_end_and_the_agents_keep_theirs():
         config, update = built.program.config, jax.jit(built.program.update_stage)
         for share in (0, 1):
             step = jnp.int32(share * config.iterations * config.steps_per_iteration)
-            agent, _ = update(replace(filled, agent=fresh.agent, step=step))
+            agent, _ = update(replace(filled, agent=fresh.agent, step=step), built.inputs.steps)
             np.testing.assert_array_equal(agent.hyper.learning_rate, fresh.agent.hyper.learning_rate)
             change = jax.tree.map(
                 lambda new, old: jnp.max(jnp.abs(new - old)), agent.actor, fresh.agent.actor

@@ -1,0 +1,91 @@
+"""What `train` does with several tasks: one program, and a run directory for each."""
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxvlm.cli.common import find_task, import_ours
+from jaxvlm.cli.preflight import preflight
+from jaxvlm.cli.session import describe, facts, finish
+from jaxvlm.errors import RunError
+from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
+from jaxvlm.runtime.sinks import check_sinks
+from jaxvlm.vlmrm import Built, TrainConfig, build
+from jaxvlm.vlmrm.joint import iterate_joint, join, start_joint, task_state
+
+
+def train_together(
+    configs: Sequence[TrainConfig], *, names: Sequence[str | None], runs_dir: Path, sinks: Sequence[str]
+) -> list[Run]:
+    """Trains several tasks in one program; each gets a run directory, as if it had been trained alone.
+
+    `names` are those of the run directories. A task that is stopped goes on alone, with `train_on`.
+    """
+    check_sinks(sinks)
+    enable_compilation_cache()
+    tasks = [find_task(config.task, config.variant) for config in configs]
+    env, params = import_ours("envs.registry").one_environment(tasks)
+    builts = []
+    for config, task in zip(configs, tasks, strict=True):
+        print(describe(config), flush=True)
+        built = build(config, task.env, task.params, domain=task.domain)
+        for note in (*built.notes, *preflight(config, task, built)):
+            print(f"note: {note}", flush=True)
+        builts.append(built)
+    joint = join(builts, env, params)
+    config = joint.program.config
+    runs = _create(builts, names, runs_dir, sinks)
+    print("run directories: " + ", ".join(str(run.path) for run in runs), flush=True)
+    print(f"compiling one program for {len(tasks)} tasks ...", flush=True)
+    total = config.iterations * config.steps_per_iteration
+    try:
+        with stop_flag() as stop, contextlib.ExitStack() as stack:
+            session = start_joint(joint)
+            print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+            writers = [
+                stack.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0)))
+                for run in runs
+            ]
+            unit = f"x {config.seeds * len(tasks)} steps"
+            progress = stack.enter_context(Progress(total, unit=unit, compiled=True))
+            for row in iterate_joint(session, runs, writers, lambda: bool(stop)):
+                reward, success = float(row["reward"].mean()), float(row["success"].mean())
+                progress.update(row["step"], reward=reward, success=success)
+    except KeyboardInterrupt:
+        print("stopped at once; each task goes on alone from its newest checkpoint, with `jaxvlm resume RUN`")
+        raise SystemExit(130) from None
+    if session.env_steps < total:
+        print(
+            f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Each task goes on alone with:"
+        )
+        for run in runs:
+            print(f"  jaxvlm resume {run.path}")
+        raise SystemExit(130)
+    for index, run in enumerate(runs):
+        print(flush=True)
+        finish(joint.alone(index), run, task_state(session.state, index).best.agent, checkpoint="best")
+    return runs
+
+
+def _create(
+    builts: Sequence[Built], names: Sequence[str | None], runs_dir: Path, sinks: Sequence[str]
+) -> list[Run]:
+    """A run directory for each task, or for none."""
+    runs = []
+    try:
+        for built, name in zip(builts, names, strict=True):
+            config = built.program.config
+            run = Run.create(
+                {**config.to_dict(), "sinks": list(sinks)},
+                name=name,
+                task=config.task,
+                runs_dir=runs_dir,
+                environment=facts(built),
+            )
+            runs.append(run)
+    except RunError:
+        for run in runs:
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return runs

@@ -1,0 +1,210 @@
+"""Several tasks as one program: what tells them apart becomes an axis of the arguments.
+
+Training the eight poses of table 1 one after another leaves an accelerator waiting: a few dozen environments are too
+few to fill it. Here their programs run side by side under `vmap`, frames of all tasks meet in the same batches of the
+renderer and the image tower, and each task keeps a run directory of its own, as if it had been trained alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.rl import REPLAY_AXES, buffer_bytes, check_memory
+from jaxvlm.runtime import MetricsWriter, Run, compiler_options
+from jaxvlm.vlmrm.build import Built
+from jaxvlm.vlmrm.program import Inputs, Program, TrainState
+from jaxvlm.vlmrm.train import seeds_of
+
+# How a TrainState is laid out when tasks are vmapped: everything batched but the counters.
+TASK_AXES: Any = TrainState(
+    rollout=0,  # pyright: ignore
+    agent=0,
+    buffer=REPLAY_AXES,
+    reward_stats=0,  # pyright: ignore
+    best=0,  # pyright: ignore
+    key=0,  # pyright: ignore
+    step=None,  # pyright: ignore
+    iteration=None,  # pyright: ignore
+)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Tasks that train side by side."""
+
+    tasks: tuple[Built, ...]  # each alone, for its evaluation
+    program: Program  # of one task; its environment takes the goal from its parameters
+    inputs: Inputs  # leaves that differ between tasks have a leading axis [task]
+    axes: Any  # of `inputs`, for vmap
+    params: tuple[Any, ...]  # of the environment, for each task
+
+    def alone(self, index: int) -> Built:
+        """One task in the program of all, whose evaluation is compiled once for all of them."""
+        built = self.tasks[index]
+        program = replace(self.program, config=built.program.config, chunk=built.program.chunk)
+        return replace(built, program=program, inputs=replace(built.inputs, env_params=self.params[index]))
+
+    def init(self, inputs: Inputs, seed: jax.Array, hyper: Any) -> TrainState:
+        """First states: leaves [task, seed, ...] but for the counters."""
+        init = jax.vmap(self.program.init, in_axes=(self.axes, None, None), out_axes=TASK_AXES)
+        return init(inputs, seed, hyper)
+
+    def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
+        """`Program.iteration` of all tasks; metrics f32[task, seed]."""
+        step = jax.vmap(self.program.iteration, in_axes=(self.axes, TASK_AXES), out_axes=(TASK_AXES, 0))
+        return step(inputs, state)
+
+
+def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
+    """Puts tasks side by side.
+
+    Args:
+      tasks: built alone, alike but for their names, prompts, goals and the weights of their CLIPs.
+      env: the environment of all, whose parameters say which goal is meant.
+      params: its parameters, one for each task.
+
+    Raises:
+      ConfigError: the tasks differ in what shapes the program, or their replay buffers do not fit into memory.
+    """
+    if not tasks:
+        raise ConfigError("there is no task to train; name at least one")
+    first = tasks[0].program
+
+    def shape(built: Built) -> Any:
+        config = built.program.config
+        reward = replace(config.reward, clip="", prompt=(), baseline=(), negative=())
+        leaves = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), built.inputs.reward)
+        return replace(config, task="", reward=reward), built.program.frame_size, leaves
+
+    for built in tasks[1:]:
+        if shape(built) != shape(tasks[0]):
+            raise ConfigError(
+                f"{built.program.config.task} and {first.config.task} have different settings; tasks that train in "
+                "one program may differ in their sentences and in the weights of their CLIPs only"
+            )
+    buffer = first.buffer
+    check_memory(
+        len(tasks) * first.config.seeds * buffer_bytes(first.config.buffer_rows, buffer.num_envs, buffer.spec)
+    )
+    inputs, axes = _stack(
+        [replace(built.inputs, env_params=own) for built, own in zip(tasks, params, strict=True)]
+    )
+    # As many frames at a time as one task would draw alone.
+    chunk = max(1, first.chunk // len(tasks))
+    return Joint(tuple(tasks), replace(first, env=env, chunk=chunk), inputs, axes, tuple(params))
+
+
+def _stack(trees: Sequence[Any]) -> tuple[Any, Any]:
+    """Stacks the leaves that differ; returns them with the axes that `vmap` takes."""
+
+    def same(leaves: Sequence[Any]) -> bool:
+        return all(
+            leaf is leaves[0] or np.array_equal(np.asarray(leaf), np.asarray(leaves[0]))
+            for leaf in leaves[1:]
+        )
+
+    columns, structure = zip(*(jax.tree.flatten(tree) for tree in trees), strict=True)
+    leaves, axes = [], []
+    for column in zip(*columns, strict=True):
+        alike = same(column)
+        leaves.append(column[0] if alike else jnp.stack([jnp.asarray(leaf) for leaf in column]))
+        axes.append(None if alike else 0)
+    tree = structure[0]
+    return jax.tree.unflatten(tree, leaves), jax.tree.unflatten(tree, axes)
+
+
+def task_state(state: TrainState, index: int) -> TrainState:
+    """The state of one task, as `Program` lays it out."""
+    return jax.tree.map(
+        lambda axis, part: part if axis is None else jax.tree.map(lambda leaf: leaf[index], part),
+        TASK_AXES,
+        state,
+        is_leaf=lambda axis: axis is None,
+    )
+
+
+def join_states(states: Sequence[TrainState]) -> TrainState:
+    """The inverse of `task_state` for all tasks."""
+
+    def stack(axis: int | None, *parts: Any) -> Any:
+        return parts[0] if axis is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+    return jax.tree.map(
+        stack,
+        TASK_AXES,
+        *states,
+        is_leaf=lambda axis: axis is None,
+    )
+
+
+@dataclass
+class JointSession:
+    """A joint training between two iterations."""
+
+    joint: Joint
+    state: TrainState
+    compiled: Callable[..., Any]
+    compile_seconds: float
+    iteration: int = 0
+    env_steps: int = 0  # of each seed, reset rows included
+
+
+def start_joint(joint: Joint) -> JointSession:
+    """A session at the beginning; the iteration is compiled with its state donated."""
+    first = joint.tasks[0]
+    state = jax.jit(joint.init)(joint.inputs, seeds_of(first), first.hyper)
+    start = time.perf_counter()
+    iteration = jax.jit(joint.iteration, donate_argnums=1, compiler_options=compiler_options())
+    compiled = iteration.lower(joint.inputs, state).compile()
+    return JointSession(joint, state, compiled, time.perf_counter() - start)
+
+
+def iterate_joint(
+    session: JointSession,
+    runs: Sequence[Run],
+    metrics: Sequence[MetricsWriter],
+    should_stop: Callable[[], bool],
+) -> Iterator[dict[str, Any]]:
+    """Trains to the end or until `should_stop()`; yields each iteration's metrics, f64[task, seed].
+
+    Metrics and checkpoints are written as by `train.iterate`, a run for each task.
+    """
+    config = session.joint.program.config
+    clock = time.perf_counter()
+    while session.iteration < config.iterations:
+        session.state, fetched = session.compiled(session.joint.inputs, session.state)
+        fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
+        seconds = time.perf_counter() - clock
+        transitions = fetched.pop("transitions")
+        session.iteration += 1
+        session.env_steps += config.steps_per_iteration
+        for index, writer in enumerate(metrics):
+            row = {
+                "iteration": session.iteration,
+                "seconds": seconds,
+                "steps_per_second": float(transitions[index].sum()) / seconds,
+                **{name: value[index].tolist() for name, value in fetched.items()},
+            }
+            writer.write(session.env_steps, row)
+        clock = time.perf_counter()
+        stopping = should_stop()
+        finished = session.iteration == config.iterations
+        if stopping or finished or session.iteration % config.checkpoint_every == 0:
+            for index, run in enumerate(runs):
+                state = task_state(session.state, index)
+                run.checkpoints.save(session.env_steps, state)
+                run.checkpoints.save_best(session.env_steps, state.best, float(jnp.mean(state.best.reward)))
+            clock = time.perf_counter()
+        yield {
+            "step": session.env_steps,
+            "steps_per_second": float(transitions.sum()) / seconds,
+            **fetched,
+        }
+        if stopping:
+            return

@@ -1,0 +1,110 @@
+import contextlib
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.humanoid.env import HumanoidState
+from envs.humanoid.examples import EXAMPLES, example_qpos
+from envs.humanoid.kinematics import locate
+from envs.humanoid.physics import Motion
+from envs.registry import make_task, one_environment
+from jaxvlm.errors import ConfigError
+from jaxvlm.runtime import MetricsWriter, Run, read_rows
+from jaxvlm.vlmrm.joint import iterate_joint, join, join_states, start_joint, task_state
+from jaxvlm.vlmrm.train import compile_iteration, init_state
+from tests.vlmrm.conftest import build_random, tiny_config
+
+SENTENCES = (("a pole",), ("a longer sentence",))
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    """CartPole from two sentences, two seeds each."""
+    return [build_random(tiny_config(reward_prompt=prompt)) for prompt in SENTENCES]
+
+
+@pytest.fixture(scope="module")
+def joint(tasks):
+    program = tasks[0].program
+    return join(tasks, program.env, [built.inputs.env_params for built in tasks])
+
+
+@pytest.mark.slow
+def test_a_task_learns_the_same_among_others_as_alone(tasks, joint, tmp_path):
+    runs = [Run.create({}, name=f"run-{index}", runs_dir=tmp_path) for index in range(2)]
+    session = start_joint(joint)
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(MetricsWriter(run.metrics_path)) for run in runs]
+        steps = [row["step"] for row in iterate_joint(session, runs, writers, lambda: False)]
+    assert steps == [30, 60, 90, 120]
+    for index, built in enumerate(tasks):
+        state = init_state(built)
+        compiled, _ = compile_iteration(built, state)
+        for row in read_rows(runs[index].metrics_path):
+            state, metrics = compiled(built.inputs, state)
+            np.testing.assert_allclose(row["reward"], metrics["reward"], atol=1e-5)
+            np.testing.assert_allclose(row["success"], metrics["success"], atol=1e-6)
+        own = task_state(session.state, index)
+        chex.assert_trees_all_equal_shapes_and_dtypes(own, state)
+        chex.assert_trees_all_close(own.agent.params, state.agent.params, atol=1e-4)
+        restored, step = runs[index].checkpoints.restore(jax.eval_shape(lambda state=state: state))
+        assert step == 120
+        chex.assert_trees_all_equal(restored.agent.params, own.agent.params)
+    chex.assert_trees_all_equal(
+        join_states([task_state(session.state, 0), task_state(session.state, 1)]).agent.params,
+        session.state.agent.params,
+    )
+
+
+def test_only_what_differs_is_stacked(joint):
+    assert joint.axes.reward.goal == 0
+    assert joint.inputs.reward.goal.shape == (2, 8)
+    assert all(axis is None for axis in jax.tree.leaves(joint.axes.reward.clip, is_leaf=lambda a: a is None))
+    assert joint.axes.reward.baseline is None
+
+
+def test_stopping_saves_every_task(joint, tmp_path):
+    runs = [Run.create({}, name=f"run-{index}", runs_dir=tmp_path) for index in range(2)]
+    rows = list(iterate_joint(start_joint(joint), runs, (), lambda: True))
+    assert [row["step"] for row in rows] == [30]
+    assert [run.checkpoints.latest() for run in runs] == [30, 30]
+
+
+def test_tasks_of_other_settings_are_refused(tasks):
+    other = build_random(tiny_config(updates=3))
+    with pytest.raises(ConfigError, match="have different settings"):
+        join([tasks[0], other], tasks[0].program.env, [tasks[0].inputs.env_params] * 2)
+    with pytest.raises(ConfigError, match="no task"):
+        join([], tasks[0].program.env, [])
+
+
+def test_poses_share_an_environment_and_a_pose_is_a_number():
+    goals = ("kneeling", "standing", "lotus")
+    env, params = one_environment([make_task(f"humanoid-{goal}", "compact") for goal in goals])
+    assert env.env.goal == goals
+    assert [int(own.goal) for own in params] == [0, 1, 2]
+    qpos = jnp.asarray(example_qpos(*(EXAMPLES[goal][0][0] for goal in goals)))
+    motion = Motion(qpos, jnp.zeros((3, 23)), jnp.zeros((3, 23)))
+    state = HumanoidState(motion, jax.vmap(locate)(qpos), jnp.zeros((3, 3)))
+    for index, goal in enumerate(goals):
+        held = np.asarray(env.env.achieved(state, params[index]))
+        alone = make_task(f"humanoid-{goal}", "compact").env.env.achieved(state, params[index])
+        np.testing.assert_array_equal(held, alone)
+        np.testing.assert_array_equal(held, np.arange(3) == index)
+
+
+def test_other_environments_are_refused():
+    with pytest.raises(ConfigError, match="cartpole cannot be trained in one program with humanoid-lotus"):
+        one_environment([make_task("humanoid-lotus"), make_task("cartpole")])
+    with pytest.raises(ConfigError, match="cannot be trained in one program"):
+        one_environment([make_task("humanoid-lotus"), make_task("humanoid-splits", "full")])
+    with pytest.raises(ConfigError, match="cannot be trained in one program"):
+        one_environment([make_task("humanoid"), make_task("humanoid-splits")])
+    car = make_task("mountain-car")
+    env, params = one_environment([car, replace(car, goal_prompts=("a car",))])
+    assert env == car.env
+    assert len(params) == 2
