@@ -61,8 +61,8 @@ class Arm:
     scales: tuple[float, float] | None = None
 
 
-def lossless(features: Float[Array, "n f"], others: Float[Array, "m f"] | None = None) -> Float[Array, "k n"]:
-    """Standardised features in a basis of their own n dimensions: distances and products stay, the rest was empty.
+def lossless(features: Float[Array, "n f"], others: Float[Array, "m f"] | None = None) -> Float[Array, "k c"]:
+    """Standardised features in a basis of their own at most n dimensions: distances and products stay, the rest was empty.
 
     With `others`, theirs in the same basis, which loses what they have outside it.
     """

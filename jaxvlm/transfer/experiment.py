@@ -477,7 +477,7 @@ def _kept_chunk(path: Path | None, jobs: Sequence[Job]) -> tuple[np.ndarray, np.
     if path is None or not path.exists():
         return None
     try:
-        with np.load(path) as kept:
+        with path.open("rb") as file, np.load(file) as kept:
             if list(kept["labels"]) != _labels(jobs):
                 return None
             return kept["value"], kept["steps"]

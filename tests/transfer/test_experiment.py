@@ -10,7 +10,7 @@ import pytest
 
 from jaxvlm.cli.transfer import defaults, make_worlds
 from jaxvlm.errors import ConfigError
-from jaxvlm.transfer import AlignConfig, LearnConfig, flatten_policy
+from jaxvlm.transfer import AlignConfig, LearnConfig, Learned, flatten_policy
 from jaxvlm.transfer.arms import (
     ARMS,
     Sources,
@@ -26,6 +26,7 @@ from jaxvlm.transfer.experiment import (
     Experiment,
     TransferConfig,
     choose,
+    jobs_of,
     matched,
     prepare_seed,
     run_experiment,
@@ -222,6 +223,7 @@ def test_heads_of_a_deeper_network_are_scaled():
 @pytest.mark.parametrize(("change", "words"), [
     ({"sources": 1}, "sources is 1; an alignment needs at least two pairs"), ({"targets": 0}, "targets is 0"),
     ({"threshold": 1.5}, "threshold is 1.5"), ({"initialisation": "mixed"}, "unknown initialisation 'mixed'"),
+    ({"retries": -1}, "retries is -1"), ({"learned": 1.5}, "learned is 1.5"),
     ({"arms": ("magic",)}, "unknown arm 'magic'"), ({"temperatures": ()}, "temperatures is empty"),
 ])  # fmt: skip
 def test_numbers_that_cannot_work_are_named(change, words):
@@ -250,3 +252,84 @@ def test_presets():
     assert weighting_of("clip-rl", CONFIG) == "softmax"
     with pytest.raises(ConfigError, match="unknown preset 'quick'"):
         defaults(12, "quick")
+
+
+def test_policies_that_collapsed_learn_again_and_the_better_one_stays(monkeypatch):
+    """With a `learn` that fails whenever its key says so: values are made up, the bookkeeping is not."""
+    experiment = make_experiment(replace(CONFIG, retries=2))
+    best, asked = experiment.worlds[0].best, []
+
+    def learn(config, tasks, start, evaluation, keys):
+        number = len(asked)
+        rows = len(jax.tree.leaves(start)[0])
+        asked.append(rows)
+        failing = {0: [3, 5], 1: [0], 2: []}[
+            number
+        ]  # the second attempt holds tasks 3 and 5, and fails the first
+        of = np.arange(72) if number == 0 else np.resize([[], [3, 5], [3]][number], rows)
+        value = np.stack([np.zeros(rows), best[of]], axis=1).astype(np.float32)
+        value[failing, 1] = 0.1 * number * best[of][failing]
+        params = jax.tree.map(lambda leaf: jnp.full_like(leaf, number), start)
+        return Learned(params=params, value=value, steps=np.full((rows, 2), number))
+
+    monkeypatch.setattr(experiment, "_learn", learn)
+    learned = experiment.train_bank(0)
+    assert asked == [72, 8, 8]
+    np.testing.assert_allclose(learned.value[:, -1], best, rtol=1e-6)
+    origin = np.zeros(72)
+    origin[[3, 5]] = [2, 1]
+    np.testing.assert_array_equal(learned.steps[:, 0], origin)
+    np.testing.assert_array_equal(jax.tree.leaves(learned.params)[0].reshape(72, -1)[:, 0], origin)
+
+    asked.clear()
+    experiment = make_experiment(replace(CONFIG, retries=0))
+    monkeypatch.setattr(experiment, "_learn", learn)
+    assert experiment.train_bank(0).value[3, -1] == 0
+    assert asked == [72]
+
+
+def test_a_second_try_learns_what_the_first_did_not_finish(finished, tmp_path, monkeypatch):
+    experiment, states, choices, _ = finished
+    store = tmp_path / "unfinished"
+    jobs = jobs_of(experiment, states, "ridge", choices["ridge"], targets=True)
+    jobs += jobs_of(experiment, states, "random", choices["random"], targets=True)
+    monkeypatch.setattr(experiment, "store", store)
+    monkeypatch.setattr(experiment, "config", replace(experiment.config, chunk=4))
+    expected = [
+        (job.label, learned.value, learned.steps) for job, learned in experiment.fine_tune(jobs, "a test")
+    ]
+    kept = sorted(store.iterdir())
+    assert [path.name for path in kept] == ["a-test-0.npz", "a-test-4.npz", "a-test-8.npz"]
+
+    whole = kept[1].read_bytes()
+    kept[1].write_bytes(whole[:100])  # cut short
+    learned_again = []
+    real = experiment._learn
+    monkeypatch.setattr(experiment, "_learn", lambda *a: learned_again.append(1) or real(*a))
+    again = [
+        (job.label, learned.value, learned.steps) for job, learned in experiment.fine_tune(jobs, "a test")
+    ]
+    assert len(learned_again) == 1
+    for one, other in zip(expected, again, strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[2], other[2])
+    list(experiment.fine_tune(jobs[::-1], "a test"))  # other jobs in the same places
+    assert len(learned_again) == 4
+
+
+def test_a_silent_critic_is_not_chosen_but_given(finished):
+    experiment, states, *_ = finished
+    config = replace(experiment.config, arms=("random", "random-silent"), tune=False)
+    quiet = Experiment(config, experiment.env, experiment.ppo, experiment.evaluate, experiment.worlds)
+    chosen = choose(quiet, states)
+    assert (chosen["random"].critic_scale, chosen["random-silent"].critic_scale) == (1.0, 0.0)
+    assert chosen["random-silent"].actor_scale == 1.0
+    loud, silent = (
+        quiet.starts(arm, 0, states[0], chosen[arm], slice(0, 2)) for arm in ("random", "random-silent")
+    )
+    np.testing.assert_array_equal(
+        *(start[0]["actor"]["network"]["Dense_1"]["kernel"] for start in (loud, silent))
+    )
+    assert not np.any(silent[0]["critic"]["Dense_1"]["kernel"])
+    assert np.any(loud[0]["critic"]["Dense_1"]["kernel"])
