@@ -29,7 +29,8 @@ class Transfer:
     family: str = "colour"
     """Instructions: colour, shape, adversarial or paraphrase."""
     preset: str = "default"
-    """Set of numbers that the other flags start from: default or paper."""
+    """Set of numbers that the other flags start from: default or paper; or an open question with a series of its own:
+    library, representation, networks or negative."""
     encoder: str = "minilm"
     """`minilm` takes the vectors that come with the package; a directory, a BERT of sentence-transformers' layout."""
     name: str | None = None
@@ -41,8 +42,13 @@ class Transfer:
 
 def defaults(grid: int, preset: str) -> Transfer:
     """Numbers of a preset in a room of `grid` cells a side."""
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}; known presets are {', '.join(PRESETS)}")
+    from jaxvlm.transfer.questions import QUESTIONS
+
+    if preset not in {**PRESETS, **QUESTIONS}:
+        raise ConfigError(
+            f"unknown preset {preset!r}; known presets are {', '.join(PRESETS)} and, for the open questions, "
+            f"{', '.join(QUESTIONS)}"
+        )
     config = TransferConfig()
     # Larger rooms take longer to learn: updates in proportion to the square of the side, as paths and cells grow.
     base = max(40, round(60 * (grid / 12) ** 1.5))
@@ -78,36 +84,36 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(Transfer, rest, prog="jaxvlm transfer", default=default, prefixes=True)
 
     from jaxvlm.runtime import enable_compilation_cache
-    from jaxvlm.transfer.experiment import Experiment, choose, prepare_seed, run_experiment
-    from jaxvlm.transfer.report import diagnostics_table, table, write_report
+    from jaxvlm.transfer.questions import QUESTIONS
 
     enable_compilation_cache()
-    config, started = options.config, time.monotonic()
-    title = f"{options.family}, {options.grid} x {options.grid}, {config.sources} known policies"
+    config = options.config
     directory = options.runs_dir / (
         options.name or f"{options.family}-{options.grid}-{config.sources}-{options.preset}"
     )
-    if (directory / "report.md").exists():
+    if any((directory / name).exists() for name in ("report.md", "answer.md")):
         raise ConfigError(f"{directory} holds a report already; choose another --name")
-    worlds, env, ppo, evaluate = make_worlds(options)
-    print(f"{title}: {config.seeds} seeds, arms {', '.join(config.arms)}", flush=True)
-    print("compiling ...", flush=True)
+    started = time.monotonic()
 
     def tell(what: str, done: int, of: int) -> None:
         print(f"  {time.monotonic() - started:5.0f} s  {what} {done}/{of}", flush=True)
 
-    what = repr((options.family, options.grid, options.encoder, config))
-    store = directory / "unfinished" / hashlib.sha256(what.encode()).hexdigest()[:12]
-    experiment = Experiment(config, env, ppo, evaluate, worlds, tell, store)
-    states = []
-    for seed in range(config.seeds):
-        policies = bank_of(experiment, seed, directory / "bank" / str(seed), options)
-        states.append(prepare_seed(experiment, seed, policies))
-        tell("bank and alignment of seed", seed + 1, config.seeds)
-    choices = choose(experiment, states)
-    results = run_experiment(experiment, states, choices)
+    answer = ask if options.preset in QUESTIONS else compare
+    report = answer(options, directory, tell)
+    shutil.rmtree(directory / "unfinished", ignore_errors=True)
+    print(f"\nreport  {report}  ({time.monotonic() - started:.0f} s)")
+
+
+def compare(options: Transfer, directory: Path, tell: Any) -> Path:
+    """One experiment with all its arms: the report."""
+    from jaxvlm.transfer.report import diagnostics_table, table, write_report
+
+    config = options.config
+    title = f"{options.family}, {options.grid} x {options.grid}, {config.sources} known policies"
+    print(f"{title}: {config.seeds} seeds, arms {', '.join(config.arms)}", flush=True)
+    outcome = experiment_of(options, directory, directory / "bank", tell)
     notes = ()
-    if diagnosed := diagnostics_table([state.diagnostics for state in states]):
+    if diagnosed := diagnostics_table([state.diagnostics for state in outcome.states]):
         explained = (
             "What the alignments did, means over seeds. Spread: variance of known instructions in the shared space, "
             "0 where they collapsed. Follows: rank correlation of a new instruction's similarities to known tasks with "
@@ -115,13 +121,104 @@ def run(arguments: Sequence[str]) -> None:
             "instructions most similar to their own policy of all, among the pairs trained on and held-out ones."
         )
         notes = (explained, diagnosed)
-    report = write_report(directory, title, results, config, notes)
-    shutil.rmtree(directory / "unfinished", ignore_errors=True)
+    report = write_report(directory, title, outcome.results, config, notes)
     print()
-    print(table(results, config))
+    print(table(outcome.results, config))
     if diagnosed:
         print(f"\n{diagnosed}")
-    print(f"\nreport  {report}  ({time.monotonic() - started:.0f} s)")
+    return report
+
+
+def ask(options: Transfer, directory: Path, tell: Any) -> Path:
+    """An open question: an experiment for each label of its series."""
+    from jaxvlm.runtime.files import plain
+    from jaxvlm.transfer.questions import (
+        find_question,
+        negative_figure,
+        series_table,
+        variation,
+        write_answer,
+    )
+
+    question = find_question(options.preset)
+    config, results, more = options.config, {}, []
+    title = (
+        f"{options.family}, {options.grid} x {options.grid}, {config.seeds} seeds of {config.targets} targets"
+    )
+    print(f"{question.asks} {title}", flush=True)
+    for label in question.series:
+        own = replace(options, config=variation(config, question, label))
+        # Experiments that differ in other numbers share their banks.
+        numbers = plain({name: value for name, value in bank_numbers(own, 0).items() if name != "seed"})
+        bank = directory / "bank" / hashlib.sha256(repr(numbers).encode()).hexdigest()[:12]
+        if label:
+            print(f"{question.axis}: {label}", flush=True)
+        outcome = experiment_of(own, directory, bank, tell)
+        results[label] = outcome.results
+        if options.preset == "negative":
+            picture, words = negative_figure(
+                directory / "negative.png", outcome.results, nearest_likeness(outcome), title
+            )
+            more = [words, f"![steps over likeness]({picture.name})"]
+    report = write_answer(directory, question, results, config, title, more)
+    print()
+    print(series_table(question, results, config))
+    for words in more[:1]:
+        print(f"\n{words}")
+    return report
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of an experiment."""
+
+    experiment: Any
+    policies: list[Any]  # of all tasks, by seed
+    states: list[Any]
+    results: Any
+
+
+def experiment_of(options: Transfer, directory: Path, bank: Path, tell: Any) -> Outcome:
+    """Banks, alignments, choices and fine-tuning; what was finished by an earlier try is read."""
+    from jaxvlm.transfer.experiment import Experiment, choose, prepare_seed, run_experiment
+
+    config = options.config
+    print("compiling ...", flush=True)
+    worlds, env, ppo, evaluate = make_worlds(options)
+    what = repr((options.family, options.grid, options.encoder, config))
+    store = directory / "unfinished" / hashlib.sha256(what.encode()).hexdigest()[:12]
+    experiment = Experiment(config, env, ppo, evaluate, worlds, tell, store)
+    states, policies = [], []
+    for seed in range(config.seeds):
+        policies.append(bank_of(experiment, seed, bank / str(seed), options))
+        states.append(prepare_seed(experiment, seed, policies[seed]))
+        tell("bank and alignment of seed", seed + 1, config.seeds)
+    choices = choose(experiment, states)
+    return Outcome(experiment, policies, states, run_experiment(experiment, states, choices))
+
+
+def nearest_likeness(outcome: Outcome) -> Any:
+    """How the policy of the most similar sentence behaves beside one that learned the target, f64[seeds, targets]."""
+    import numpy as np
+
+    rows = []
+    for seed, state in enumerate(outcome.states):
+        split = state.split
+        behaviour = np.asarray(outcome.experiment.behaviour(seed, outcome.policies[seed]), np.float64)
+        behaviour -= behaviour[split.sources].mean(0)
+        behaviour /= np.linalg.norm(behaviour, axis=1, keepdims=True)
+        chosen = split.sources[outcome.results["language-nearest"].similarity[seed].argmax(1)]
+        rows.append((behaviour[split.targets] * behaviour[chosen]).sum(1))
+    return np.stack(rows)
+
+
+def bank_numbers(options: Transfer, seed: int) -> dict[str, Any]:
+    """What a bank is made with."""
+    config = options.config
+    return {
+        "family": options.family, "grid": options.grid, "seed": config.seed + seed, "base": config.base,
+        "initialisation": config.initialisation, "retries": config.retries, "learned": config.learned,
+    }  # fmt: skip
 
 
 def bank_of(experiment: Any, seed: int, folder: Path, options: Transfer) -> Any:
@@ -136,11 +233,7 @@ def bank_of(experiment: Any, seed: int, folder: Path, options: Transfer) -> Any:
     from jaxvlm.transfer.bank import Bank, load_bank, save_bank
 
     config, world = options.config, experiment.worlds[seed]
-    numbers = {
-        "family": options.family, "grid": options.grid, "seed": config.seed + seed, "base": config.base,
-        "initialisation": config.initialisation, "retries": config.retries, "learned": config.learned,
-    }  # fmt: skip
-    numbers = plain(numbers)
+    numbers = plain(bank_numbers(options, seed))
     if (folder / "bank.json").exists():
         bank = load_bank(folder, lambda: experiment.fresh(seed))
         if dict(bank.made_with) != numbers:

@@ -62,7 +62,7 @@ class Arm:
 
 
 def lossless(features: Float[Array, "n f"], others: Float[Array, "m f"] | None = None) -> Float[Array, "k c"]:
-    """Standardised features in a basis of their own at most n dimensions: distances and products stay, the rest was empty.
+    """Standardised features in a basis of their own, of at most n dimensions: distances and products stay.
 
     With `others`, theirs in the same basis, which loses what they have outside it.
     """
@@ -119,6 +119,10 @@ def _random_policies(key: jax.Array, sources: Sources, targets: Targets, config:
     return _aligned(key, sources, targets, config, lossless(jax.random.normal(key_noise, (count, count))))
 
 
+def _behaviour(key: jax.Array, sources: Sources, targets: Targets, config: AlignConfig) -> jax.Array:
+    return _aligned(key, sources, targets, config, lossless(sources.behaviour))
+
+
 def _soft(key: jax.Array, sources: Sources, targets: Targets, config: AlignConfig) -> jax.Array:
     """InfoNCE whose targets say how alike policies behave; a new instruction is compared with policies."""
     policies = lossless(sources.behaviour)
@@ -151,8 +155,11 @@ ARMS: MappingProxyType[str, Arm] = MappingProxyType(
         "ridge": Arm("behaviour predicted from the sentence", _ridge),
         "reptile": Arm("a start meta-learned on the known tasks", None),
         "oracle": Arm("known policies weighed by how near their goals are", _oracle),
+        "clip-rl-behaviour": Arm("InfoNCE of sentences and what policies do in the probe states", _behaviour),
     }
 )
+# Those of the default experiment; the rest belong to open questions.
+USUAL = tuple(name for name in ARMS if name != "clip-rl-behaviour")
 
 
 def arm_similarity(

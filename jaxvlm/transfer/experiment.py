@@ -19,7 +19,7 @@ from jaxtyping import Float
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
-from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity, set_heads
+from jaxvlm.transfer.arms import ARMS, USUAL, Sources, Targets, arm_similarity, set_heads
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
 from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
 from jaxvlm.transfer.matching import match_permutations
@@ -39,7 +39,7 @@ class TransferConfig:
     initialisation: str = "common"  # of a seed's bank: one start for all policies, or "independent" ones
     match: bool = True  # independent policies get their hidden units into the order of the first known one's
     probes: int = 16  # states in which behaviour is looked at
-    arms: tuple[str, ...] = tuple(ARMS)
+    arms: tuple[str, ...] = USUAL
     temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
     critic_scales: tuple[float, ...] = (0.0, 1.0)

@@ -32,6 +32,7 @@ class LearnConfig:
     epochs: int = 4
     minibatches: int = 2
     hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
     learning_rate: float = 3e-3
     discount: float = 0.98
     entropy_coefficient: float = 0.01
@@ -69,7 +70,12 @@ class Learned:
 def make_learner(config: LearnConfig, env: Any, env_params: Any) -> PPO:
     """PPO for the spaces of `env`; `env_params` are those of one task."""
     return make_ppo(
-        PPOConfig(hidden_sizes=config.hidden_sizes, epochs=config.epochs, minibatches=config.minibatches),
+        PPOConfig(
+            hidden_sizes=config.hidden_sizes,
+            activation=config.activation,  # pyright: ignore[reportArgumentType]
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+        ),
         env.observation_space(env_params),
         env.action_space(env_params),
     )

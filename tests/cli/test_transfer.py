@@ -42,9 +42,24 @@ def test_a_report_and_a_bank_that_a_second_try_reads(tmp_path, transfer):
     assert (code, "was made with other numbers; choose another --name" in out) == (2, True)
 
 
+@pytest.mark.slow
+def test_an_open_question_is_answered_with_a_figure(tmp_path, transfer):
+    base = [x for x in SMALL if x not in ("--arms", "random", "uniform", "language")]
+    code, out = transfer("--preset", "negative", *base, "--runs-dir", "q")
+    assert code == 0, out
+    assert "of 2 targets take longer than from a fresh policy" in out
+    folder = next((tmp_path / "q").iterdir())
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"answer.md", "bank", "negative.png", "series.csv"}
+    assert "negative.png" in (folder / "answer.md").read_text()
+    code, out = transfer("--preset", "negative", *base, "--runs-dir", "q")
+    assert (code, "holds a report already" in out) == (2, True)
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--grid", "large"), "--grid is 'large'"), (("--grid", "5"), "size is 5"),
-    (("--family", "smell"), "unknown family 'smell'"), (("--preset", "quick"), "unknown preset 'quick'"),
+    (("--family", "smell"), "unknown family 'smell'"),
+    (("--preset", "quick"), "library, representation, networks, negative"),
     (("--sources", "70"), "70 sources, 8 validation tasks and 8 targets are 86 tasks"),
     (("--encoder", "nowhere"), "nowhere has no config.json"),
 ])  # fmt: skip
