@@ -32,7 +32,8 @@ class Transfer:
     """Set of numbers that the other flags start from: default or paper; or an open question with a series of its own:
     library, representation, networks or negative."""
     encoder: str = "minilm"
-    """`minilm` takes the vectors that come with the package; a directory, a BERT of sentence-transformers' layout."""
+    """`minilm` takes the vectors that come with the package; a directory, a BERT of sentence-transformers' layout or a
+    CLIP's text tower; `clip:NAME`, that of a CLIP of the hub."""
     name: str | None = None
     """Name of the result's directory; the default says what was run."""
     runs_dir: Path = Path("runs/transfer")
@@ -291,15 +292,18 @@ def make_worlds(options: Transfer) -> tuple[list[Any], Any, Any, Any]:
         probabilities = policy(table.observation)
         return oracle.expected_return(table, oracle.policy_values(table, probabilities, discount, horizon))
 
+    embed = families.cached_embeddings
+    if options.encoder != "minilm":
+        from jaxvlm.transfer.encoders import load_encoder
+
+        embed, unknown_words = load_encoder(options.encoder)
+        unknown = sorted({word for text in made[0].instructions for word in unknown_words(text)})
+        if unknown:
+            print(f"note: {options.encoder} has no token for {', '.join(map(repr, unknown))}", flush=True)
     worlds = []
     for k, family in enumerate(made):
         table, best = tables(family.params)
-        if options.encoder == "minilm":
-            embeddings = families.cached_embeddings(family.instructions)
-        else:
-            from jaxvlm.transfer.bert import load_sentence_encoder
-
-            embeddings = load_sentence_encoder(options.encoder)(family.instructions)
+        embeddings = embed(family.instructions)
         steps = np.abs(family.goal[:, None] - family.goal[None]).sum(-1)
         chosen = np.random.default_rng(config.seed + k).choice(
             options.grid**2, min(config.probes, options.grid**2), replace=False
