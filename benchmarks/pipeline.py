@@ -159,10 +159,12 @@ class Ours:
 
     def stages(self, repeats: int) -> dict[str, float]:
         """Median seconds of each stage, jitted alone; of processor time on a CPU."""
+        from jaxvlm.compiler import compiler_options
+
         jax, program, inputs, state = self.jax, self.built.program, self.built.inputs, self.state
         rollout = jax.jit(program.rollout_stage)
-        label = jax.jit(program.label_stage)
-        render = jax.jit(self.render)
+        label = jax.jit(program.label_stage, compiler_options=compiler_options())
+        render = jax.jit(self.render, compiler_options=compiler_options())
         insert = jax.jit(
             lambda state, *rest: state.replace(buffer=program.insert_stage(state, *rest)), donate_argnums=0
         )

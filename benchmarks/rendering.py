@@ -64,7 +64,9 @@ def compiled(function, *arguments) -> tuple[object, float, float]:
     """A compiled program, the seconds it took, and its temporary memory in MB."""
     import jax
 
-    lowered = jax.jit(function).lower(*arguments)
+    from jaxvlm.compiler import compiler_options
+
+    lowered = jax.jit(function, compiler_options=compiler_options()).lower(*arguments)
     start = time.perf_counter()
     program = lowered.compile()
     seconds = time.perf_counter() - start

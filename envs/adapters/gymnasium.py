@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import to_uint8
 from jaxvlm.spaces import Discrete, Space
@@ -52,7 +53,10 @@ class GymnasiumEnv(gymnasium.Env):
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         if render_mode is not None:
             assets, view = env.assets(look or env.looks[0]), env.cameras[camera]
-            draw = jax.jit(lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size)))
+            draw = jax.jit(
+                lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size)),
+                compiler_options=compiler_options(),
+            )
             self._draw = lambda state: draw(state, self.params, assets, view)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):

@@ -1,5 +1,6 @@
 """What is looked at before hours are spent: size of the preset, views of the cameras, signal of the sentence."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxvlm.cli.common import domains, find_dataset
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.clip.figures import auc
+from jaxvlm.compiler import compiler_options
 from jaxvlm.render import RayAssets, validate_camera
 from jaxvlm.reward.label import encode_scenes, score
 from jaxvlm.vlmrm import Built, TrainConfig
@@ -70,7 +72,7 @@ def signal_note(config: TrainConfig, task: "Task", built: Built) -> str | None:
     truth = np.asarray(dataset.concept(concept).holds(states))
     scenes: Any = jax.vmap(dataset.environment.scene, (0, None))(states, dataset.params)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def rewards(reward: Any, scenes: Any) -> jax.Array:
         embeddings = encode_scenes(
             reward,

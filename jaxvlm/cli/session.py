@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxvlm.cli.common import find_task
 from jaxvlm.cli.preflight import preflight
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import draw_batch
 from jaxvlm.rl import CONTROLS, make_control
@@ -19,7 +20,6 @@ from jaxvlm.runtime import (
     MetricsWriter,
     Progress,
     Run,
-    compiler_options,
     enable_compilation_cache,
     make_sinks,
     save_contact_sheet,

@@ -1,6 +1,7 @@
 """Figures of a CLIP on captioned states: does a sentence rank pictures as the simulator would?"""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxvlm.clip.captions import CaptionedDataset, Concept, State, select
 from jaxvlm.clip.model import CLIP
 from jaxvlm.clip.tokenizer import Tokenizer
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.reward.similarity import goal_baseline
 
@@ -65,7 +67,7 @@ def embed_states(
     size = clip.config.image_size
     assets = dataset.assets(look)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def embed(params: Any, states: State, assets: tuple[Any, ...]) -> Array:
         frames = dataset.frames(states, assets, size)
         flat: Any = clip.apply(params, frames.reshape(-1, *frames.shape[2:]), method="encode_image")
@@ -83,7 +85,7 @@ def embed_states(
 def embed_texts(clip: CLIP, params: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
     """Unit text embeddings, float32[n, embed]; one compiled call, where `embed_prompts` runs operation by operation."""
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def embed(params: Any, ids: Array) -> Array:
         out = clip.apply(params, ids, method="encode_text")
         return out / jnp.linalg.norm(out, axis=-1, keepdims=True)

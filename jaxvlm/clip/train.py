@@ -32,6 +32,7 @@ from jaxvlm.clip.model import CLIP
 from jaxvlm.clip.tiny import augmented, centred, clip_config, fold_mean_frame, init_params, validate_sizes
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer
 from jaxvlm.clip.train_config import ClipTrainConfig
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 
 Progress = Callable[[int, dict[str, float]], None]
@@ -125,7 +126,8 @@ def prepare(
     assets = dataset.assets()
     sampler: Any = dataset.training_sampler() if dataset.training_sampler else dataset.sample_states
     states = sampler(key, config.mean_states * len(assets))
-    frames = jax.jit(dataset.frames, static_argnums=2)(states, assets, config.image_size)
+    draw = jax.jit(dataset.frames, static_argnums=2, compiler_options=compiler_options())
+    frames = draw(states, assets, config.image_size)
     if not isinstance(sampler, jax.tree_util.Partial):
         sampler = jax.tree_util.Partial(sampler)
     counts = np.array([len(concept.wordings) for concept in dataset.concepts])
@@ -200,7 +202,7 @@ def make_train_step(
         truth, log_odds = (jnp.repeat(rows, views, axis=0) for rows in (truth, log_odds))
         return 0.5 * (mean + compared(logits, truth, log_odds, share)) + crowding
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
         key, key_states, key_words, key_light = jax.random.split(state.key, 4)
         states = data.sampler(key_states, config.batch_size // views)
@@ -243,7 +245,7 @@ def make_mining(
     goals = np.asarray([names.index(goal.concept) for goal in dataset.goals])
     mine: Any = dataset.mine
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def search(key: jax.Array, state: TrainState, data: TrainData) -> Any:
         # First wordings are the prompts of the rewards.
         texts = clip.apply(state.clip, data.token_ids[data.first_wording[goals]], method="encode_text")

@@ -3,7 +3,6 @@
 from jaxvlm.runtime.cache import CacheCounter as CacheCounter
 from jaxvlm.runtime.cache import enable_compilation_cache as enable_compilation_cache
 from jaxvlm.runtime.checkpoint import Checkpoints as Checkpoints
-from jaxvlm.runtime.compiler import compiler_options as compiler_options
 from jaxvlm.runtime.metrics import MetricsWriter as MetricsWriter
 from jaxvlm.runtime.metrics import read_rows as read_rows
 from jaxvlm.runtime.progress import Progress as Progress

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import REPLAY_AXES, buffer_bytes, check_memory
-from jaxvlm.runtime import MetricsWriter, Run, compiler_options
+from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.program import Inputs, Program, TrainState
 from jaxvlm.vlmrm.train import seeds_of

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.runtime import MetricsWriter, Run, compiler_options
+from jaxvlm.compiler import compiler_options
+from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.program import TrainState
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.render.ray.assets import RayAssets
 from jaxvlm.render.ray.cameras import RayCamera, camera_pose
@@ -43,7 +44,8 @@ def validate_camera(scene: RayScene, assets: RayAssets, camera: RayCamera, name:
             raise ConfigError(
                 f"{what} at {place} is below or on plane {geom}, which is seen from above only; raise it"
             )
-    segmentation = np.asarray(jax.jit(render_buffers, static_argnums=3)(scene, assets, camera, PROBE)[2])
+    draw = jax.jit(render_buffers, static_argnums=3, compiler_options=compiler_options())
+    segmentation = np.asarray(draw(scene, assets, camera, PROBE)[2])
     solid = [geom for kind, geom in zip(spec.kinds, spec.geoms, strict=True) if kind != "plane"]
     if solid and not np.isin(segmentation, solid).any():
         forward = np.round(-np.asarray(columns_of(jnp.asarray(quaternion[None])))[2, :, 0], 3).tolist()

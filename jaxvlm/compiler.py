@@ -12,7 +12,9 @@ _FUSION_AUTOTUNER = "xla_gpu_experimental_enable_fusion_autotuner"
 
 @cache
 def compiler_options() -> dict[str, bool]:
-    """Options for `jax.jit(..., compiler_options=...)`, for whatever draws; none where the backend needs or knows none.
+    """Options for `jax.jit(..., compiler_options=...)` of whatever draws; none where the backend needs or knows none.
+
+    For the outermost `jit` alone: jax takes no options inside another.
 
     Outside `jit` the same is said by `XLA_FLAGS=--xla_gpu_experimental_enable_fusion_autotuner=false`.
     """
