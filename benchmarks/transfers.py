@@ -1,0 +1,70 @@
+"""Results of several `jaxvlm transfer` side by side: a row an arm, a column a result.
+
+    python benchmarks/transfers.py runs/transfer/colour-12-* runs/transfer/shape-12-*
+
+A cell is the mean of the steps to the threshold and its standard error over seeds, from each folder's `runs.csv`. In
+brackets stands the difference to weighted language, paired by seed, `=` where it lies within two standard errors; `*`
+where some runs never got there and count with all their steps.
+"""
+
+import argparse
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+BESIDE = "language"
+
+
+def read(folder: Path) -> dict[str, tuple[np.ndarray, bool]]:
+    """By arm: steps f64[seeds, targets], and whether every run reached the threshold."""
+    rows: dict[str, dict[tuple[int, int], tuple[float, bool]]] = defaultdict(dict)
+    with (folder / "runs.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            place = int(row["seed"]), int(row["target"])
+            rows[row["arm"]][place] = float(row["steps"]), row["reached"] == "True"
+    found = {}
+    for arm, runs in rows.items():
+        seeds, targets = (1 + max(place[axis] for place in runs) for axis in (0, 1))
+        steps = np.array([[runs[seed, target][0] for target in range(targets)] for seed in range(seeds)])
+        found[arm] = steps, all(reached for _, reached in runs.values())
+    return found
+
+
+def cell(arm: str, found: dict[str, tuple[np.ndarray, bool]]) -> str:
+    """Mean, error and difference of an arm."""
+    if arm not in found:
+        return "-"
+    steps, reached = found[arm]
+    by_seed = steps.mean(1)
+    count = len(by_seed) ** 0.5
+    text = f"{by_seed.mean():,.0f} ± {by_seed.std(ddof=1) / count:,.0f}{'' if reached else '*'}"
+    if arm == BESIDE or BESIDE not in found:
+        return text
+    beside = found[BESIDE][0].mean(1)
+    change = (by_seed - beside) / beside.mean()
+    error = change.std(ddof=1) / count
+    verdict = "=" if abs(change.mean()) <= 2 * error else f"{change.mean():+.0%}"
+    return f"{text} ({verdict})"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="of results, each with a runs.csv")
+    options = parser.parse_args()
+    if missing := [folder for folder in options.folders if not (folder / "runs.csv").exists()]:
+        parser.error(f"{missing[0]} has no runs.csv; give folders that `jaxvlm transfer` wrote")
+    results = {folder.name: read(folder) for folder in options.folders}
+    arms = list(dict.fromkeys(arm for found in results.values() for arm in found))
+    print(f"| arm | {' | '.join(results)} |")
+    print("|---" * (len(results) + 1) + "|")
+    for arm in arms:
+        print(f"| {arm} | {' | '.join(cell(arm, found) for found in results.values())} |")
+
+
+if __name__ == "__main__":
+    main()
