@@ -14,6 +14,7 @@ at least half of an episode's steps.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def train(name: str, task: str, flags: list[str], folder: Path) -> None:
     run = folder / name
     if (run / "evaluation.json").exists():
         return
-    if (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*")):
+    if run.exists():  # without a checkpoint it begins anew
         jaxvlm("resume", name, "--runs-dir", str(folder))
     else:
         jaxvlm("train", task, *flags, "--name", name, "--runs-dir", str(folder))
@@ -170,8 +171,12 @@ def main() -> None:
         columns.remove("graded")
     if not options.table:
         if options.together:
+            # What comes after in processes of its own needs the GPU's memory as well.
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             # Rows that differ in numbers only: from CLIPs of one shape, from the predicates, from the graded truth.
-            for group in (("clip", "untrained"), ("predicate",), ("graded",)):
+            # The untrained CLIP has the embedded one's shape.
+            clips = (("clip", "untrained"),) if options.clip == "tiny" else (("clip",), ("untrained",))
+            for group in (*clips, ("predicate",), ("graded",)):
                 rows = [
                     (f"{pose}-{variant}", f"humanoid-{pose}", [*flags, *of_variant(variant, options.clip)])
                     for variant in group

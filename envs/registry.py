@@ -214,13 +214,16 @@ def one_environment(tasks: Sequence[Task]) -> tuple[Environment, list[Any]]:
     for task in tasks:
         ours, own = _bare(first.env), _bare(task.env)
         alike = isinstance(ours, Humanoid) and isinstance(own, Humanoid) and own.goal is not None
-        if not alike or replace(own, goal=ours.goal) != ours:  # pyright: ignore
+        limits = [getattr(env, "max_steps", None) for env in (first.env, task.env)]
+        if not alike or limits[0] != limits[1] or replace(own, goal=ours.goal) != ours:  # pyright: ignore
             raise ConfigError(
                 f"{task.name} cannot be trained in one program with {first.name}: their environments differ in more "
                 "than the humanoid's pose; train them one after the other"
             )
         goals.append(own.goal)  # pyright: ignore
-    env = replace(first.env, env=replace(_bare(first.env), goal=tuple(goals)))  # pyright: ignore
+    env = replace(_bare(first.env), goal=tuple(goals))  # pyright: ignore
+    if isinstance(first.env, TimeLimit):
+        env = replace(first.env, env=env)
     params = env.default_params
     return env, [replace(params, goal=jnp.int32(index)) for index in range(len(goals))]
 

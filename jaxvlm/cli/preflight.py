@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from envs.registry import Task
 
 SIGNAL = 0.6  # AUC below which a sentence is said to tell nothing; chance is 0.5
-MANY_ENVIRONMENTS = 16  # of the humanoid on a CPU; the preset of an accelerator has more
+MANY_ENVIRONMENTS = 512  # of the humanoid on a CPU, where each costs time
 
 
 def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
@@ -29,7 +29,8 @@ def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
       ConfigError: a camera that is inside a geom or sees nothing of the scene.
     """
     notes = []
-    if is_humanoid(config.task) and jax.default_backend() == "cpu" and config.num_envs > MANY_ENVIRONMENTS:
+    large = config.preset == "default" or config.num_envs > MANY_ENVIRONMENTS
+    if is_humanoid(config.task) and jax.default_backend() == "cpu" and large:
         notes.append(
             f"{config.num_envs} environments suit an accelerator; on this CPU `--preset laptop` is the one to use"
         )

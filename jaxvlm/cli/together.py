@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.session import describe, facts, finish
-from jaxvlm.errors import RunError
+from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, TrainConfig, build
@@ -64,7 +64,15 @@ def train_together(
         raise SystemExit(130)
     for index, run in enumerate(runs):
         print(flush=True)
-        finish(joint.alone(index), run, task_state(session.state, index).best.agent, checkpoint="best")
+        try:
+            finish(joint.alone(index), run, task_state(session.state, index).best.agent, checkpoint="best")
+        except (KeyboardInterrupt, JaxvlmError) as error:
+            print("the training is saved, the evaluation of these tasks is not; evaluate each with:")
+            for left in runs[index:]:
+                print(f"  jaxvlm evaluate {left.path}")
+            if isinstance(error, JaxvlmError):
+                raise
+            raise SystemExit(130) from None
     return runs
 
 

@@ -94,7 +94,9 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
 
     train_together(
         [train.config for train in trains],
-        names=[f"{name}-{suffix}" if suffix else None for name in names],
+        names=[
+            str(Path(suffix).with_name(f"{name}-{Path(suffix).name}")) if suffix else None for name in names
+        ],
         runs_dir=trains[0].runs_dir,
         sinks=trains[0].sinks,
     )

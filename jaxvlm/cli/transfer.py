@@ -137,12 +137,16 @@ def ask(options: Transfer, directory: Path, tell: Any) -> Path:
         find_question,
         negative_figure,
         series_table,
+        validate_question,
         variation,
         write_answer,
     )
 
     question = find_question(options.preset)
     config, results, more = options.config, {}, []
+    families = import_ours("envs.gridworld.families")
+    usual = defaults(options.grid, options.preset).config
+    validate_question(options.preset, config, usual, families.REGIONS * families.WORDINGS)
     title = (
         f"{options.family}, {options.grid} x {options.grid}, {config.seeds} seeds of {config.targets} targets"
     )

@@ -95,6 +95,7 @@ class WandbSink:
                 dir=str(run.path),
                 id=_identifier(run.path / "wandb_id.txt"),
                 resume="allow",
+                reinit="create_new",  # several tasks of one program are runs of their own
             )
         except wandb.Error as error:
             raise ConfigError(

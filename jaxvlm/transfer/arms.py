@@ -72,7 +72,9 @@ def lossless(features: Float[Array, "n f"], others: Float[Array, "m f"] | None =
     # As large as an instruction's embedding, so that both heads learn at the same speed.
     size = jnp.sqrt(jnp.mean(jnp.sum(rotated**2, axis=1)) + 1e-12)
     if others is not None:
-        rotated = jnp.matmul((others - mean) / scale, right.T, precision="highest")
+        # Centred features leave directions empty, where what comes from elsewhere would be noise.
+        full = (singular > 1e-5 * singular[0])[:, None]
+        rotated = jnp.matmul((others - mean) / scale, jnp.where(full, right, 0.0).T, precision="highest")
     return rotated / size
 
 

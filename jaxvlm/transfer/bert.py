@@ -177,7 +177,10 @@ def load_sentence_encoder(directory: str | Path) -> SentenceEncoder:
     folder = Path(directory).expanduser()
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} has no {name}; a sentence encoder needs {FILES_WANTED}")
+            raise CheckpointError(
+                f"{folder} has no {name}; a sentence encoder needs {FILES_WANTED}, and a CLIP of the hub is named "
+                "clip:NAME"
+            )
     config = BertConfig.from_dict(_json(folder / CONFIG))
     pooling = folder / "1_Pooling" / CONFIG
     if pooling.is_file() and not _json(pooling).get("pooling_mode_mean_tokens", True):

@@ -71,6 +71,13 @@ class TransferConfig:
             raise ConfigError(
                 f"unknown initialisation {self.initialisation!r}; choose 'common' or 'independent'"
             )
+        for name in ("hidden_sizes", "activation"):
+            ours, theirs = getattr(self.base, name), getattr(self.fine, name)
+            if ours != theirs:
+                raise ConfigError(
+                    f"base.{name} is {ours} and fine.{name} is {theirs}; starts are averages of known policies, so "
+                    "give both the same"
+                )
         unknown = [name for name in self.arms if name not in ARMS]
         if unknown:
             raise ConfigError(f"unknown arm {unknown[0]!r}; choose of {', '.join(ARMS)}")
@@ -394,7 +401,9 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
     split = experiment.split(seed)
     policies = experiment.train_bank(seed).params if policies is None else policies
     if experiment.config.initialisation == "independent" and experiment.config.match:
-        policies = matched(policies, int(split.sources[0]))
+        # A tanh is odd, so that a unit and its negative are one; other activations are not.
+        signs = experiment.config.base.activation == "tanh"
+        policies = matched(policies, int(split.sources[0]), signs=signs)
     return SeedState(
         split=split,
         bank=jax.tree.map(lambda leaf: jnp.asarray(leaf[split.sources]), policies),
@@ -404,11 +413,14 @@ def prepare_seed(experiment: Experiment, seed: int, policies: Any = None) -> See
     )
 
 
-def matched(bank: Any, reference: int) -> Any:
-    """A bank whose policies do what they did, their hidden units in the order of one of them; tanh networks only."""
+def matched(bank: Any, reference: int, signs: bool = True) -> Any:
+    """A bank whose policies do what they did, their hidden units in the order of one of them.
+
+    `signs` also turns units around, which leaves only networks of an odd activation, as tanh, what they were.
+    """
     one = lambda k: jax.tree.map(lambda leaf: np.asarray(leaf[k]), bank)  # noqa: E731
     count = jax.tree.leaves(bank)[0].shape[0]
-    policies = [match_permutations(one(k), one(reference), signs=True) for k in range(count)]
+    policies = [match_permutations(one(k), one(reference), signs=signs) for k in range(count)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *policies)
 
 

@@ -40,8 +40,8 @@ QUESTIONS: dict[str, Question] = {
         "Are weights or behaviour the better picture of a policy, and does a common start matter?",
         "start of the known policies",
         {
-            "common": {},
-            "independent, matched": {"initialisation": "independent"},
+            "common": {"initialisation": "common", "match": True},
+            "independent, matched": {"initialisation": "independent", "match": True},
             "independent": {"initialisation": "independent", "match": False},
         },
         ("uniform", "language", "clip-rl", "clip-rl-behaviour", "soft-target", "ridge", "oracle"),
@@ -50,12 +50,12 @@ QUESTIONS: dict[str, Question] = {
         "Do other widths, depths and activations average as well?",
         "hidden layers of the policies",
         {
-            "16, 16": {"net.hidden_sizes": (16, 16)},
-            "64, 64": {},
-            "128, 128": {"net.hidden_sizes": (128, 128)},
-            "64": {"net.hidden_sizes": (64,)},
-            "64, 64, 64": {"net.hidden_sizes": (64, 64, 64)},
-            "64, 64 ReLU": {"net.activation": "relu"},
+            "16, 16": {"net.hidden_sizes": (16, 16), "net.activation": "tanh"},
+            "64, 64": {"net.hidden_sizes": (64, 64), "net.activation": "tanh"},
+            "128, 128": {"net.hidden_sizes": (128, 128), "net.activation": "tanh"},
+            "64": {"net.hidden_sizes": (64,), "net.activation": "tanh"},
+            "64, 64, 64": {"net.hidden_sizes": (64, 64, 64), "net.activation": "tanh"},
+            "64, 64 ReLU": {"net.hidden_sizes": (64, 64), "net.activation": "relu"},
         },
     ),
     "negative": Question(
@@ -78,6 +78,38 @@ def variation(config: TransferConfig, question: Question, label: str) -> Transfe
         fine=replace(config.fine, **net),
         **changes,
     )
+
+
+def validate_question(name: str, config: TransferConfig, default: TransferConfig, tasks: int) -> None:
+    """Checks a whole series before its first experiment.
+
+    Args:
+      name: of the question.
+      config: what was asked for.
+      default: the same without anybody's flags.
+      tasks: how many tasks a family has.
+
+    Raises:
+      ConfigError: a flag sets what the series sets, or some experiment of it has too few tasks.
+    """
+    question = find_question(name)
+    sets = {"arms", *(setting for changes in question.series.values() for setting in changes)}
+    for setting in sorted(sets):
+        inner = setting.removeprefix("net.")
+        ours, usual = (
+            (getattr(c.base, inner), getattr(c.fine, inner)) if inner != setting else getattr(c, setting)
+            for c in (config, default)
+        )
+        if ours != usual:
+            raise ConfigError(f"--preset {name} sets {inner} itself; leave it out")
+    for label in question.series:
+        own = variation(config, question, label)
+        needed = own.sources + own.validation + own.targets
+        if needed > tasks:
+            raise ConfigError(
+                f"--preset {name} comes to {own.sources} sources, {own.validation} validation tasks and {own.targets} "
+                f"targets, {needed} tasks, and a family has {tasks}; lower --validation or --targets"
+            )
 
 
 def find_question(name: str) -> Question:

@@ -53,12 +53,22 @@ class Joint:
 
     def init(self, inputs: Inputs, seed: jax.Array, hyper: Any) -> TrainState:
         """First states: leaves [task, seed, ...] but for the counters."""
-        init = jax.vmap(self.program.init, in_axes=(self.axes, None, None), out_axes=TASK_AXES)
+        init = jax.vmap(
+            self.program.init,
+            in_axes=(self.axes, None, None),
+            out_axes=TASK_AXES,
+            axis_size=len(self.tasks),  # tasks may be alike in every number
+        )
         return init(inputs, seed, hyper)
 
     def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
         """`Program.iteration` of all tasks; metrics f32[task, seed]."""
-        step = jax.vmap(self.program.iteration, in_axes=(self.axes, TASK_AXES), out_axes=(TASK_AXES, 0))
+        step = jax.vmap(
+            self.program.iteration,
+            in_axes=(self.axes, TASK_AXES),
+            out_axes=(TASK_AXES, 0),
+            axis_size=len(self.tasks),
+        )
         return step(inputs, state)
 
 
@@ -77,18 +87,13 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
         raise ConfigError("there is no task to train; name at least one")
     first = tasks[0].program
 
-    def shape(built: Built) -> Any:
-        config = built.program.config
-        reward = replace(config.reward, clip="", prompt=(), baseline=(), negative=())
-        leaves = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), built.inputs.reward)
-        return replace(config, task="", reward=reward), built.program.frame_size, leaves
-
     for built in tasks[1:]:
-        if shape(built) != shape(tasks[0]):
+        if (different := _difference(tasks[0], built)) is not None:
             raise ConfigError(
-                f"{built.program.config.task} and {first.config.task} have different settings; tasks that train in "
-                "one program may differ in their sentences and in the weights of their CLIPs only"
+                f"{built.program.config.task} and {first.config.task} have different settings ({different}); tasks "
+                "that train in one program may differ in their sentences and in the weights of their CLIPs only"
             )
+    tasks = _sharing_clips(tasks)
     buffer = first.buffer
     check_memory(
         len(tasks) * first.config.seeds * buffer_bytes(first.config.buffer_rows, buffer.num_envs, buffer.spec)
@@ -99,6 +104,47 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
     # As many frames at a time as one task would draw alone.
     chunk = max(1, first.chunk // len(tasks))
     return Joint(tuple(tasks), replace(first, env=env, chunk=chunk), inputs, axes, tuple(params))
+
+
+def _difference(one: Built, other: Built) -> str | None:
+    """The first setting that shapes the programs differently, with both values; None where there is none."""
+
+    def settings(built: Built) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in built.program.config.to_dict().items():
+            if isinstance(value, dict):
+                found |= {f"{name}.{inner}": v for inner, v in value.items()}
+            else:
+                found[name] = value
+        for name in ("task", "reward.clip", "reward.prompt", "reward.baseline", "reward.negative"):
+            del found[name]
+        # The encoder of a `Tower` is its method; what the tower is shapes the program, its weights do not.
+        clip = getattr(getattr(built.program.encode, "__self__", None), "clip", None)
+        leaves = jax.tree.map(lambda leaf: (jnp.shape(leaf), str(jnp.result_type(leaf))), built.inputs.reward)
+        return found | {
+            "frame size": built.program.frame_size,
+            "CLIP": getattr(clip, "config", None),
+            "shapes of prompts, looks and cameras": leaves,
+        }
+
+    ours, theirs = settings(one), settings(other)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            short = isinstance(value, (bool, int, float, str, tuple, type(None)))
+            return f"{name}: {theirs[name]!r} and {value!r}" if short else name
+    return None
+
+
+def _sharing_clips(tasks: Sequence[Built]) -> list[Built]:
+    """The tasks with one copy of each CLIP's weights between them."""
+    kept: dict[str, Any] = {}
+    shared = []
+    for built in tasks:
+        reward = built.inputs.reward
+        if reward is not None and built.clip_digest is not None:
+            reward = replace(reward, clip=kept.setdefault(built.clip_digest, reward.clip))
+        shared.append(replace(built, inputs=replace(built.inputs, reward=reward)))
+    return shared
 
 
 def _stack(trees: Sequence[Any]) -> tuple[Any, Any]:

@@ -126,8 +126,9 @@ def test_two_poses_in_one_program_leave_a_run_each(tmp_path, capsys):
     again = rows(standing)
     assert [row["step"] for row in again] == [20, 40, 60, 80]
     assert again[:-1] == expected[:-1]
-    # A name that is taken leaves no other run behind.
+    # A name that is taken leaves no other run behind; it may be a path.
     shutil.rmtree(standing)
-    assert call("train", tasks, *tiny, tmp_path) == 2
+    by_path = [*tiny[: tiny.index("--name")], "--name", tmp_path / "pair"]
+    assert call("train", tasks, *by_path) == 2
     assert "exists already" in capsys.readouterr().err
     assert not standing.exists()

@@ -50,8 +50,9 @@ class FakeWandb(ModuleType):
         self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
         self.histories, self.sessions = {}, []
 
-    def init(self, *, project, name, config, dir, id, resume):
+    def init(self, *, project, name, config, dir, id, resume, reinit):
         assert resume == "allow"
+        assert reinit == "create_new"  # or a second task's run would be the first's
         init = {"project": project, "name": name, "config": config, "dir": dir, "id": id}
         session = FakeRun(init, self.histories.setdefault(id, []))
         self.sessions.append(session)

@@ -143,13 +143,15 @@ def test_an_arm_draws_the_same_numbers_whichever_others_are_run():
     np.testing.assert_array_equal(*similarity)
 
 
-def test_independent_policies_are_matched_and_do_what_they_did():
-    config = replace(CONFIG, initialisation="independent", sources=4, seeds=1)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_independent_policies_are_matched_and_do_what_they_did(activation):
+    base, fine = (replace(part, activation=activation) for part in (CONFIG.base, CONFIG.fine))
+    config = replace(CONFIG, initialisation="independent", sources=4, seeds=1, base=base, fine=fine)
     experiment = make_experiment(config)
     keys = jax.random.split(jax.random.key(0), 5)
     bank = jax.vmap(lambda key: experiment.ppo.init(key).params)(keys)
     bank = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), bank)
-    together = matched(bank, 2)
+    together = matched(bank, 2, signs=activation == "tanh")
     before, after = (np.asarray(experiment.behaviour(0, policies)) for policies in (bank, together))
     np.testing.assert_allclose(before, after, atol=1e-5)
     vectors = [np.asarray(jax.vmap(flatten_policy)(policies)) for policies in (bank, together)]
@@ -223,6 +225,11 @@ def test_heads_of_a_deeper_network_are_scaled():
 @pytest.mark.parametrize(("change", "words"), [
     ({"sources": 1}, "sources is 1; an alignment needs at least two pairs"), ({"targets": 0}, "targets is 0"),
     ({"threshold": 1.5}, "threshold is 1.5"), ({"initialisation": "mixed"}, "unknown initialisation 'mixed'"),
+    (
+        {"base": replace(CONFIG.base, hidden_sizes=(8,))},
+        r"base.hidden_sizes is \(8,\) and fine.hidden_sizes is \(24,\)",
+    ),
+    ({"fine": replace(CONFIG.fine, activation="relu")}, "base.activation is tanh and fine.activation is relu"),
     ({"retries": -1}, "retries is -1"), ({"learned": 1.5}, "learned is 1.5"),
     ({"arms": ("magic",)}, "unknown arm 'magic'"), ({"temperatures": ()}, "temperatures is empty"),
 ])  # fmt: skip

@@ -1,6 +1,7 @@
 """Series of experiments: what changes, and what is written of results whose figures are known."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from jaxvlm.transfer.questions import (
     find_question,
     negative_figure,
     series_table,
+    validate_question,
     variation,
     write_answer,
 )
@@ -80,3 +82,17 @@ def test_negative_transfer_is_counted_over_targets(tmp_path):
     assert "50% of 4 targets take longer" in words
     assert "3.00 times where" in words
     assert "0.75 times elsewhere" in words
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), [
+    ("library", {"sources": 10}, "--preset library sets sources itself"),
+    ("library", {"arms": ("random",)}, "--preset library sets arms itself"),
+    ("representation", {"initialisation": "independent"}, "--preset representation sets initialisation itself"),
+    ("networks", {"base": replace(CONFIG.base, activation="relu"), "fine": replace(CONFIG.fine, activation="relu")},
+     "--preset networks sets activation itself"),
+    ("library", {"targets": 9}, "56 sources, 8 validation tasks and 9 targets, 73 tasks, and a family has 72"),
+])  # fmt: skip
+def test_a_series_that_cannot_be_run_is_refused_before_its_first_experiment(name, changes, words):
+    validate_question(name, CONFIG, CONFIG, 72)
+    with pytest.raises(ConfigError, match=words):
+        validate_question(name, replace(CONFIG, **changes), CONFIG, 72)

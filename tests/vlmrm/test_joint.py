@@ -12,6 +12,7 @@ from envs.humanoid.examples import EXAMPLES, example_qpos
 from envs.humanoid.kinematics import locate
 from envs.humanoid.physics import Motion
 from envs.registry import make_task, one_environment
+from jaxvlm.clip import CLIP
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime import MetricsWriter, Run, read_rows
 from jaxvlm.vlmrm.joint import iterate_joint, join, join_states, start_joint, task_state
@@ -76,7 +77,7 @@ def test_stopping_saves_every_task(joint, tmp_path):
 
 def test_tasks_of_other_settings_are_refused(tasks):
     other = build_random(tiny_config(updates=3))
-    with pytest.raises(ConfigError, match="have different settings"):
+    with pytest.raises(ConfigError, match=r"have different settings \(updates: 3 and 2\)"):
         join([tasks[0], other], tasks[0].program.env, [tasks[0].inputs.env_params] * 2)
     with pytest.raises(ConfigError, match="no task"):
         join([], tasks[0].program.env, [])
@@ -108,3 +109,34 @@ def test_other_environments_are_refused():
     env, params = one_environment([car, replace(car, goal_prompts=("a car",))])
     assert env == car.env
     assert len(params) == 2
+
+
+@pytest.mark.slow
+def test_one_task_or_equal_ones_make_a_program_too(tasks):
+    for several in ([tasks[0]], [tasks[0], tasks[0]]):
+        joint = join(several, tasks[0].program.env, [built.inputs.env_params for built in several])
+        (row,) = list(iterate_joint(start_joint(joint), (), (), lambda: True))
+        assert row["reward"].shape == (len(several), 2)
+        np.testing.assert_allclose(row["reward"], np.tile(row["reward"][:1], (len(several), 1)), atol=1e-6)
+
+
+def test_a_clip_of_another_kind_is_refused_and_an_equal_one_is_held_once(tasks):
+    first = tasks[0]
+    tower = first.program.encode.__self__
+    config = replace(tower.clip.config, image_std=(0.5, 0.5, 0.5))
+    other = replace(tower, clip=CLIP(config))
+    changed = replace(tasks[1], program=replace(tasks[1].program, encode=other.encode))
+    params = [built.inputs.env_params for built in tasks]
+    with pytest.raises(ConfigError, match=r"have different settings \(CLIP\)"):
+        join([first, changed], first.program.env, params)
+    named = [replace(built, clip_digest="the same") for built in tasks]
+    copied = replace(
+        named[1],
+        inputs=replace(
+            named[1].inputs,
+            reward=replace(named[1].inputs.reward, clip=jax.tree.map(jnp.copy, named[1].inputs.reward.clip)),
+        ),
+    )
+    joint = join([named[0], copied], first.program.env, params)
+    ours, theirs = (jax.tree.leaves(built.inputs.reward.clip) for built in joint.tasks)
+    assert all(a is b for a, b in zip(ours, theirs, strict=True))
