@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime.files import write_atomic
@@ -60,8 +61,8 @@ QUESTIONS: dict[str, Question] = {
     ),
     "negative": Question(
         "What happens where language says near and the policy is far?",
-        "",
-        {"": {}},
+        "held-out tasks",
+        {"all": {}},
         ("random-silent", "language-nearest", "language", "ridge"),
     ),
 }
@@ -208,6 +209,9 @@ def negative_figure(
         )
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(FixedLocator([2.0**k for k in range(-5, 6)]))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("likeness of its policy to one that learned the target (cosine of behaviour)")
     axes.set_ylabel("steps, as a multiple of a fresh policy's")
     axes.legend(loc="best", fontsize=8)
