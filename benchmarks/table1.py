@@ -4,6 +4,7 @@
     python benchmarks/table1.py --preset laptop kneeling standing  # some poses on two CPU cores, hours
     python benchmarks/table1.py --preset laptop --only ablation    # figure 3: looks and cameras, on kneeling
     python benchmarks/table1.py --table                            # only the tables of what is finished
+    python benchmarks/table1.py --table --pictures DIRECTORY       # and what the agents of the CLIP rows do
     python benchmarks/table1.py --clip PATH ...                    # another checkpoint than the embedded one
 
 Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; with `--together` all poses share a
@@ -133,6 +134,40 @@ def table(poses: list[str], folder: Path) -> str:
     return "\n".join(lines)
 
 
+def pictures(poses: list[str], folder: Path, output: Path) -> None:
+    """Ten moments of an episode of the best agent of each pose, and of all agents, from the runs' contact sheets."""
+    import matplotlib
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 15)
+    best, every = [], []
+    for pose in poses:
+        run = folder / f"{pose}-clip"
+        if not (run / "evaluation.json").exists():
+            continue
+        sheet = Image.open(run / "videos" / "best.png").convert("RGB")
+        rates = result(run / "evaluation.json")["per_seed"]["success_rate"][:4]  # pyright: ignore[reportOptionalSubscript]
+        # A row of the sheet is an episode of a seed.
+        height = sheet.height / 4
+        rows = [
+            sheet.crop((0, round(k * height), sheet.width, round((k + 1) * height)))
+            for k in range(len(rates))
+        ]
+        chosen = int(np.argmax(rates))
+        best.append((f"{pose}\n{rates[chosen]:.0%} of the episodes", rows[chosen]))
+        every += [(f"{pose}\n{rate:.0%}", row) for rate, row in zip(rates, rows, strict=True)]
+    output.mkdir(parents=True, exist_ok=True)
+    for name, rows, cell in (("humanoid_table1.png", best, 118), ("humanoid_all_agents.png", every, 64)):
+        picture = Image.new("RGB", (190 + 10 * cell, len(rows) * cell), "white")
+        draw = ImageDraw.Draw(picture)
+        for place, (words, row) in enumerate(rows):
+            picture.paste(row.resize((10 * cell, cell), Image.Resampling.LANCZOS), (190, place * cell))
+            draw.text((6, place * cell + cell // 2 - 20), words, fill="black", font=font)
+        picture.quantize(128).save(output / name, optimize=True)
+        print(f"picture {output / name}")
+
+
 def ablation_table(folder: Path) -> str:
     """Markdown: kneeling under other looks and cameras."""
     lines = ["| look and camera | paper | success: best (each seed) |", "|---|---|---|"]
@@ -156,6 +191,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/table1"))
     parser.add_argument("--together", action="store_true", help="all poses in one program, for a GPU")
     parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--pictures", type=Path, help="draw what the agents do into this directory")
     options = parser.parse_args()
     if unknown := set(options.poses) - set(PAPER):
         parser.error(f"unknown pose {', '.join(sorted(unknown))}; choose of {', '.join(PAPER)}")
@@ -197,6 +233,8 @@ def main() -> None:
                 extra = ["--clip", options.clip, "--look", look, "--camera", camera]
                 train(f"kneeling-{name}", "humanoid-kneeling", [*flags, *extra], options.folder)
     print(table(poses, options.folder))
+    if options.pictures:
+        pictures(poses, options.folder, options.pictures)
     if any((options.folder / f"kneeling-{name}").exists() for name in ABLATION):
         print()
         print(ablation_table(options.folder))

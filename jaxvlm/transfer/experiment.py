@@ -5,7 +5,6 @@ Seeds are repetitions with a world, a bank and a split of their own. Of a seed's
 never meet. Within a seed a task's runs draw the same numbers in every arm, so that arms are compared in pairs.
 """
 
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
 from jaxvlm.transfer.arms import ARMS, USUAL, Sources, Targets, arm_similarity, set_heads
+from jaxvlm.transfer.chunks import read_chunk, write_chunk
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
 from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
 from jaxvlm.transfer.matching import match_permutations
@@ -341,8 +341,9 @@ class Experiment:
         config = self.config
         for first in range(0, len(jobs), config.chunk):
             part = list(jobs[first : first + config.chunk])
+            labels = [repr((job.seed, job.task, job.label)) for job in part]
             kept = None if self.store is None else self.store / f"{what.replace(' ', '-')}-{first}.npz"
-            if (found := _kept_chunk(kept, part)) is not None:
+            if (found := read_chunk(kept, labels)) is not None:
                 for job, value, steps in zip(part, *found, strict=True):
                     yield job, Learned(params=None, value=value, steps=steps)
                 continue
@@ -358,7 +359,7 @@ class Experiment:
             )
             values, steps = np.asarray(learned.value), np.asarray(learned.steps)
             if kept is not None:
-                _keep_chunk(kept, part, values, steps)
+                write_chunk(kept, labels, values[: len(part)], steps[: len(part)])
             for k, job in enumerate(part):
                 yield job, Learned(params=None, value=values[k], steps=steps[k])
             self.tell(what, min(first + config.chunk, len(jobs)), len(jobs))
@@ -478,32 +479,6 @@ def jobs_of(
             Job(seed, int(task), start, (arm, choice)) for task, start in zip(tasks, starts, strict=True)
         ]
     return jobs
-
-
-def _labels(jobs: Sequence[Job]) -> list[str]:
-    return [repr((job.seed, job.task, job.label)) for job in jobs]
-
-
-def _kept_chunk(path: Path | None, jobs: Sequence[Job]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Curves of a chunk that an earlier try finished; None where there are none, or of other runs."""
-    if path is None or not path.exists():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file) as kept:
-            if list(kept["labels"]) != _labels(jobs):
-                return None
-            return kept["value"], kept["steps"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # cut short by a crash: learned again
-
-
-def _keep_chunk(path: Path, jobs: Sequence[Job], value: np.ndarray, steps: np.ndarray) -> None:
-    """Written under another name first, so that a file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft.npz")
-    count = len(jobs)
-    np.savez_compressed(draft, labels=np.array(_labels(jobs)), value=value[:count], steps=steps[:count])
-    draft.replace(path)
 
 
 def _row(tree: Any, index: int) -> Any:

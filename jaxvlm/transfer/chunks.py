@@ -1,0 +1,31 @@
+"""Curves of finished fine-tuning runs on disk, so that an experiment that was killed goes on where it was."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def read_chunk(path: Path | None, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Values and steps of the runs called `labels`; None where there are none, or of other runs, or cut short."""
+    if path is None or not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file) as kept:
+            if list(kept["labels"]) != list(labels):
+                return None
+            return kept["value"], kept["steps"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # cut short by a crash: learned again
+
+
+def write_chunk(
+    path: Path, labels: Sequence[str], value: Float[np.ndarray, "n time"], steps: Int[np.ndarray, "n time"]
+) -> None:
+    """Written under another name first, so that a file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft.npz")
+    np.savez_compressed(draft, labels=np.array(labels), value=value, steps=steps)
+    draft.replace(path)
