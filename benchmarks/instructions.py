@@ -2,7 +2,7 @@
 
     python benchmarks/instructions.py PATH/TO/all-MiniLM-L6-v2
 
-It writes envs/gridworld/minilm.npz: every built-in instruction and its vector in float16.
+It writes envs/minilm.npz: every built-in instruction and its vector in float16.
 """
 
 import argparse
@@ -15,15 +15,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("encoder", type=Path, help="directory of a sentence encoder")
-    parser.add_argument("--output", type=Path, default=Path("envs/gridworld/minilm.npz"))
+    parser.add_argument("--output", type=Path, default=Path("envs/minilm.npz"))
     options = parser.parse_args()
 
     import numpy as np
 
-    from envs.gridworld.families import all_instructions
+    from envs.instructions import built_in_instructions
     from jaxvlm.transfer.bert import load_sentence_encoder
 
-    instructions = all_instructions()
+    instructions = built_in_instructions()
     vectors = load_sentence_encoder(options.encoder)(instructions)
     np.savez_compressed(
         options.output, instructions=np.array(instructions), vectors=vectors.astype(np.float16)

@@ -40,10 +40,12 @@ class CartPoleParams:
     time_step: Leaf = 0.02  # s
     track_limit: Leaf = 2.4  # m, either side of the middle
     upright_limit: Leaf = 12 * np.pi / 180  # rad, either side of vertical
-    initial_spread: Leaf = 0.05  # half-width of the initial x, x_dot, theta_dot
+    initial_spread: Leaf = 0.05  # half-width of the initial x_dot and theta_dot
+    initial_x: Leaf = 0.05  # m, half-width of the initial x
     initial_angle: Leaf = 0.05  # rad, half-width of the initial theta; pi for the swing-up
     target: Leaf = 0.0  # m, where `reward="hold"` wants the cart
     tolerance: Leaf = 0.25  # m, how far from there is still success
+    reach: Leaf = 0.8  # m, how far from there the pay of `reward="hold"` falls to 1 / e
 
 
 @struct.dataclass
@@ -130,10 +132,11 @@ class CartPole:
     an end of it nor held there. `info["upright"]`: the pole alone.
 
     `reward="balance"` gives +1 for success and -1 otherwise, `reward="cosine"` gives cos(theta). `reward="hold"` wants
-    the cart at `params.target` besides: it pays 1 - |x - target| / (2 track_limit) while the pole is upright and
-    nothing else, and success needs the cart within `tolerance`.
-    `early_termination=True` is gymnasium's own environment: the reward is 1 every step, the episode
-    terminates as soon as success is lost, and angle and position are left as the physics has them.
+    the cart at `params.target` besides: it pays exp(-|x - target| / reach) while the pole is upright and nothing
+    otherwise, and success needs the cart within `tolerance`.
+    `early_termination=True` is gymnasium's own environment: the reward is 1 every step (with "hold" that one), the
+    episode terminates as soon as the pole is no longer upright or the cart leaves the track, and angle and position
+    are left as the physics has them.
     """
 
     reward: Literal["balance", "cosine", "hold"] = "balance"
@@ -163,10 +166,10 @@ class CartPole:
         return {"default": Camera2D(width=SCREEN_WIDTH, height=SCREEN_HEIGHT)}
 
     def reset(self, key: jax.Array, params: CartPoleParams) -> tuple[Float[Array, "4"], CartPoleState]:
-        """Draws theta from U(-initial_angle, initial_angle), the others from U(-initial_spread, ...)."""
+        """Draws x from U(-initial_x, initial_x), theta from U(-initial_angle, ...), both speeds likewise."""
         unit = jax.random.uniform(key, (4,), jnp.float32, -1.0, 1.0)
         state = CartPoleState(
-            x=params.initial_spread * unit[0],
+            x=params.initial_x * unit[0],
             x_dot=params.initial_spread * unit[1],
             theta=wrap_angle(params.initial_angle * unit[2]),
             theta_dot=params.initial_spread * unit[3],
@@ -198,13 +201,12 @@ class CartPole:
             upright = jnp.abs(moved.theta) <= params.upright_limit
             # A cart that is held at an end, and pushed against it again and again, is not on the track.
             success = upright & (jnp.abs(moved.x) < params.track_limit)
-            if self.reward == "hold":
-                away = jnp.abs(moved.x - params.target)
-                reward = jnp.where(success, 1.0 - away / (2.0 * params.track_limit), 0.0)
-                success = success & (away <= params.tolerance)
-            else:
-                reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
+            reward = jnp.cos(moved.theta) if self.reward == "cosine" else jnp.where(success, 1.0, -1.0)
             terminated = jnp.zeros((), jnp.bool_)
+        if self.reward == "hold":
+            away = jnp.abs(moved.x - params.target)
+            reward = jnp.where(success, jnp.exp(-away / params.reach), 0.0)
+            success = success & (away <= params.tolerance)
         info = {"success": success, "upright": upright}
         return _observe(moved), moved, reward, terminated, jnp.zeros((), jnp.bool_), info
 

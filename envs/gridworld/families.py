@@ -11,14 +11,11 @@ family has 72 tasks with an instruction of its own. Families differ in what of a
 Which word goes with which region, and which cells, is drawn by seed (of "paraphrase" the cells alone: north is north).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxvlm.errors import ConfigError
 
@@ -143,20 +140,3 @@ def _region_cells(size: int, region: int, generator: np.random.Generator) -> np.
     rows, columns = (np.arange(edges[k], edges[k + 1]) for k in divmod(block, 3))
     cells = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
     return np.resize(generator.permutation(cells), (WORDINGS, 2))
-
-
-def cached_embeddings(instructions: Sequence[str]) -> Float[np.ndarray, "n 384"]:
-    """MiniLM's vectors of built-in instructions, of unit length, from the file beside this one.
-
-    `benchmarks/instructions.py` made it with all-MiniLM-L6-v2. Raises `ConfigError` for a sentence it does not hold.
-    """
-    with np.load(Path(__file__).with_name("minilm.npz")) as arrays:
-        row = {text: k for k, text in enumerate(arrays["instructions"].tolist())}
-        unknown = [text for text in instructions if text not in row]
-        if unknown:
-            raise ConfigError(
-                f"instruction {unknown[0]!r} is not among the {len(row)} whose vectors come with the package; "
-                "name a sentence encoder for it"
-            )
-        vectors = arrays["vectors"][[row[text] for text in instructions]].astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -11,13 +11,28 @@ from typing import Annotated, Any
 import tyro
 
 from jaxvlm.cli.common import import_ours, parse, split_positional
+from jaxvlm.cli.transfer_worlds import FAMILIES, make_setting
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer.experiment import TransferConfig
+from jaxvlm.transfer.learners import LearnConfig
 
 PRESETS = {
     "default": "every arm, its numbers chosen on validation tasks",
     "paper": "the paper's method summary: 4 known policies, plain weights, nothing chosen",
+    "continuous": "a CartPole with a continuous force and SAC: where to hold the cart",
 }
+
+# SAC makes a gradient step for four environment steps, each as dear as a hundred of them, so fewer runs are compared.
+# A threshold below the rooms': the measure is a regulator that knows the physics.
+_SAC = LearnConfig(
+    num_envs=8, updates=60, activation="relu", entropy_coefficient=0.1, tau=0.02, learning_rate=3e-3
+)
+CARTS = TransferConfig(
+    algorithm="sac", seeds=3, validation=4, targets=6, threshold=0.75, learned=0.75, retries=1, base=_SAC,
+    fine=replace(_SAC, updates=30), temperatures=(0.03, 0.1, 0.3), actor_scales=(0.6, 1.0),
+    arms=("random", "uniform", "language-nearest", "language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge",
+          "oracle"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,10 +42,11 @@ class Transfer:
     grid: int = 12
     """Cells a side of the room."""
     family: str = "colour"
-    """Instructions: colour, shape, adversarial or paraphrase."""
+    """Instructions: colour, shape, adversarial or paraphrase in an open room; house, with walls, doors, lava and things
+    to carry; cartpole, where to hold the cart under a pole."""
     preset: str = "default"
-    """Set of numbers that the other flags start from: default or paper; or an open question with a series of its own:
-    library, representation, networks or negative."""
+    """Set of numbers that the other flags start from: default, paper or continuous (cartpole); or an open question with
+    a series of its own: library, representation, networks or negative."""
     encoder: str = "minilm"
     """`minilm` takes the vectors that come with the package; a directory, a BERT of sentence-transformers' layout or a
     CLIP's text tower; `clip:NAME`, that of a CLIP of the hub."""
@@ -41,8 +57,13 @@ class Transfer:
     config: Annotated[TransferConfig, tyro.conf.arg(name="")] = field(default_factory=TransferConfig)
 
 
-def defaults(grid: int, preset: str) -> Transfer:
-    """Numbers of a preset in a room of `grid` cells a side."""
+def defaults(
+    grid: int | None = None, preset: str = "default", family: str | None = None, algorithm: str | None = None
+) -> Transfer:
+    """Numbers of a preset for a family, a room's size and an algorithm; None takes the usual one.
+
+    Raises `ConfigError` for a preset, family or algorithm that is unknown or does not fit the others.
+    """
     from jaxvlm.transfer.questions import QUESTIONS
 
     if preset not in {**PRESETS, **QUESTIONS}:
@@ -50,11 +71,31 @@ def defaults(grid: int, preset: str) -> Transfer:
             f"unknown preset {preset!r}; known presets are {', '.join(PRESETS)} and, for the open questions, "
             f"{', '.join(QUESTIONS)}"
         )
-    config = TransferConfig()
+    family = family or ("cartpole" if preset == "continuous" else "colour")
+    if family not in FAMILIES:
+        raise ConfigError(f"unknown family {family!r}; choose one of {', '.join(FAMILIES)}")
+    if (family == "cartpole") != (preset == "continuous"):
+        raise ConfigError(
+            f"--family {family} and --preset {preset} do not go together; CartPole's tasks have the preset continuous"
+        )
+    algorithm = algorithm or ("sac" if family == "cartpole" else "ppo")
+    if (algorithm == "sac") != (family == "cartpole"):
+        wanted = "sac" if family == "cartpole" else "ppo or dqn"
+        raise ConfigError(f"--algorithm {algorithm} does not learn the tasks of {family}; choose {wanted}")
+    if family == "cartpole" and grid is not None:
+        raise ConfigError(f"--grid {grid} is a room's size and CartPole has none; leave it out")
+    if family == "cartpole":
+        return Transfer(grid=0, family=family, preset=preset, config=CARTS)
+    if family == "house":
+        return Transfer(grid=grid or 8, family=family, preset=preset, config=_of_houses(preset))
+    grid = grid or 12
+    config = TransferConfig(algorithm=algorithm)
     # Larger rooms take longer to learn: updates in proportion to the square of the side, as paths and cells grow.
     base = max(40, round(60 * (grid / 12) ** 1.5))
     fine = max(24, round(36 * (grid / 12) ** 1.2))
     config = replace(config, base=replace(config.base, updates=base), fine=replace(config.fine, updates=fine))
+    if algorithm == "dqn":
+        config = _with_values(config)
     if preset == "paper":
         config = replace(
             config,
@@ -71,17 +112,39 @@ def defaults(grid: int, preset: str) -> Transfer:
                 "oracle",
             ),
         )
-    return Transfer(grid=grid, preset=preset, config=config)
+    return Transfer(grid=grid, family=family, preset=preset, config=config)
+
+
+def _with_values(config: TransferConfig) -> TransferConfig:
+    """The numbers for DQN, whose only heads are values: there is no critic to silence."""
+    numbers = {"activation": "relu", "learning_rate": 3e-3, "tau": 0.02}
+    return replace(
+        config,
+        base=replace(config.base, **numbers),
+        fine=replace(config.fine, **numbers, epsilon_start=0.3),
+        critic_scales=(1.0,),
+        arms=tuple(arm for arm in config.arms if arm != "random-silent"),
+    )
+
+
+def _of_houses(preset: str) -> TransferConfig:
+    """The numbers for houses, where a task takes longer to be met by chance."""
+    if preset != "default":
+        raise ConfigError(f"--preset {preset} is for open rooms; choose one of their families")
+    return TransferConfig()
 
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the experiment and writes the report."""
-    _, flags, rest = split_positional(["transfer", *arguments], ["--grid", "--preset"])
+    first = ["--grid", "--preset", "--family", "--algorithm"]
+    _, flags, rest = split_positional(["transfer", *arguments], first)
     try:
-        grid = int(flags.get("--grid", "12"))
+        grid = int(flags["--grid"]) if "--grid" in flags else None
     except ValueError:
         raise ConfigError(f"--grid is {flags['--grid']!r}; give a whole number of cells") from None
-    default = defaults(grid, flags.get("--preset", "default"))
+    default = defaults(
+        grid, flags.get("--preset", "default"), flags.get("--family"), flags.get("--algorithm")
+    )
     options = parse(Transfer, rest, prog="jaxvlm transfer", default=default, prefixes=True)
 
     from jaxvlm.runtime import enable_compilation_cache
@@ -89,9 +152,10 @@ def run(arguments: Sequence[str]) -> None:
 
     enable_compilation_cache()
     config = options.config
-    directory = options.runs_dir / (
-        options.name or f"{options.family}-{options.grid}-{config.sources}-{options.preset}"
-    )
+    room = [str(options.grid)] if options.grid else []
+    usual = config.algorithm in ("ppo", "sac")
+    own = [options.family, *room, str(config.sources), options.preset, *([] if usual else [config.algorithm])]
+    directory = options.runs_dir / (options.name or "-".join(own))
     if any((directory / name).exists() for name in ("report.md", "answer.md")):
         raise ConfigError(f"{directory} holds a report already; choose another --name")
     started = time.monotonic()
@@ -110,7 +174,7 @@ def compare(options: Transfer, directory: Path, tell: Any) -> Path:
     from jaxvlm.transfer.report import diagnostics_table, table, write_report
 
     config = options.config
-    title = f"{options.family}, {options.grid} x {options.grid}, {config.sources} known policies"
+    title = f"{_place(options)}, {config.sources} known policies"
     print(f"{title}: {config.seeds} seeds, arms {', '.join(config.arms)}", flush=True)
     outcome = experiment_of(options, directory, directory / "bank", tell)
     notes = ()
@@ -130,6 +194,12 @@ def compare(options: Transfer, directory: Path, tell: Any) -> Path:
     return report
 
 
+def _place(options: Transfer) -> str:
+    """The family, the room's size and what is not usual about the algorithm, for titles."""
+    room = f", {options.grid} x {options.grid}" if options.grid else ""
+    return options.family + room + (", DQN" if options.config.algorithm == "dqn" else "")
+
+
 def ask(options: Transfer, directory: Path, tell: Any) -> Path:
     """An open question: an experiment for each label of its series."""
     from jaxvlm.runtime.files import plain
@@ -147,9 +217,7 @@ def ask(options: Transfer, directory: Path, tell: Any) -> Path:
     families = import_ours("envs.gridworld.families")
     usual = defaults(options.grid, options.preset).config
     validate_question(options.preset, config, usual, families.REGIONS * families.WORDINGS)
-    title = (
-        f"{options.family}, {options.grid} x {options.grid}, {config.seeds} seeds of {config.targets} targets"
-    )
+    title = f"{_place(options)}, {config.seeds} seeds of {config.targets} targets"
     print(f"{question.asks} {title}", flush=True)
     for label in question.series:
         own = replace(options, config=variation(config, question, label))
@@ -189,10 +257,12 @@ def experiment_of(options: Transfer, directory: Path, bank: Path, tell: Any) -> 
 
     config = options.config
     print("compiling ...", flush=True)
-    worlds, env, ppo, evaluate = make_worlds(options)
+    setting = make_setting(options)
     what = repr((options.family, options.grid, options.encoder, config))
     store = directory / "unfinished" / hashlib.sha256(what.encode()).hexdigest()[:12]
-    experiment = Experiment(config, env, ppo, evaluate, worlds, tell, store)
+    experiment = Experiment(
+        config, setting.env, setting.learner_of, setting.evaluate, setting.worlds, tell, store
+    )
     states, policies = [], []
     for seed in range(config.seeds):
         policies.append(bank_of(experiment, seed, bank / str(seed), options))
@@ -222,6 +292,7 @@ def bank_numbers(options: Transfer, seed: int) -> dict[str, Any]:
     config = options.config
     return {
         "family": options.family, "grid": options.grid, "seed": config.seed + seed, "base": config.base,
+        "algorithm": config.algorithm,
         "initialisation": config.initialisation, "retries": config.retries, "learned": config.learned,
     }  # fmt: skip
 
@@ -266,61 +337,3 @@ def bank_of(experiment: Any, seed: int, folder: Path, options: Transfer) -> Any:
             flush=True,
         )
     return bank.params
-
-
-def make_worlds(options: Transfer) -> tuple[list[Any], Any, Any, Any]:
-    """Worlds of all seeds, the environment with its time limit, the learner and the exact evaluation."""
-    import jax
-    import numpy as np
-
-    from jaxvlm.transfer.experiment import World
-    from jaxvlm.transfer.learning import make_learner
-
-    families = import_ours("envs.gridworld.families")
-    oracle = import_ours("envs.gridworld.oracle")
-    config, discount = options.config, options.config.base.discount
-    made = [families.make_family(options.family, options.grid, config.seed + k) for k in range(config.seeds)]
-    horizon = made[0].horizon
-    env = import_ours("envs.wrappers").TimeLimit(made[0].env, horizon)
-    ppo = make_learner(config.base, env, jax.tree.map(lambda leaf: leaf[0], made[0].params))
-
-    @jax.jit
-    def tables(params: Any) -> tuple[Any, jax.Array]:
-        table = jax.vmap(lambda one: oracle.table_of_places(made[0].env, one))(params)
-        best = jax.vmap(
-            lambda one: oracle.expected_return(one, oracle.optimal_values(one, discount, horizon)[0])
-        )(table)
-        return table.replace(states=None), best
-
-    def evaluate(policy: Any, table: Any) -> jax.Array:
-        probabilities = policy(table.observation)
-        return oracle.expected_return(table, oracle.policy_values(table, probabilities, discount, horizon))
-
-    embed = families.cached_embeddings
-    if options.encoder != "minilm":
-        from jaxvlm.transfer.encoders import load_encoder
-
-        embed, unknown_words = load_encoder(options.encoder)
-        unknown = sorted({word for text in made[0].instructions for word in unknown_words(text)})
-        if unknown:
-            print(f"note: {options.encoder} has no token for {', '.join(map(repr, unknown))}", flush=True)
-    worlds = []
-    for k, family in enumerate(made):
-        table, best = tables(family.params)
-        embeddings = embed(family.instructions)
-        steps = np.abs(family.goal[:, None] - family.goal[None]).sum(-1)
-        chosen = np.random.default_rng(config.seed + k).choice(
-            options.grid**2, min(config.probes, options.grid**2), replace=False
-        )
-        worlds.append(
-            World(
-                params=family.params,
-                instructions=family.instructions,
-                embeddings=embeddings,
-                evaluation=table,
-                best=np.asarray(best),
-                nearness=(-steps / options.grid).astype(np.float32),
-                probes=table.observation[0][chosen],
-            )
-        )
-    return worlds, env, ppo, evaluate

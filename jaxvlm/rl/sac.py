@@ -82,8 +82,9 @@ class SAC:
     init(key, hyper=SACHyper()) -> state
     act(state, observation [..., O], key, step=None, deterministic=False) -> f32[..., A]: a sample, or the
     tanh of the
-      mean when deterministic (`key` may then be None). `step` is there so that all algorithms are called
+      mean when deterministic, as `mode` (`key` may then be None). `step` is there so that all algorithms are called
       alike.
+    mode(actor, observation [..., O]) -> f32[..., A]: the tanh of the mean.
     update(state, batch, key) -> (state, metrics): one gradient step of everything.
     log_prob(actor, observation, key) -> (action in [-1, 1], f32[...]): a sample and its log-density.
     values(critics, observation, action in [-1, 1]) -> f32[2, ...]
@@ -92,6 +93,7 @@ class SAC:
     config: SACConfig
     init: Callable[..., SACState]
     act: Callable[..., jax.Array]
+    mode: Callable[[Any, jax.Array], jax.Array]
     update: Callable[..., tuple[SACState, Metrics]]
     log_prob: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     values: Callable[[Any, jax.Array, jax.Array], jax.Array]
@@ -163,6 +165,10 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
             hyper=numbers,
         )
 
+    def mode(params: Any, observation: jax.Array) -> jax.Array:
+        mean, _ = gaussian(params, observation)
+        return unscale_action(jnp.tanh(mean), actions)
+
     def act(
         state: SACState,
         observation: jax.Array,
@@ -172,8 +178,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
     ) -> jax.Array:
         del step
         if deterministic:
-            mean, _ = gaussian(state.actor, observation)
-            return unscale_action(jnp.tanh(mean), actions)
+            return mode(state.actor, observation)
         if key is None:
             raise ValueError("act needs a key unless deterministic=True")
         sample_key, noise_key = jax.random.split(key)
@@ -246,7 +251,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
         }
         return state, metrics
 
-    return SAC(config, init, act, update, log_prob, values)
+    return SAC(config, init, act, mode, update, log_prob, values)
 
 
 def validate_sac(config: SACConfig, observation_space: Space, action_space: Space) -> tuple[Box, Box]:

@@ -15,10 +15,12 @@ from jaxvlm.transfer.alignment import standardised as standardised
 from jaxvlm.transfer.bank import Bank as Bank
 from jaxvlm.transfer.bank import load_bank as load_bank
 from jaxvlm.transfer.bank import save_bank as save_bank
-from jaxvlm.transfer.learning import LearnConfig as LearnConfig
+from jaxvlm.transfer.learners import LearnConfig as LearnConfig
+from jaxvlm.transfer.learners import Learner as Learner
+from jaxvlm.transfer.learners import make_learner as make_learner
 from jaxvlm.transfer.learning import Learned as Learned
+from jaxvlm.transfer.learning import episodes_return as episodes_return
 from jaxvlm.transfer.learning import learn as learn
-from jaxvlm.transfer.learning import make_learner as make_learner
 from jaxvlm.transfer.learning import steps_to_threshold as steps_to_threshold
 from jaxvlm.transfer.matching import Units as Units
 from jaxvlm.transfer.matching import dense_units as dense_units

@@ -177,20 +177,3 @@ def arm_similarity(
     if chosen is None:
         raise ConfigError(f"arm {name!r} starts from no known policy, so it has no similarities")
     return chosen(key, sources, targets, config)
-
-
-def set_heads(
-    params: Any, actor_scale: Float[Array, ""] | float, critic_scale: Float[Array, ""] | float, depth: int
-) -> Any:
-    """Parameters of `PPO` with the last layer of actor and critic scaled, bias and kernel.
-
-    An average of policies is as sure as they are and its critic is of another task: a smaller scale makes it explore,
-    0 makes the critic say 0. `depth` is the number of hidden layers; scales may be traced.
-    """
-    last = f"Dense_{depth}"
-
-    def scaled(network: dict[str, Any], scale: Any) -> dict[str, Any]:
-        return {**network, last: jax.tree.map(lambda leaf: scale * leaf, network[last])}
-
-    actor = {**params["actor"], "network": scaled(params["actor"]["network"], actor_scale)}
-    return {**params, "actor": actor, "critic": scaled(params["critic"], critic_scale)}

@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.rl import PPO
 from jaxvlm.transfer.alignment import AlignConfig
-from jaxvlm.transfer.arms import ARMS, USUAL, Sources, Targets, arm_similarity, set_heads
+from jaxvlm.transfer.arms import ARMS, USUAL, Sources, Targets, arm_similarity
 from jaxvlm.transfer.chunks import read_chunk, write_chunk
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
-from jaxvlm.transfer.learning import Evaluate, LearnConfig, Learned, learn
+from jaxvlm.transfer.learners import ALGORITHMS, LearnConfig, Learner
+from jaxvlm.transfer.learning import Evaluate, Learned, learn
 from jaxvlm.transfer.matching import match_permutations
 from jaxvlm.transfer.policies import average_policies, flatten_policy
 from jaxvlm.transfer.weights import similarity_weights
@@ -31,6 +31,9 @@ from jaxvlm.transfer.weights import similarity_weights
 class TransferConfig:
     """Numbers of the experiment."""
 
+    algorithm: str = (
+        "ppo"  # that learns the known policies and the targets: ppo or dqn, for continuous actions sac
+    )
     sources: int = 48
     seeds: int = 5
     validation: int = 8  # tasks of each seed on which an arm's numbers are chosen
@@ -67,6 +70,13 @@ class TransferConfig:
         for name in ("threshold", "learned"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share above 0 and at most 1")
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"unknown algorithm {self.algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
+        if self.algorithm == "sac" and self.initialisation == "independent" and self.match:
+            raise ConfigError(
+                "SAC's two critics are kept as one stack, whose units are not matched; give --match False or the "
+                "common initialisation"
+            )
         if self.initialisation not in ("common", "independent"):
             raise ConfigError(
                 f"unknown initialisation {self.initialisation!r}; choose 'common' or 'independent'"
@@ -94,7 +104,7 @@ class World:
     instructions: tuple[str, ...]
     embeddings: Float[np.ndarray, "T d"]
     evaluation: Any  # what tasks are evaluated with, leaves [T, ...]
-    best: Float[np.ndarray, " T"]  # best possible exact return
+    best: Float[np.ndarray, " T"]  # best return: exact, or what the experiment takes for it
     nearness: Float[np.ndarray, "T T"]  # of tasks to each other, for the oracle arm
     probes: Any  # observations of states in which behaviour is looked at, [m, ...]
 
@@ -145,13 +155,13 @@ Tell = Callable[[str, int, int], None]  # (what, done, of)
 
 
 class Experiment:
-    """The steps of the experiment; `env`, `ppo` and `evaluate` are the same for all seeds."""
+    """The steps of the experiment; `env`, the algorithm and `evaluate` are the same for all seeds."""
 
     def __init__(
         self,
         config: TransferConfig,
         env: Any,
-        ppo: PPO,
+        learner_of: Callable[[LearnConfig], Learner],
         evaluate: Evaluate,
         worlds: Sequence[World],
         tell: Tell = lambda what, done, of: None,
@@ -162,9 +172,8 @@ class Experiment:
         Raises `ConfigError` where the tasks do not suffice for sources, validation and targets.
         """
         self.store = store
-        self.config, self.env, self.ppo, self.evaluate, self.worlds, self.tell = (
-            config, env, ppo, evaluate, worlds, tell,
-        )  # fmt: skip
+        self.config, self.env, self.evaluate, self.worlds, self.tell = config, env, evaluate, worlds, tell
+        self.learner_of, self.learner = learner_of, learner_of(config.base)
         if len(worlds) != config.seeds:
             raise ConfigError(f"{config.seeds} seeds need as many worlds, not {len(worlds)}")
         needed = config.sources + config.validation + config.targets
@@ -177,7 +186,7 @@ class Experiment:
         self._programs: dict[LearnConfig, Any] = {}
         self._diagnose = jax.jit(diagnose, static_argnums=(0, 5))
         self._similarity = jax.jit(arm_similarity, static_argnums=(0, 4))
-        self._init = jax.jit(ppo.init)
+        self._init = jax.jit(self.learner.init)
         self._keys = jax.jit(jax.vmap(lambda seed, task: jax.random.fold_in(self._key(seed, 2), task)))
         # On the host, where picking a task's rows costs nothing.
         self._tasks = [jax.device_get(world.params) for world in worlds]
@@ -203,16 +212,17 @@ class Experiment:
     def _learn(self, config: LearnConfig, *arguments: Any) -> Learned:
         """`learn`, compiled once for each config and number of runs."""
         if config not in self._programs:
+            learner = self.learner_of(config)
             self._programs[config] = jax.jit(
                 lambda params, start, evaluation, keys: learn(
-                    config, self.env, self.ppo, params, start, self.evaluate, evaluation, keys
+                    config, self.env, learner, params, start, self.evaluate, evaluation, keys
                 )
             )
         return self._programs[config](*arguments)
 
     def fresh(self, seed: int) -> Any:
         """The start that a seed's bank shares."""
-        return self.ppo.init(self._key(seed, 0)).params
+        return self._init(self._key(seed, 0))
 
     def train_bank(self, seed: int) -> Learned:
         """Learns every task of a seed's world; those whose policy collapsed again, from other draws."""
@@ -227,7 +237,7 @@ class Experiment:
                     lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), self.fresh(seed)
                 )
             else:
-                start = jax.vmap(lambda key: self.ppo.init(key).params)(keys)
+                start = jax.vmap(self.learner.init)(keys)
             own, evaluation = (
                 jax.tree.map(lambda leaf: leaf[tasks], tree) for tree in (world.params, world.evaluation)
             )
@@ -249,9 +259,9 @@ class Experiment:
         return learned
 
     def behaviour(self, seed: int, bank: Any) -> jax.Array:
-        """Probabilities of actions in the probe states, f32[n, b]."""
+        """What policies do in the probe states, f32[n, b]."""
         probes = self.worlds[seed].probes
-        return jax.vmap(lambda params: self.ppo.probabilities(params, probes).reshape(-1))(bank)
+        return jax.vmap(lambda params: self.learner.behaviour(params, probes))(bank)
 
     def pairs(self, seed: int, bank: Any, tasks: np.ndarray) -> Sources:
         """Instructions of some tasks and what is known of their policies."""
@@ -295,11 +305,10 @@ class Experiment:
 
     def _weighted_starts(self, weighting: str, bank: Any, similarity: jax.Array, choice: jax.Array) -> Any:
         """Starts for rows of similarities [t, n], leaves [t, ...]; `choice` holds the three numbers of a `Choice`."""
-        depth = len(self.config.fine.hidden_sizes)
 
         def one(row: jax.Array) -> Any:
             weights = similarity_weights(row, weighting, temperature=choice[0])
-            return set_heads(average_policies(bank, weights), choice[1], choice[2], depth)
+            return self.learner.scale_heads(average_policies(bank, weights), choice[1], choice[2])
 
         return jax.vmap(one)(similarity)
 
@@ -312,11 +321,13 @@ class Experiment:
             stacked = self._starts(weighting_of(arm, self.config), state.bank, similarity, numbers)
             stacked = jax.device_get(stacked)
             return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(tasks))]
-        depth, found = len(self.config.fine.hidden_sizes), []
+        found = []
         for task in tasks:
             key = jax.random.fold_in(self._key(seed, 3), int(task))
-            start = state.meta if arm == "reptile" else self._init(key).params
-            found.append(jax.device_get(set_heads(start, choice.actor_scale, choice.critic_scale, depth)))
+            start = state.meta if arm == "reptile" else self._init(key)
+            found.append(
+                jax.device_get(self.learner.scale_heads(start, choice.actor_scale, choice.critic_scale))
+            )
         return found
 
     def meta_start(self, seed: int, split: Split, rounds: int = 10, inner: int = 4) -> Any:
@@ -450,6 +461,7 @@ def choose(experiment: Experiment, states: Sequence[SeedState]) -> dict[str, Cho
             if len(numbers) > 1
             and arm not in fixed
             and (name != "temperature" or has_temperature(arm, config))
+            and (name != "critic_scale" or experiment.learner.has_critic)
         }
         jobs = []
         for arm, choices in asked.items():

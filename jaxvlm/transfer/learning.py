@@ -1,11 +1,11 @@
-"""Many tasks learned side by side with PPO, from any start: the bank's policies, and the fine-tuning of every arm.
+"""Many tasks learned side by side, from any start: the bank's policies, and the fine-tuning of every arm.
 
-One program: `vmap` over runs (task, start, seed), a scan over updates, and after every update an exact evaluation that
-the caller gives, so that learning curves have no noise of sampled episodes.
+One program: `vmap` over runs (task, start, seed), a scan over updates, and after every update an evaluation that the
+caller gives: exact, or of episodes whose draws are the same every time, so that curves have no noise from one update to
+the next.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,77 +14,27 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxvlm.errors import ConfigError
-from jaxvlm.rl import PPO, PPOConfig, PPOHyper, collect, env_keys, init_rollout, make_ppo
+from jaxvlm.rl import collect, env_keys, init_rollout
+from jaxvlm.transfer.learners import LearnConfig, Learner
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
-# (policy(observation [..., O]) -> probabilities [..., A], what the task is evaluated with) -> f32[]
+# (`Learner.policy` of some parameters, what the task is evaluated with) -> f32[], its return
 Evaluate = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
-
-
-@dataclass(frozen=True)
-class LearnConfig:
-    """Numbers of a run. The first ones shape the program."""
-
-    num_envs: int = 16
-    rollout_length: int = 16  # rows per environment and update, reset rows included
-    updates: int = 40
-    epochs: int = 4
-    minibatches: int = 2
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
-    learning_rate: float = 3e-3
-    discount: float = 0.98
-    entropy_coefficient: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("num_envs", "rollout_length", "updates", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        rows = self.num_envs * self.rollout_length
-        if rows % self.minibatches:
-            raise ConfigError(
-                f"{rows} rows of an update do not split into {self.minibatches} minibatches; "
-                "give a number that divides them"
-            )
-
-    @property
-    def hyper(self) -> PPOHyper:
-        """The numeric ones, for the algorithm."""
-        return PPOHyper(
-            learning_rate=self.learning_rate,
-            discount=self.discount,
-            entropy_coefficient=self.entropy_coefficient,
-        )
 
 
 @struct.dataclass
 class Learned:
     """What came of K runs. Curves have an entry before the first update and one after each."""
 
-    params: Any  # policies and critics, [K, ...]
-    value: Leaf  # f32[K, updates + 1], exact return
+    params: Any  # policies, critics included, [K, ...]
+    value: Leaf  # f32[K, updates + 1], return
     steps: Leaf  # i32[K, updates + 1], environment steps taken
-
-
-def make_learner(config: LearnConfig, env: Any, env_params: Any) -> PPO:
-    """PPO for the spaces of `env`; `env_params` are those of one task."""
-    return make_ppo(
-        PPOConfig(
-            hidden_sizes=config.hidden_sizes,
-            activation=config.activation,  # pyright: ignore[reportArgumentType]
-            epochs=config.epochs,
-            minibatches=config.minibatches,
-        ),
-        env.observation_space(env_params),
-        env.action_space(env_params),
-    )
 
 
 def learn(
     config: LearnConfig,
     env: Any,
-    ppo: PPO,
+    learner: Learner,
     env_params: Any,
     start: Any,
     evaluate: Evaluate,
@@ -96,39 +46,43 @@ def learn(
     Args:
       config: numbers of all runs.
       env: environment with its time limit.
-      ppo: of `make_learner`.
+      learner: of `make_learner`, with the same config.
       env_params: parameters of the task of each run, leaves [K, ...].
-      start: parameters of actor and critic to start from, leaves [K, ...], as `ppo.init(key).params`.
-      evaluate: exact return of a policy, see `Evaluate`.
+      start: policies to start from, leaves [K, ...], as `learner.init(key)`.
+      evaluate: return of a policy, see `Evaluate`.
       evaluation: its second argument, leaves [K, ...].
       keys: key[K], of everything a run draws.
     """
-    hyper = config.hyper
 
     def one(task: Any, params: Any, table: Any, key: jax.Array) -> Learned:
         key_rollout, key_run = jax.random.split(key)
 
         def worth(params: Any) -> jax.Array:
-            return evaluate(partial(ppo.probabilities, params), table)
+            return evaluate(partial(learner.policy, params), table)
 
         def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
             state, rollout = carry
             key_collect, key_update = jax.random.split(key)
             rollout, rows = collect(
-                env, task, partial(ppo.act, state), rollout, key_collect, config.rollout_length, scenes=False
+                env,
+                task,
+                partial(learner.act, state),
+                rollout,
+                key_collect,
+                config.rollout_length,
+                scenes=False,
             )
-            state, _ = ppo.update(state, rows, rollout.observation, key_update)
-            return (state, rollout), (worth(state.params), jnp.sum(rows.valid))
+            state = learner.update(state, rows, rollout.observation, key_update)
+            return (state, rollout), (worth(learner.params(state)), jnp.sum(rows.valid))
 
-        # Adam starts anew: a start is parameters alone.
-        state = ppo.init(key_run, hyper).replace(params=params)  # pyright: ignore[reportAttributeAccessIssue]
+        state = learner.begin(params, key_run)
         rollout = init_rollout(env, task, env_keys(key_rollout, config.num_envs))
         (state, _), (value, steps) = jax.lax.scan(
             update, (state, rollout), jax.random.split(key_run, config.updates)
         )
         first = worth(params)
         return Learned(
-            params=state.params,
+            params=learner.params(state),
             value=jnp.concatenate([first[None], value]),
             steps=jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(steps).astype(jnp.int32)]),
         )
@@ -148,3 +102,49 @@ def steps_to_threshold(
     first = jnp.argmax(reached, axis=-1)
     counted = jnp.where(ever, first, value.shape[-1] - 1)
     return jnp.take_along_axis(steps, counted[..., None], axis=-1)[..., 0], ever
+
+
+def episodes_return(
+    env: Any,
+    task: Any,
+    policy: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    *,
+    episodes: int,
+    horizon: int,
+    discount: float,
+    discrete: bool,
+) -> Float[Array, ""]:
+    """Mean discounted return of a policy over episodes from the starts that `key` draws, `horizon` steps each.
+
+    For worlds too large for exact values. The same key draws the same starts, and the same random numbers for actions
+    that are sampled, so that two policies are compared in pairs.
+
+    Args:
+      env: environment, its time limit not needed.
+      task: its parameters.
+      policy: of a `Learner`: probabilities of discrete actions, which are sampled, or continuous actions, which are
+        taken as they are.
+      key: of starts and samples.
+      episodes: how many.
+      horizon: steps of an episode.
+      discount: a step.
+      discrete: whether actions are.
+    """
+    key_reset, key_run = jax.random.split(key)
+    observation, state = jax.vmap(env.reset, in_axes=(0, None))(env_keys(key_reset, episodes), task)
+
+    def step(carry: Any, time: jax.Array) -> tuple[Any, jax.Array]:
+        state, observation, alive = carry
+        key_act, key_step = jax.random.split(jax.random.fold_in(key_run, time))
+        action = policy(observation)
+        if discrete:
+            action = jax.random.categorical(key_act, jnp.log(action))
+        observation, state, reward, terminated, truncated, _ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            env_keys(key_step, episodes), state, action, task
+        )
+        earned = discount**time * jnp.mean(jnp.where(alive, reward, 0.0))
+        return (state, observation, alive & ~(terminated | truncated)), earned
+
+    start = (state, observation, jnp.ones(episodes, bool))
+    return jnp.sum(jax.lax.scan(step, start, jnp.arange(horizon))[1])

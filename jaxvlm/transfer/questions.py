@@ -254,7 +254,7 @@ def write_answer(
     write_atomic(directory / "series.csv", rows.getvalue())
     parts = [
         f"# {question.asks}",
-        f"{title}. Steps are environment steps until the exact return is {config.threshold:.0%} "
+        f"{title}. Steps are environment steps until the return is {config.threshold:.0%} "
         "of the best, means and standard errors over seeds; in brackets the paired difference to `language`, a tie "
         "within two standard errors, and the share of runs that never got there, which count with all their steps.",
         series_table(question, results, config),

@@ -107,7 +107,7 @@ def write_report(
         [
             f"# {title}",
             f"{config.seeds} seeds of {config.targets} held-out tasks each, {config.sources} known policies. Steps are "
-            f"environment steps until the exact return is {config.threshold:.0%} of the best; runs that never get "
+            f"environment steps until the return is {config.threshold:.0%} of the best; runs that never get "
             "there count with all their steps, so their mean is a lower bound. Errors are standard errors over seeds. "
             "Differences are paired by seed, a tie lies within two of them. Every arm's temperature and scales were "
             f"{'chosen on validation tasks' if config.tune else 'not chosen: plain averages'}.",

@@ -145,17 +145,27 @@ def test_a_continuous_push_is_the_discrete_one_at_its_ends_and_scales_between():
     assert env.action_space(params).shape == (1,)
 
 
-def test_holding_the_cart_somewhere_pays_for_being_near_and_upright():
-    env = CartPole(reward="hold")
+@pytest.mark.parametrize("ends", [False, True])
+def test_holding_the_cart_somewhere_pays_for_being_near_and_upright(ends):
+    env = CartPole(reward="hold", early_termination=ends)
     params = env.default_params.replace(target=jnp.float32(1.5))
     step = jax.jit(env.step)
-    for state, paid, success in (
-        (_state(x=1.5), 1.0, True), (_state(x=1.2), 1.0 - 0.3 / 4.8, False), (_state(x=-2.0), 1.0 - 3.5 / 4.8, False),
-        (_state(x=1.5, theta=0.4), 0.0, False), (_state(x=1.4), 1.0 - 0.1 / 4.8, True),
+    for state, away, success in (
+        (_state(x=1.5), 0.0, True), (_state(x=1.2), 0.3, False), (_state(x=-2.0), 3.5, False),
+        (_state(x=1.5, theta=0.4), np.inf, False), (_state(x=1.4), 0.1, True),
     ):  # fmt: skip
         _, _, reward, terminated, _, info = step(KEY, state, jnp.int32(1), params)
-        assert (float(reward), bool(info["success"])) == (pytest.approx(paid, abs=2e-3), success)
-        assert not terminated
+        paid = np.exp(-away / 0.8)
+        assert (float(reward), bool(info["success"])) == (pytest.approx(paid, abs=5e-3), success)
+        assert bool(terminated) == (ends and paid == 0)
+
+
+def test_the_cart_starts_where_it_may():
+    env = CartPole()
+    params = env.default_params.replace(initial_x=jnp.float32(2.0))
+    observation, _ = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(KEY, 200), params)
+    assert 1.8 < np.abs(observation[:, 0]).max() <= 2.0
+    assert np.abs(observation[:, 1:]).max() <= 0.05
 
 
 def test_bad_settings_say_what_to_choose():

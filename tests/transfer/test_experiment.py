@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.cli.transfer import defaults, make_worlds
+from jaxvlm.cli.transfer import defaults
+from jaxvlm.cli.transfer_worlds import make_setting
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer import AlignConfig, LearnConfig, Learned, flatten_policy
 from jaxvlm.transfer.arms import (
@@ -18,7 +19,6 @@ from jaxvlm.transfer.arms import (
     arm_similarity,
     behaviour_likeness,
     lossless,
-    set_heads,
 )
 from jaxvlm.transfer.experiment import (
     ArmResult,
@@ -45,8 +45,8 @@ CONFIG = TransferConfig(
 
 def make_experiment(config=CONFIG):
     options = replace(defaults(6, "default"), config=config)
-    worlds, env, ppo, evaluate = make_worlds(options)
-    return Experiment(config, env, ppo, evaluate, worlds)
+    setting = make_setting(options)
+    return Experiment(config, setting.env, setting.learner_of, setting.evaluate, setting.worlds)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,7 @@ def test_an_arm_draws_the_same_numbers_whichever_others_are_run():
     similarity = []
     for arms in (("clip-rl-shuffled",), ("uniform", "language", "clip-rl-shuffled")):
         experiment = make_experiment(replace(CONFIG, arms=arms, sources=6))
-        bank = jax.vmap(lambda key, init=experiment.ppo.init: init(key).params)(
-            jax.random.split(jax.random.key(0), 72)
-        )
+        bank = jax.vmap(experiment.learner.init)(jax.random.split(jax.random.key(0), 72))
         similarity.append(experiment.similarities(0, bank, experiment.split(0))["clip-rl-shuffled"])
     np.testing.assert_array_equal(*similarity)
 
@@ -149,7 +147,7 @@ def test_independent_policies_are_matched_and_do_what_they_did(activation):
     config = replace(CONFIG, initialisation="independent", sources=4, seeds=1, base=base, fine=fine)
     experiment = make_experiment(config)
     keys = jax.random.split(jax.random.key(0), 5)
-    bank = jax.vmap(lambda key: experiment.ppo.init(key).params)(keys)
+    bank = jax.vmap(experiment.learner.init)(keys)
     bank = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), bank)
     together = matched(bank, 2, signs=activation == "tanh")
     before, after = (np.asarray(experiment.behaviour(0, policies)) for policies in (bank, together))
@@ -211,17 +209,6 @@ def test_a_basis_of_their_own_keeps_angles_between_policies():
     np.testing.assert_allclose(likeness, gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram))), atol=1e-4)
 
 
-def test_heads_of_a_deeper_network_are_scaled():
-    layer = lambda size: {"bias": jnp.ones(size)}  # noqa: E731
-    actor = {"network": {"Dense_2": layer(2), "Dense_1": layer(2)}, "log_std": jnp.ones(1)}
-    params = {"actor": actor, "critic": {"Dense_2": layer(1)}}
-    changed = set_heads(params, 0.25, 0.0, depth=2)
-    assert changed["actor"]["network"]["Dense_2"]["bias"].tolist() == [0.25, 0.25]
-    assert changed["actor"]["network"]["Dense_1"]["bias"].tolist() == [1.0, 1.0]
-    assert changed["actor"]["log_std"].tolist() == [1.0]
-    assert changed["critic"]["Dense_2"]["bias"].tolist() == [0.0]
-
-
 @pytest.mark.parametrize(("change", "words"), [
     ({"sources": 1}, "sources is 1; an alignment needs at least two pairs"), ({"targets": 0}, "targets is 0"),
     ({"threshold": 1.5}, "threshold is 1.5"), ({"initialisation": "mixed"}, "unknown initialisation 'mixed'"),
@@ -231,6 +218,8 @@ def test_heads_of_a_deeper_network_are_scaled():
     ),
     ({"fine": replace(CONFIG.fine, activation="relu")}, "base.activation is tanh and fine.activation is relu"),
     ({"retries": -1}, "retries is -1"), ({"learned": 1.5}, "learned is 1.5"),
+    ({"algorithm": "a2c"}, "unknown algorithm 'a2c'; choose one of ppo, dqn, sac"),
+    ({"algorithm": "sac", "initialisation": "independent"}, "two critics are kept as one stack"),
     ({"arms": ("magic",)}, "unknown arm 'magic'"), ({"temperatures": ()}, "temperatures is empty"),
 ])  # fmt: skip
 def test_numbers_that_cannot_work_are_named(change, words):
@@ -328,7 +317,7 @@ def test_a_second_try_learns_what_the_first_did_not_finish(finished, tmp_path, m
 def test_a_silent_critic_is_not_chosen_but_given(finished):
     experiment, states, *_ = finished
     config = replace(experiment.config, arms=("random", "random-silent"), tune=False)
-    quiet = Experiment(config, experiment.env, experiment.ppo, experiment.evaluate, experiment.worlds)
+    quiet = Experiment(config, experiment.env, experiment.learner_of, experiment.evaluate, experiment.worlds)
     chosen = choose(quiet, states)
     assert (chosen["random"].critic_scale, chosen["random-silent"].critic_scale) == (1.0, 0.0)
     assert chosen["random-silent"].actor_scale == 1.0

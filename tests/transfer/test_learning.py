@@ -32,15 +32,17 @@ def evaluate(policy, table):
 def run():
     """Learns tasks given by their goals' cells, from the starts of `seeds`."""
     env = TimeLimit(ENV, HORIZON)
-    ppo = make_learner(CONFIG, env, ENV.default_params)
+    learner = make_learner(CONFIG, env, ENV.default_params)
 
     def go(cells, seeds):
         params = tasks(cells)
         tables = jax.vmap(lambda params: table_of_places(ENV, params))(params)
-        start = jax.vmap(lambda seed: ppo.init(jax.random.key(seed)).params)(jnp.asarray(seeds))
+        start = jax.vmap(lambda seed: learner.init(jax.random.key(seed)))(jnp.asarray(seeds))
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds) + 100)
         program = jax.jit(
-            lambda params, start, tables, keys: learn(CONFIG, env, ppo, params, start, evaluate, tables, keys)
+            lambda params, start, tables, keys: learn(
+                CONFIG, env, learner, params, start, evaluate, tables, keys
+            )
         )
         best = jax.vmap(
             lambda table: expected_return(table, optimal_values(table, CONFIG.discount, HORIZON)[0])
@@ -61,11 +63,11 @@ def test_tasks_are_learned_and_counted(run):
     assert (np.diff(learned.steps, axis=1) <= rows).all()  # reset rows are no steps
     assert (np.diff(learned.steps, axis=1) > 0.5 * rows).all()
     # The last value is that of the parameters that are returned.
-    ppo = make_learner(CONFIG, ENV, ENV.default_params)
+    learner = make_learner(CONFIG, ENV, ENV.default_params)
     for k, cell in enumerate((0, 5, 15)):
         table = table_of_places(ENV, jax.tree.map(lambda leaf: leaf[0], tasks((cell,))))
         params = jax.tree.map(lambda leaf, k=k: leaf[k], learned.params)
-        found = evaluate(lambda x, params=params: ppo.probabilities(params, x), table)
+        found = evaluate(lambda x, params=params: learner.policy(params, x), table)
         assert float(found) == pytest.approx(float(learned.value[k, -1]), rel=1e-5)
 
 
@@ -74,11 +76,11 @@ def test_a_run_is_the_same_alone_and_from_a_good_start_nothing_is_left_to_learn(
     alone, _ = run((15,), (4,))
     np.testing.assert_allclose(both.value[1], alone.value[0], atol=1e-4)
     env = TimeLimit(ENV, HORIZON)
-    ppo = make_learner(CONFIG, env, ENV.default_params)
+    learner = make_learner(CONFIG, env, ENV.default_params)
     params = tasks((0, 15))
     tables = jax.vmap(lambda params: table_of_places(ENV, params))(params)
     again = learn(
-        CONFIG, env, ppo, params, both.params, evaluate, tables, jax.random.split(jax.random.key(9))
+        CONFIG, env, learner, params, both.params, evaluate, tables, jax.random.split(jax.random.key(9))
     )
     np.testing.assert_allclose(again.value[:, 0], both.value[:, -1], rtol=1e-5)
     assert (again.value[:, 0] > 0.95 * best).all()
