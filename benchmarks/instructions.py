@@ -21,9 +21,10 @@ def main() -> None:
     import numpy as np
 
     from envs.gridworld.families import all_instructions
+    from envs.gridworld.house import house_instructions
     from jaxvlm.transfer.bert import load_sentence_encoder
 
-    instructions = all_instructions()
+    instructions = sorted({*all_instructions(), *house_instructions()})
     vectors = load_sentence_encoder(options.encoder)(instructions)
     np.savez_compressed(
         options.output, instructions=np.array(instructions), vectors=vectors.astype(np.float16)
