@@ -9,12 +9,17 @@ from jaxtyping import Float
 from jaxvlm.errors import ConfigError
 
 from . import holding
-from .gridworld import families
+from .gridworld import families, house
 
 
 def built_in_instructions() -> tuple[str, ...]:
     """Instructions of all families, each once, sorted."""
-    return tuple(sorted({*families.all_instructions(), *holding.all_instructions()}))
+    rooms, houses, carts = (
+        families.all_instructions(),
+        house.house_instructions(),
+        holding.all_instructions(),
+    )
+    return tuple(sorted({*rooms, *houses, *carts}))
 
 
 def cached_embeddings(instructions: Sequence[str]) -> Float[np.ndarray, "n 384"]:

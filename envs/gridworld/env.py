@@ -1,7 +1,7 @@
 """A grid-world as pure functions: an agent that walks, turns, opens doors, carries objects and avoids lava."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from .cells import (
     WALL,
     cell,
 )
+from .views import VIEW, egocentric, hands_and_changes
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
 
@@ -39,12 +40,12 @@ STEPS = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)], np.int32)  # rows, columns
 REACH, FACE, HOLD, PUT = range(4)
 
 Control = Literal["moves", "compass", "turn"]
+Observation = Literal["position", "view", "planes", "summary"]
 ACTIONS = {
     "moves": ("north", "east", "south", "west"),
     "compass": ("north", "east", "south", "west", "pick up", "put down", "open or close"),
     "turn": ("turn left", "turn right", "forward", "pick up", "put down", "open or close"),
 }
-VIEW = 7  # cells a side of the egocentric view
 
 
 @struct.dataclass
@@ -85,6 +86,9 @@ class GridWorld:
       "planes": f32[height, width, 27], one-hot kinds (16) and colours (10, none for floor), and
         where the agent stands; what it carries lies in its own cell. With `control="turn"` four planes more, of the
         direction, at the agent's cell.
+      "summary": f32[height + width + 30 + height * width], one-hot row and column, direction (4), kind (16) and colour
+        (10) of what is carried, zeros for nothing, and for each cell whether it differs from the world at the start of
+        the episode (not what stands there now). For tasks in one world that is known by heart.
 
     A step that achieves the task pays 1, all others 0. Both that and lava end the episode, or with `terminate=False`
     neither does. `info["success"]`: the task is achieved by this step. With `solid=False` objects are walked over, so
@@ -94,7 +98,7 @@ class GridWorld:
     height: int = 8
     width: int = 8
     control: Control = "moves"
-    observation: Literal["position", "view", "planes"] = "position"
+    observation: Observation = "position"
     terminate: bool = True
     solid: bool = True
 
@@ -104,9 +108,9 @@ class GridWorld:
                 raise ConfigError(f"{side} is {value}; a grid has 2 to 255 cells a side")
         if self.control not in ACTIONS:
             raise ConfigError(f"unknown control {self.control!r}; choose one of {', '.join(ACTIONS)}")
-        if self.observation not in ("position", "view", "planes"):
+        if self.observation not in get_args(Observation):
             raise ConfigError(
-                f"unknown observation {self.observation!r}; choose 'position', 'view' or 'planes'"
+                f"unknown observation {self.observation!r}; choose one of {', '.join(get_args(Observation))}"
             )
 
     @property
@@ -144,7 +148,7 @@ class GridWorld:
             direction=direction.astype(jnp.int32),
             carrying=jnp.zeros((), jnp.uint8),
         )
-        return self.observe(state), state
+        return self.observe(state, params), state
 
     def step(
         self, key: jax.Array, state: GridState, action: Int[Array, ""], params: GridParams
@@ -192,7 +196,7 @@ class GridWorld:
         terminated = (success | burnt) & self.terminate
         no = jnp.zeros((), bool)
         return (
-            self.observe(new),
+            self.observe(new, params),
             new,
             success.astype(jnp.float32),
             terminated,
@@ -244,10 +248,10 @@ class GridWorld:
         carrying = jnp.where(picked, ahead, jnp.where(put, jnp.uint8(0), state.carrying))
         return cells, carrying, put & (state.carrying == params.goal_object)
 
-    def observe(self, state: GridState) -> Shaped[Array, "..."]:
-        """The observation of a state."""
+    def observe(self, state: GridState, params: GridParams | None = None) -> Shaped[Array, "..."]:
+        """The observation of a state; only "summary" asks for the parameters, to see what has changed."""
         if self.observation == "view":
-            return self._view(state)
+            return egocentric(state.cells, state.position, state.direction, state.carrying)
         row, column = (
             jax.nn.one_hot(state.position[0], self.height),
             jax.nn.one_hot(state.position[1], self.width),
@@ -255,6 +259,13 @@ class GridWorld:
         turned = jax.nn.one_hot(state.direction, 4)
         if self.observation == "position":
             return jnp.concatenate([row, column, turned] if self.control == "turn" else [row, column])
+        if self.observation == "summary":
+            if params is None:
+                raise ConfigError(
+                    "observation 'summary' says what has changed since the start; give observe the params"
+                )
+            rest = hands_and_changes(state.cells, params.cells, state.carrying)
+            return jnp.concatenate([row, column, turned, rest])
         here = row[:, None] * column[None, :]
         seen = jnp.where((here > 0) & (state.carrying > 0), state.carrying, state.cells)
         kind, colour = seen >> COLOUR_BITS, seen & (1 << COLOUR_BITS) - 1
@@ -267,37 +278,15 @@ class GridWorld:
             planes.append(here[..., None] * turned)
         return jnp.concatenate(planes, axis=-1)
 
-    def _view(self, state: GridState) -> UInt8[Array, "7 7 2"]:
-        """Two products with one-hot matrices pick the rows and the columns.
-
-        A lookup of 49 cells is the obvious way, and XLA then repeats the whole step for each of them on a CPU; operands
-        of a product are computed once. Numbers up to 255 are exact in float32.
-        """
-        back = VIEW - 1
-        first_row = state.position[0] - jnp.array([back, back // 2, 0, back // 2])[state.direction]
-        first_column = state.position[1] - jnp.array([back // 2, 0, back // 2, back])[state.direction]
-        places = jnp.arange(VIEW)[:, None]
-        rows = (jnp.arange(self.height) == first_row + places).astype(jnp.float32)
-        columns = (jnp.arange(self.width) == first_column + places).astype(jnp.float32)
-        # About the wall, so that what lies beyond the edge and is picked by no row or column is wall.
-        wall = float(cell(WALL))
-        picked = jnp.matmul(rows, state.cells.astype(jnp.float32) - wall, precision="highest")
-        window = (jnp.matmul(picked, columns.T, precision="highest") + wall).astype(jnp.uint8)
-        turned = jnp.stack([jnp.rot90(window, k) for k in range(4)])
-        seen = jnp.sum(
-            jnp.where(jnp.arange(4)[:, None, None] == state.direction, turned, 0), axis=0, dtype=jnp.uint8
-        )
-        own = np.zeros((VIEW, VIEW), bool)
-        own[-1, VIEW // 2] = True
-        seen = jnp.where(own & (state.carrying > 0), state.carrying, seen)
-        return jnp.stack([seen >> COLOUR_BITS, seen & (1 << COLOUR_BITS) - 1], axis=-1)
-
     def observation_space(self, params: GridParams) -> Box:
         if self.observation == "view":
             return Box(0, max(len(KINDS), len(COLOURS)) - 1, (VIEW, VIEW, 2), np.dtype(np.uint8))
         turned = 4 if self.control == "turn" else 0
         if self.observation == "position":
             return Box(0.0, 1.0, (self.height + self.width + turned,))
+        if self.observation == "summary":
+            hands = len(KINDS) + len(COLOURS)
+            return Box(0.0, 1.0, (self.height + self.width + 4 + hands + self.height * self.width,))
         return Box(0.0, 1.0, (self.height, self.width, len(KINDS) + len(COLOURS) + 1 + turned))
 
     def action_space(self, params: GridParams) -> Discrete:

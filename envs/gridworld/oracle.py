@@ -40,7 +40,7 @@ def table_of_places(env: GridWorld, params: GridParams) -> Table:
     Raises:
       ConfigError: an environment whose direction or hands matter.
     """
-    if env.control != "moves" or env.observation == "view":
+    if env.control != "moves" or env.observation in ("view", "summary"):
         raise ConfigError(
             f"with control {env.control!r} and observation {env.observation!r} a cell is not all there is to a state; "
             "use reachable_table"
@@ -62,7 +62,7 @@ def table_of_places(env: GridWorld, params: GridParams) -> Table:
     start = jnp.zeros(count).at[params.starts].add(listed / params.num_starts)
     return Table(
         states=states,
-        observation=jax.vmap(env.observe)(states),
+        observation=jax.vmap(env.observe, in_axes=(0, None))(states, params),
         successor=new.position[..., 0] * env.width + new.position[..., 1],
         reward=reward,
         terminated=terminated,
@@ -131,7 +131,7 @@ def reachable_table(env: Any, params: Any, starts: Any, limit: int = 200_000) ->
     states = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *found)
     return Table(
         states=states,
-        observation=jax.jit(jax.vmap(env.observe))(states),
+        observation=jax.jit(jax.vmap(env.observe, in_axes=(0, None)))(states, params),
         successor=jnp.asarray(np.concatenate(successor)),
         reward=jnp.asarray(np.concatenate(reward), jnp.float32),
         terminated=jnp.asarray(np.concatenate(terminated)),
@@ -157,7 +157,9 @@ def all_starts(env: GridWorld, params: GridParams) -> GridState:
 
 def grid_table(env: GridWorld, params: GridParams) -> Table:
     """The smaller table that does for a task: of places where that is all there is, else of all that can be reached."""
-    places = env.control == "moves" and env.observation != "view" and int(params.goal) == REACH
+    places = (
+        env.control == "moves" and env.observation not in ("view", "summary") and int(params.goal) == REACH
+    )
     return table_of_places(env, params) if places else reachable_table(env, params, all_starts(env, params))
 
 

@@ -154,22 +154,36 @@ def _carts(options: "Transfer") -> Setting:
 
 def _houses(options: "Transfer") -> Setting:
     """Houses with walls, doors, lava and things to carry, evaluated by episodes."""
+    import jax
+
     from jaxvlm.transfer.experiment import World
+    from jaxvlm.transfer.learning import episode_starts
 
     houses = import_ours("envs.gridworld.house")
     config = options.config
     made = [houses.make_house(options.grid, config.seed + k) for k in range(config.seeds)]
     env = import_ours("envs.wrappers").TimeLimit(made[0].env, made[0].horizon)
     evaluate = _by_episodes(made[0].env, made[0].horizon, config.base.discount, discrete=True)
+
+    @jax.jit
+    def starts(params: Any, evaluation: Any) -> Any:
+        """Where each task's evaluation starts, so that the best return is of the same episodes."""
+
+        def one(task: Any, seed: jax.Array) -> Any:
+            return episode_starts(made[0].env, task, jax.random.key(seed), EPISODES)[1]
+
+        return jax.vmap(one)(params, evaluation["seed"])
+
     embed, worlds = _embedder(options, made[0].instructions), []
     for k, family in enumerate(made):
+        evaluation = _evaluation(family.params, config.seed + k)
         worlds.append(
             World(
                 params=family.params,
                 instructions=family.instructions,
                 embeddings=embed(family.instructions),
-                evaluation=_evaluation(family.params, config.seed + k),
-                best=np.asarray(houses.best_returns(family, config.base.discount)),
+                evaluation=evaluation,
+                best=houses.best_returns(family, config.base.discount, starts(family.params, evaluation)),
                 nearness=houses.nearness(family).astype(np.float32),
                 probes=_visited(env, family.params, config.probes, config.seed + k),
             )

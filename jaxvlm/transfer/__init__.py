@@ -19,6 +19,7 @@ from jaxvlm.transfer.learners import LearnConfig as LearnConfig
 from jaxvlm.transfer.learners import Learner as Learner
 from jaxvlm.transfer.learners import make_learner as make_learner
 from jaxvlm.transfer.learning import Learned as Learned
+from jaxvlm.transfer.learning import episode_starts as episode_starts
 from jaxvlm.transfer.learning import episodes_return as episodes_return
 from jaxvlm.transfer.learning import learn as learn
 from jaxvlm.transfer.learning import steps_to_threshold as steps_to_threshold

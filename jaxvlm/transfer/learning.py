@@ -104,6 +104,12 @@ def steps_to_threshold(
     return jnp.take_along_axis(steps, counted[..., None], axis=-1)[..., 0], ever
 
 
+def episode_starts(env: Any, task: Any, key: jax.Array, episodes: int) -> tuple[jax.Array, Any]:
+    """Observations [n, ...] and states [n, ...] in which the episodes of `episodes_return` start."""
+    key_reset, _ = jax.random.split(key)
+    return jax.vmap(env.reset, in_axes=(0, None))(env_keys(key_reset, episodes), task)
+
+
 def episodes_return(
     env: Any,
     task: Any,
@@ -131,8 +137,8 @@ def episodes_return(
       discount: a step.
       discrete: whether actions are.
     """
-    key_reset, key_run = jax.random.split(key)
-    observation, state = jax.vmap(env.reset, in_axes=(0, None))(env_keys(key_reset, episodes), task)
+    observation, state = episode_starts(env, task, key, episodes)
+    _, key_run = jax.random.split(key)
 
     def step(carry: Any, time: jax.Array) -> tuple[Any, jax.Array]:
         state, observation, alive = carry

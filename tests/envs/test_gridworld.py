@@ -181,6 +181,28 @@ def test_planes_say_everything_once():
     assert held[0, 0, CODES["k"] // 16] == 1
 
 
+def test_the_summary_says_where_what_is_carried_and_what_has_changed():
+    cells = world("..D", "bkp")
+    env = GridWorld(2, 3, control="compass", observation="summary")
+    params = make_params(cells, goal=FACE, goal_object=CODES["b"])
+    first = np.asarray(env.reset(jax.random.key(0), params)[0])
+    assert first.shape == env.observation_space(params).shape == (2 + 3 + 4 + 16 + 10 + 6,)
+    assert first.sum() == 3  # row, column and direction: nothing is carried, nothing has changed
+    state, *_ = play(env, params, at(cells, 0, 1), ["south", "pick up", "east", "open or close"])
+    summary = np.asarray(env.observe(state, params))
+    assert np.flatnonzero(summary).tolist() == [
+        0, 2 + 1, 5 + EAST, 9 + cell("key") // 16, 25 + CODES["k"] % 16, 35 + 2, 35 + 4
+    ]  # fmt: skip
+    seen, *_ = env.step(jax.random.key(0), state, jnp.int32(NORTH), params)
+    assert np.flatnonzero(np.asarray(seen) != summary).tolist() == [5 + NORTH, 5 + EAST]
+    back, *_ = play(env, params, at(cells, 0, 1), ["south", "pick up", "put down"])
+    assert not np.asarray(env.observe(back, params))[9:].any()  # where it lay, the key is no change
+    with pytest.raises(ConfigError, match="give observe the params"):
+        env.observe(state)
+    with pytest.raises(ConfigError, match="use reachable_table"):
+        table_of_places(GridWorld(2, 3, observation="summary"), params)
+
+
 def test_starts_are_those_that_are_allowed_and_equally_often():
     env = GridWorld(4, 5)
     allowed = np.zeros((4, 5), bool)
