@@ -3,6 +3,8 @@
     python benchmarks/blind.py runs/A runs/B --folder sheets        # a numbered sheet for each run, and the key
     python benchmarks/blind.py --folder sheets --seen A 1 4 7-9     # agreement of a look with the predicate
 
+    python benchmarks/blind.py runs/A --folder sheets --play        # states of its best agents, not of its replay
+
 A sheet shows states from the replay buffer of a run's newest checkpoint in random order. Half of them, or as many as
 there are, meet the goal by the predicate; the others come from the half of all other states that earned more, so near
 misses are among them. Look at the sheet before the key, and name the pictures that show the goal.
@@ -15,7 +17,7 @@ from pathlib import Path
 SIZE, COLUMNS = 200, 6  # pixels a side of a picture; pictures in a row
 
 
-def chosen_states(path: Path, count: int, generator):
+def chosen_states(path: Path, count: int, generator, play: bool):
     """The goal of a run, f32[n, 24] qpos in random order, and whether each meets the goal."""
     import jax
     import numpy as np
@@ -24,7 +26,7 @@ def chosen_states(path: Path, count: int, generator):
     from envs.humanoid.kinematics import pose_scene
     from envs.humanoid.predicates import holds
 
-    goal, qpos, earned = read_run(path, 4000, generator)
+    goal, qpos, earned = read_run(path, 4000, generator, play)
     qpos[:, :2] = 0.0
     true = np.asarray(jax.jit(lambda q: holds(goal, pose_scene(q)))(qpos))
     hits = generator.permutation(np.flatnonzero(true))[: count // 2]
@@ -91,6 +93,9 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("sheets"))
     parser.add_argument("--count", type=int, default=24, help="pictures of a sheet")
+    parser.add_argument(
+        "--play", action="store_true", help="states of the best agents, in place of the replay"
+    )
     parser.add_argument("--seen", nargs="+", help="name of a run, and the numbers that show its goal")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -113,7 +118,9 @@ def main() -> None:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     for path in options.runs:
-        goal, qpos, true = chosen_states(path, options.count, np.random.default_rng(options.seed))
+        goal, qpos, true = chosen_states(
+            path, options.count, np.random.default_rng(options.seed), options.play
+        )
         draw_sheet(qpos, options.folder / f"{path.name}.png")
         key = {"goal": goal, "run": str(path), "true": true.tolist()}
         (options.folder / f"{path.name}.json").write_text(json.dumps(key) + "\n", encoding="utf-8")

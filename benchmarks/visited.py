@@ -3,9 +3,11 @@
     python benchmarks/visited.py runs/A runs/B                             # AUC on each run's own goal
     python benchmarks/visited.py runs/A --clip PATH                        # another checkpoint than the embedded one
     python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz --keep 3000
+    python benchmarks/visited.py runs/A --play                             # what its best agents do now
 
-States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds. An observation has no
-place on the floor, so one is drawn. `--save` keeps, of every run, `--states` poses, half drawn uniformly, half from the
+States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds, or with `--play` from
+episodes of its best agents, every seed's, whose actions are sampled. An observation has no place on the floor, so one
+is drawn. `--save` keeps, of every run, `--states` poses, half drawn uniformly, half from the
 tenth that its agents were rewarded most for, and `--keep` of the poses that the file holds already.
 """
 
@@ -13,33 +15,79 @@ import argparse
 from pathlib import Path
 
 PLACE = 0.25  # m, standard deviation
+EPISODES, LENGTH = (
+    24,
+    101,
+)  # of a seed that is played; the last row resets and shows what the last action led to
 
 
-def read_run(path: Path, count: int, generator):
-    """The goal of a run, `count` qpos from its replay buffer, f32[count, 24], and the rewards for being there."""
+def read_run(path: Path, count: int, generator, play: bool = False):
+    """The goal of a run, `count` qpos of its agents, f32[count, 24], and the rewards for being there."""
     import numpy as np
 
     from envs.registry import make_task
     from jaxvlm.runtime import Run
     from jaxvlm.vlmrm.build import build
     from jaxvlm.vlmrm.config import TrainConfig
-    from jaxvlm.vlmrm.train import abstract_state
 
     run = Run.open(path)
     config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
     task = make_task(config.task, config.variant)
     built = build(config, task.env, task.params, domain=task.domain)
+    observation, reward, valid = (played if play else replayed)(run, built)
+    flat = observation[..., :22].reshape(-1, 22)
+    valid, reward = valid.reshape(-1), reward.reshape(-1)
+    rows = generator.choice(np.flatnonzero(valid), count, replace=False)
+    place = PLACE * generator.standard_normal((count, 2))
+    qpos = np.concatenate([place, flat[rows]], axis=1).astype(np.float32)
+    return config.task.removeprefix("humanoid-"), qpos, reward[rows]
+
+
+def replayed(run, built):
+    """What the replay buffer holds: observations, the rewards for them, and whether they count."""
+    import numpy as np
+
+    from jaxvlm.vlmrm.train import abstract_state
+
     state, _ = run.checkpoints.restore(abstract_state(built))
     # A row's reward is for the state that its action led to, which is in the slot after it.
     data, size = state.buffer.data, int(state.buffer.size)
     slots = data.reward.shape[1]
     taken = (int(state.buffer.cursor) - size + np.arange(size)) % slots
-    reward, valid = (np.asarray(leaf)[:, taken].reshape(-1) for leaf in (data.reward, data.valid))
-    flat = np.asarray(data.observation)[:, (taken + 1) % slots, :, :22].reshape(-1, 22)
-    rows = generator.choice(np.flatnonzero(valid), count, replace=False)
-    place = PLACE * generator.standard_normal((count, 2))
-    qpos = np.concatenate([place, flat[rows]], axis=1).astype(np.float32)
-    return config.task.removeprefix("humanoid-"), qpos, reward[rows]
+    reward, valid = (np.asarray(leaf)[:, taken] for leaf in (data.reward, data.valid))
+    return np.asarray(data.observation)[:, (taken + 1) % slots], reward, valid
+
+
+def played(run, built):
+    """The same of `EPISODES` episodes of each seed's best agent."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxvlm.rl import collect, env_keys, init_rollout
+    from jaxvlm.vlmrm.train import abstract_state, seeds_of
+
+    program, inputs, steps = built.program, built.inputs, built.program.config.steps
+    agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+
+    @jax.jit
+    def play(inputs, agent, seeds):
+        def one_seed(agent, seed):
+            # Streams 0 to 3 of a seed belong to training and evaluation.
+            key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 4))
+            start = init_rollout(program.env, inputs.env_params, env_keys(key_start, EPISODES))
+
+            def act(observation, key):
+                return program.agent.act(agent, observation, key, jnp.int32(steps))
+
+            return collect(program.env, inputs.env_params, act, start, key_act, LENGTH, scenes=True)[1]
+
+        with jax.default_matmul_precision("highest"):
+            rows = jax.vmap(one_seed)(agent, seeds)
+        return rows.observation, program.label_stage(inputs, rows), rows.valid
+
+    observation, reward, valid = (np.asarray(leaf) for leaf in play(inputs, agent, seeds_of(built)))
+    return observation[:, 1:], reward[:, :-1], valid[:, :-1]
 
 
 def main() -> None:
@@ -50,6 +98,9 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--clip", default="tiny")
     parser.add_argument("--camera", nargs="+", default=["default"], help="views that rewards average over")
+    parser.add_argument(
+        "--play", action="store_true", help="let the best agents play, in place of the replay"
+    )
     parser.add_argument("--count", type=int, default=4000, help="states of each run")
     parser.add_argument("--save", type=Path, help="write states to train on here")
     parser.add_argument("--states", type=int, default=800, help="of each run, to save")
@@ -98,7 +149,7 @@ def main() -> None:
     print(f"CLIP {options.clip}, {options.count} states of each run")
     print(f"{'run':<28}{'goal':<16}{'true':>8}{'AUC':>8}   AUC of all goals")
     for path in options.runs:
-        own, qpos, earned = read_run(path, options.count, generator)
+        own, qpos, earned = read_run(path, options.count, generator, options.play)
         figures, truth = {}, None
         for goal, (value, true) in judge(rewards, qpos).items():
             value, true = np.asarray(value), np.asarray(true)

@@ -67,8 +67,8 @@ class House(Family):
 
     @property
     def horizon(self) -> int:
-        """Steps of an episode: sixteen times the house's side."""
-        return 16 * self.env.height
+        """Steps of an episode: eight times the house's side."""
+        return 8 * self.env.height
 
 
 def house_instructions() -> tuple[str, ...]:

@@ -25,7 +25,7 @@ PRESETS = {
 # SAC makes a gradient step for four environment steps, each as dear as a hundred of them, so fewer runs are compared.
 # A threshold below the rooms': the measure is a regulator that knows the physics.
 _SAC = LearnConfig(
-    num_envs=8, updates=60, activation="relu", entropy_coefficient=0.1, tau=0.02, learning_rate=3e-3
+    num_envs=8, updates=60, gradient_steps=64, activation="relu", entropy_coefficient=0.1, tau=0.02
 )
 CARTS = TransferConfig(
     algorithm="sac", seeds=3, validation=4, targets=6, threshold=0.75, learned=0.75, retries=1, base=_SAC,
@@ -87,7 +87,7 @@ def defaults(
     if family == "cartpole":
         return Transfer(grid=0, family=family, preset=preset, config=CARTS)
     if family == "house":
-        return Transfer(grid=grid or 8, family=family, preset=preset, config=_of_houses(preset))
+        return Transfer(grid=grid or 8, family=family, preset=preset, config=_of_houses(preset, algorithm))
     grid = grid or 12
     config = TransferConfig(algorithm=algorithm)
     # Larger rooms take longer to learn: updates in proportion to the square of the side, as paths and cells grow.
@@ -127,11 +127,16 @@ def _with_values(config: TransferConfig) -> TransferConfig:
     )
 
 
-def _of_houses(preset: str) -> TransferConfig:
-    """The numbers for houses, where a task takes longer to be met by chance."""
-    if preset != "default":
-        raise ConfigError(f"--preset {preset} is for open rooms; choose one of their families")
-    return TransferConfig()
+def _of_houses(preset: str, algorithm: str) -> TransferConfig:
+    """The numbers for houses, where a task takes longer to be met by chance and longer to do."""
+    if preset != "default" or algorithm != "ppo":
+        other = f"--algorithm {algorithm}" if preset == "default" else f"--preset {preset}"
+        raise ConfigError(f"{other} is for open rooms; choose one of their families instead of house")
+    base = LearnConfig(num_envs=32, rollout_length=32, updates=60, minibatches=4)
+    return TransferConfig(
+        base=base, fine=replace(base, updates=30), seeds=3, validation=4, targets=6, chunk=32,
+        temperatures=(0.03, 0.1, 0.3), actor_scales=(0.6, 1.0),
+    )  # fmt: skip
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GRID_FAMILIES = ("colour", "shape", "adversarial", "paraphrase")
 FAMILIES = (*GRID_FAMILIES, "house", "cartpole")
-EPISODES = 32  # of an evaluation where exact values are out of reach
+EPISODES = 16  # of an evaluation where exact values are out of reach
 
 
 @dataclass(frozen=True)
