@@ -9,10 +9,10 @@ seed share the house:
   PUT    24  "carry the red ball to the north-east room": each object to the two rooms that adjoin its own
   REACH  24  "be in the room at the top right": each room, said in six ways
 
-An episode starts anywhere, that of a PUT in the object's room: random actions carry something through a door and put it
-down there in three episodes of a hundred, and much more rarely from elsewhere or to the room across, too rarely to learn
-it from a reward for success alone. Which objects there are, where walls, doors and lava are and which door is closed is
-drawn by seed.
+An episode starts anywhere, that of a PUT in the object's room: random actions carry a thing through a door and put it
+down there in three episodes of a hundred. From elsewhere or to the room across they do so much more rarely, too rarely
+to learn it from a reward for success alone. Which objects there are, where walls, doors and lava are and which door is
+closed is drawn by seed.
 
 Nothing ever stands in the way: a corner joins two cells that are two steps apart over a third one as well, which is
 always free, and doors do not open onto corners. All that a way over a corner may spare is one turn, and to take up what
