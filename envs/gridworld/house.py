@@ -1,22 +1,23 @@
 """A house of four rooms, and 72 tasks in it that ask for more than a place: look at, pick up, carry, enter.
 
-Two walls part the house into rooms, with a door between any two that adjoin, some open and some closed. Objects lie in
-the corners of rooms, three in each, and lava glows before the outer walls. Tasks of a seed share the house:
+Two walls part the house into rooms, with a door between any two that adjoin, one of them closed. Objects lie in the
+corners of rooms, three in each; the fourth corner is one of the house's own, and lava fills two of these. Tasks of a
+seed share the house:
 
   FACE   12  "go to the red ball": stand before it and face it
   HOLD   12  "pick up the red ball"
   PUT    24  "carry the red ball to the north-east room": each object to the two rooms that adjoin its own
   REACH  24  "be in the room at the top right": each room, said in six ways
 
-An episode starts anywhere, that of a PUT in the object's room: random actions carry something through a door and put it
-down there in one episode of forty, from anywhere in one of 140, and from two rooms away in one of two thousand, too
-rarely to learn it from a reward for success alone.
+An episode starts anywhere, that of a PUT in the object's room: random actions carry a thing through a door and put it
+down there in three episodes of a hundred. From elsewhere or to the room across they do so much more rarely, too rarely
+to learn it from a reward for success alone. Which objects there are, where walls, doors and lava are and which door is
+closed is drawn by seed.
 
-Which objects there are, where they lie, where doors and lava are, is drawn by seed.
-
-Nothing ever stands in the way: a corner joins two cells that are two steps apart over a third one as well, doors do not
-open onto corners, and lava keeps away from that third cell. So no other object is ever worth moving, and the best
-returns follow from few states, see `task_table`.
+Nothing ever stands in the way: a corner joins two cells that are two steps apart over a third one as well, which is
+always free, and doors do not open onto corners. All that a way over a corner may spare is one turn, and to take up what
+lies there costs one action at least. So no other object is ever worth moving, and the best returns follow from few
+states, see `task_table`.
 """
 
 from dataclasses import dataclass
@@ -93,11 +94,12 @@ def make_house(size: int, seed: int) -> House:
     things = []  # byte, cell, room
     for room, (top, left, bottom, right) in enumerate(rooms):
         corners = [(top, left), (top, right), (bottom, left), (bottom, right)]
-        for k, corner in enumerate(generator.permutation(4)[:IN_A_ROOM]):
+        del corners[room]  # the house's own corner, furthest from both doors
+        for k, corner in enumerate(corners):
             colour, shape = divmod(int(kinds_of[room * IN_A_ROOM + k]), len(HOUSE_SHAPES))
             byte = cell(HOUSE_SHAPES[shape], HOUSE_COLOURS[colour])
-            world[corners[corner]] = byte
-            things.append((byte, corners[corner], room))
+            world[corner] = byte
+            things.append((byte, corner, room))
     inside = np.zeros((4, size, size), bool)
     for room, (top, left, bottom, right) in enumerate(rooms):
         inside[room, top : bottom + 1, left : right + 1] = True
@@ -162,12 +164,7 @@ def _build(size: int, generator: np.random.Generator) -> tuple[np.ndarray, list[
     for k, door in enumerate(doors):
         world[door] = cell(CLOSED_DOOR if k in closed else OPEN_DOOR, HOUSE_COLOURS[colours[k]])
     for room in generator.permutation(4)[:LAVA_CELLS]:
-        top, left, bottom, right = rooms[room]
-        row, column = (0 if top == 0 else size - 1), (0 if left == 0 else size - 1)
-        along_row = [(row, k) for k in range(left + 1, right)]
-        along_column = [(k, column) for k in range(top + 1, bottom)]
-        place = (along_row + along_column)[int(generator.integers(len(along_row) + len(along_column)))]
-        world[place] = cell(LAVA)
+        world[-(room // 2), -(room % 2)] = cell(LAVA)  # the house's corner
     return world, rooms
 
 
