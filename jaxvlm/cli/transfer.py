@@ -14,7 +14,7 @@ from jaxvlm.cli.common import import_ours, parse, split_positional
 from jaxvlm.cli.transfer_worlds import FAMILIES, make_setting
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer.experiment import TransferConfig
-from jaxvlm.transfer.learners import LearnConfig
+from jaxvlm.transfer.learners import ALGORITHMS, LearnConfig
 
 PRESETS = {
     "default": "every arm, its numbers chosen on validation tasks",
@@ -28,8 +28,8 @@ _SAC = LearnConfig(
     num_envs=8, updates=60, gradient_steps=64, activation="relu", entropy_coefficient=0.1, tau=0.02
 )
 CARTS = TransferConfig(
-    algorithm="sac", seeds=3, validation=4, targets=6, threshold=0.75, learned=0.75, retries=1, base=_SAC,
-    fine=replace(_SAC, updates=30), temperatures=(0.03, 0.1, 0.3), actor_scales=(0.6, 1.0),
+    algorithm="sac", seeds=3, validation=3, targets=6, threshold=0.75, learned=0.75, retries=1, base=_SAC,
+    fine=replace(_SAC, updates=24), temperatures=(0.03, 0.1, 0.3), actor_scales=(0.6, 1.0),
     arms=("random", "uniform", "language-nearest", "language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge",
           "oracle"),
 )  # fmt: skip
@@ -79,6 +79,8 @@ def defaults(
             f"--family {family} and --preset {preset} do not go together; CartPole's tasks have the preset continuous"
         )
     algorithm = algorithm or ("sac" if family == "cartpole" else "ppo")
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"unknown algorithm {algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
     if (algorithm == "sac") != (family == "cartpole"):
         wanted = "sac" if family == "cartpole" else "ppo or dqn"
         raise ConfigError(f"--algorithm {algorithm} does not learn the tasks of {family}; choose {wanted}")
@@ -220,7 +222,7 @@ def ask(options: Transfer, directory: Path, tell: Any) -> Path:
     question = find_question(options.preset)
     config, results, more = options.config, {}, []
     families = import_ours("envs.gridworld.families")
-    usual = defaults(options.grid, options.preset).config
+    usual = defaults(options.grid, options.preset, options.family, config.algorithm).config
     validate_question(options.preset, config, usual, families.REGIONS * families.WORDINGS)
     title = f"{_place(options)}, {config.seeds} seeds of {config.targets} targets"
     print(f"{question.asks} {title}", flush=True)

@@ -1,5 +1,8 @@
 """`jaxvlm transfer` on a small room, and what it refuses."""
 
+import csv
+import json
+
 import pytest
 
 SMALL = (
@@ -56,7 +59,45 @@ def test_an_open_question_is_answered_with_a_figure(tmp_path, transfer):
     assert (code, "holds a report already" in out) == (2, True)
 
 
+TINY = (
+    "--seeds", "1", "--sources", "4", "--validation", "1", "--targets", "2", "--tune", "False", "--retries", "0",
+    "--arms", "random", "language", "ridge", "oracle", "--chunk", "4", "--base.num-envs", "4", "--fine.num-envs", "4",
+    "--base.updates", "2", "--fine.updates", "2",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "name"), [
+    (("--family", "house", "--grid", "7"), "house-7-4-default"), (("--preset", "continuous"), "cartpole-4-continuous"),
+    (("--algorithm", "dqn", "--grid", "6"), "colour-6-4-default-dqn"),
+])  # fmt: skip
+def test_other_worlds_and_algorithms_go_through_the_same_program(tmp_path, transfer, arguments, name):
+    code, out = transfer(*arguments, *TINY)
+    assert code == 0, out
+    folder = tmp_path / "runs" / "transfer" / name
+    rows = list(csv.DictReader((folder / "runs.csv").read_text().splitlines()))
+    assert len(rows) == 4 * 2
+    # Shares of the best return: a policy that has learned next to nothing has some of it and not more.
+    assert all(0 <= float(row["final"]) <= 1.001 for row in rows)
+    assert name.startswith("house") or any(float(row["final"]) > 0 for row in rows)
+    bank = json.loads((folder / "bank" / "0" / "bank.json").read_text())
+    assert (
+        bank["made_with"]["algorithm"]
+        == {"house": "ppo", "cartpole": "sac", "colour": "dqn"}[name.split("-")[0]]
+    )
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
+    (("--family", "moon"), "unknown family 'moon'; choose one of colour, shape"),
+    (("--family", "cartpole"), "--family cartpole and --preset default do not go together"),
+    (("--family", "shape", "--preset", "continuous"), "--family shape and --preset continuous do not go together"),
+    (("--algorithm", "sac"), "--algorithm sac does not learn the tasks of colour; choose ppo or dqn"),
+    (("--preset", "continuous", "--algorithm", "ppo"), "does not learn the tasks of cartpole; choose sac"),
+    (("--preset", "continuous", "--grid", "8"), "--grid 8 is a room's size and CartPole has none"),
+    (("--family", "house", "--algorithm", "dqn"), "--algorithm dqn is for open rooms"),
+    (("--family", "house", "--preset", "paper"), "--preset paper is for open rooms"),
+    (("--family", "house", "--grid", "6"), "size is 6; a house of four rooms has at least 7"),
+    (("--algorithm", "a2c"), "unknown algorithm 'a2c'; choose one of ppo, dqn, sac"),
     (("--grid", "large"), "--grid is 'large'"), (("--grid", "5"), "size is 5"),
     (("--family", "smell"), "unknown family 'smell'"),
     (("--preset", "quick"), "library, representation, networks, negative"),
