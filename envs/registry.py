@@ -193,7 +193,7 @@ _MAKERS = {
     ),
     **{
         f"gridworld-{colour}-{shape}": lambda colour=colour, shape=shape: _gridworld(colour, shape)
-        for colour, shape in (("red", "ball"), ("red", "key"), ("blue", "key"), ("green", "box"))
+        for colour, shape in (("red", "ball"), ("red", "key"), ("blue", "ball"), ("blue", "key"))
     },
     "humanoid": lambda: _humanoid("humanoid", "any pose you can name: give it with --prompt", None, ()),
     **{

@@ -20,12 +20,7 @@ ROOM = ObjectRoom()
 SIDE = ROOM.side
 FARTHEST = 2 * (SIDE - 1)  # steps between opposite corners
 STONES = 4  # walls in a world that has any
-_OTHERS = tuple(
-    cell(shape, colour)
-    for shape in ("ball", "box", "key", "star")
-    for colour in ("red", "green", "blue", "yellow")
-    if cell(shape, colour) not in OBJECTS
-)
+_OTHERS = tuple(cell(shape, colour) for colour in ("green", "yellow") for shape in ("box", "star"))
 
 
 def offset(state: GridState, byte: int) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
@@ -42,6 +37,13 @@ def steps_to(state: GridState, byte: int) -> Float[Array, "..."]:
     """Steps from the agent to an object, `FARTHEST` where there is none."""
     row, column, there = offset(state, byte)
     return jnp.where(there > 0, jnp.abs(row) + jnp.abs(column), FARTHEST)
+
+
+def object_in_half(state: GridState, byte: int, axis: int, sign: float) -> Float[Array, "..."]:
+    """An object lies in the southern (axis 0) or eastern half (axis 1); in the other one with sign -1."""
+    row, column, there = offset(state, byte)
+    place = (row, column)[axis] + state.position[..., axis] - (SIDE - 1) / 2
+    return jnp.where(there > 0, jnp.clip(sign * place, -4.0, 4.0), -3.0)
 
 
 def at(state: GridState, byte: int) -> Float[Array, "..."]:
@@ -149,6 +151,18 @@ def _of_object(byte: int) -> tuple[Concept, ...]:
             )
             for side, axis, sign, place in sides
         ),
+        *(
+            Concept(
+                f"{key}_in_{half}",
+                expand(
+                    f"{thing} [is|lies] [in|at] the {words} [of the room|of the picture|]",
+                    f"{thing} [in|at] the {words} [of the room|of the picture|]",
+                ),
+                f"the {name} waits in the {half} of the room",
+                lambda state, axis=axis, sign=sign: object_in_half(state, byte, axis, sign),
+            )
+            for half, (words, axis, sign) in _HALVES.items()
+        ),
     )
 
 
@@ -193,38 +207,37 @@ _CONCEPTS = (
 
 
 def sample_states(key: jax.Array, count: int) -> GridState:
-    """Rooms with nearly all objects in random cells, a third with walls, half with two objects of other combinations.
+    """Rooms with nearly all objects in random cells, a third with walls and half with other things besides.
 
-    Two agents in five stand on an object, one in five a step or two from it, the others anywhere.
+    Two agents in five stand on an object, one in five at most a step or two from it, the others anywhere.
     """
-    return jax.vmap(_sample_state)(jax.random.split(key, count))
+    cells = SIDE**2
+    return jax.vmap(_state_from)(jax.random.uniform(key, (count, cells + len(OBJECTS) + 8)))
 
 
-def _sample_state(key: jax.Array) -> GridState:
-    keys = jax.random.split(key, 9)
-    order = jax.random.permutation(keys[0], SIDE**2)
+def _state_from(chance: Float[Array, " draws"]) -> GridState:
+    """A state from numbers between 0 and 1; one call of the generator for all of them compiles quickly."""
     known = len(OBJECTS)
-    objects = jnp.asarray(OBJECTS, jnp.uint8) * jax.random.bernoulli(keys[1], 0.93, (known,))
-    others = jax.random.choice(keys[2], jnp.asarray(_OTHERS, jnp.uint8), (2,), replace=False)
-    others = others * jax.random.bernoulli(keys[3], 0.5)
-    walled = jax.random.bernoulli(keys[4], 1 / 3)
-    walls = jnp.full(STONES, cell("wall"), jnp.uint8) * walled
+    order = jnp.argsort(chance[: SIDE**2])
+    missing, chance = chance[SIDE**2 : SIDE**2 + known] < 0.07, chance[SIDE**2 + known :]
+    objects = jnp.where(missing, jnp.uint8(0), jnp.asarray(OBJECTS, jnp.uint8))
+    other = jnp.asarray(_OTHERS, jnp.uint8)[jnp.floor(len(_OTHERS) * chance[:1]).astype(jnp.int32)]
+    others = jnp.where(chance[1] < 0.5, other, jnp.uint8(0))
+    walls = jnp.full(STONES, jnp.where(chance[2] < 1 / 3, cell("wall"), 0), jnp.uint8)
     things = jnp.concatenate([objects, others, walls])
     cells = jnp.zeros(SIDE**2, jnp.uint8).at[order[: things.size]].set(things)
-    place = order[jax.random.randint(keys[5], (), 0, known)]
-    place = jnp.stack([place // SIDE, place % SIDE])
-    beside = jnp.clip(place + jax.random.randint(keys[6], (2,), -1, 2), 0, SIDE - 1)
-    anywhere = order[jax.random.randint(keys[7], (), 0, SIDE**2)]
-    anywhere = jnp.stack([anywhere // SIDE, anywhere % SIDE])
-    kind, turn = jax.random.uniform(keys[8], (2,))
-    position = jnp.where(kind < 0.4, place, jnp.where(kind < 0.6, beside, anywhere))
+    row, column = jnp.divmod(order[jnp.floor(known * chance[3]).astype(jnp.int32)], SIDE)
+    place = jnp.stack([row, column])
+    beside = jnp.clip(place + jnp.floor(3.0 * chance[4:6]).astype(jnp.int32) - 1, 0, SIDE - 1)
+    anywhere = jnp.floor(SIDE * chance[4:6]).astype(jnp.int32)
+    position = jnp.where(chance[6] < 0.4, place, jnp.where(chance[6] < 0.6, beside, anywhere))
     index = position[0] * SIDE + position[1]
     # Nobody stands in a wall.
     cells = cells.at[index].set(jnp.where(cells[index] == cell("wall"), jnp.uint8(0), cells[index]))
     return GridState(
         cells=cells.reshape(SIDE, SIDE),
         position=position.astype(jnp.int32),
-        direction=jnp.floor(4.0 * turn).astype(jnp.int32),
+        direction=jnp.floor(4.0 * chance[7]).astype(jnp.int32),
         carrying=jnp.zeros((), jnp.uint8),
     )
 
