@@ -23,7 +23,9 @@ STONES = 4  # walls in a world that has any
 _OTHERS = tuple(cell(shape, colour) for colour in ("green", "yellow") for shape in ("box", "star"))
 
 
-def offset(state: GridState, byte: int) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+def offset(
+    state: GridState, byte: int
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """Rows and columns that an object lies south and east of the agent, and whether it is there at all, 0 or 1."""
     where = (state.cells == byte).astype(jnp.float32)
     places = jnp.arange(SIDE, dtype=jnp.float32)
@@ -172,7 +174,8 @@ _CONCEPTS = (
         expand(
             "an agent in a room with objects",
             "[the|an|] agent in [a|the] [room|grid|grid world|world] [with objects|with things|]",
-            "[a picture|an image|a drawing|a map] of [a|the] [room|grid|grid world|world] [with objects|with an agent|]",
+            "[a picture|an image|a drawing|a map] of [a|the] [room|grid|grid world|world] "
+            "[with objects|with an agent|]",
             "[a|the] [room|grid|grid world|world] with [an agent|objects|things|objects and an agent]",
         ),
         "a drawing of an agent in a world with things",

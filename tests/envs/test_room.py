@@ -19,7 +19,10 @@ def room(ball, key, agent) -> GridState:
     """A room of 3 x 3 with things in cells given as (row, column)."""
     places = jnp.asarray([3 * row + column for row, column in (ball, key)])
     return GridState(
-        SMALL.laid_out(places), jnp.asarray(agent, jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.uint8)
+        SMALL.laid_out(places),
+        jnp.asarray(agent, jnp.int32),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), jnp.uint8),
     )
 
 
