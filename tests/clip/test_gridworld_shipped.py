@@ -48,6 +48,16 @@ def test_every_goal_is_ranked(states, scores, goal, wording):
     assert auc(scores[wording][on_any, column], holds[on_any]) > 0.98
 
 
+def test_the_score_falls_with_every_step_away():
+    """Walks of eleven steps in five rooms: the mean falls, fastest where the object is left."""
+    looks = json.loads((resolve("tiny:gridworld") / "figures.json").read_text())["looks"]
+    for goal in GOALS:
+        mean = np.asarray(looks["plain"]["goals"][goal]["landscape"]["mean"]["0.0"])
+        falls = -np.diff(mean)
+        assert falls.min() > 0, goal
+        assert falls.argmax() == 0, goal
+
+
 @pytest.mark.parametrize("goal", GOALS)
 def test_an_untrained_clip_does_not_rank_them(states, scores, goal):
     holds = np.asarray(captioned_dataset("gridworld").concept(goal).holds(states))
