@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from envs.api import Environment
 from envs.cartpole import CartPole
+from envs.gridworld.cells import cell
+from envs.gridworld.room import ObjectRoom
 from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
 from envs.wrappers import TimeLimit
@@ -50,8 +52,12 @@ class Task:
     @property
     def params(self) -> Any:
         """Numeric parameters of the environment, made when asked for: a humanoid's take a second."""
-        changed = {name: jnp.float32(value) for name, value in self.overrides.items()}
-        return replace(self.env.default_params, **changed) if changed else self.env.default_params
+        params = self.env.default_params
+        changed = {
+            name: jnp.asarray(value, jnp.result_type(getattr(params, name)))
+            for name, value in self.overrides.items()
+        }
+        return replace(params, **changed) if changed else params
 
 
 def _cartpole(name: str, summary: str, initial_angle: float, reward: str, window: int) -> Task:
@@ -90,6 +96,30 @@ def _mountain_car(name: str, summary: str, look: str) -> Task:
         metric="goal_fraction",
         window=1,
         threshold=1.0,
+    )
+
+
+ROOM_STEPS = 32  # of an episode in the grid-world, over twice the way between opposite corners
+
+
+def _gridworld(colour: str, shape: str) -> Task:
+    return Task(
+        name=f"gridworld-{colour}-{shape}",
+        summary=f"go to the {colour} {shape} and stay there, wherever it lies",
+        env=TimeLimit(ObjectRoom(), ROOM_STEPS),
+        overrides={"goal": cell(shape, colour)},
+        algorithm="dqn",
+        domain="gridworld",
+        look="plain",
+        goal_prompts=(f"the agent is at the {colour} {shape}",),
+        baseline_prompts=("an agent in a room with objects",),
+        opposite_prompts=(f"the agent is far from the {colour} {shape}",),
+        episode_length=ROOM_STEPS,
+        metric="goal_fraction",
+        window=ROOM_STEPS // 2,
+        threshold=0.9,
+        gif_fps=4.0,
+        concept=f"at_{colour}_{shape}",
     )
 
 
@@ -161,6 +191,10 @@ _MAKERS = {
     "mountain-car-plain": lambda: _mountain_car(
         "mountain-car-plain", "reach the flag; gymnasium's line drawing", "plain"
     ),
+    **{
+        f"gridworld-{colour}-{shape}": lambda colour=colour, shape=shape: _gridworld(colour, shape)
+        for colour, shape in (("red", "ball"), ("red", "key"), ("blue", "ball"), ("blue", "key"))
+    },
     "humanoid": lambda: _humanoid("humanoid", "any pose you can name: give it with --prompt", None, ()),
     **{
         f"humanoid-{goal}": lambda goal=goal, prompt=prompt, summary=summary: _humanoid(

@@ -11,6 +11,7 @@ from jaxvlm.errors import ConfigError
 from .brax_halfcheetah import brax_halfcheetah_captions as brax_halfcheetah_captions
 from .brax_reacher import brax_reacher_captions as brax_reacher_captions
 from .cartpole import cartpole_captions as cartpole_captions
+from .gridworld import gridworld_captions as gridworld_captions
 from .humanoid import humanoid_captions as humanoid_captions
 from .mountain_car import mountain_car_captions as mountain_car_captions
 
@@ -18,6 +19,7 @@ DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
     "brax_halfcheetah": brax_halfcheetah_captions,
     "brax_reacher": brax_reacher_captions,
     "cartpole": cartpole_captions,
+    "gridworld": gridworld_captions,
     "mountain_car": mountain_car_captions,
     "humanoid": humanoid_captions,
 }

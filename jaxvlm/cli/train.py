@@ -35,7 +35,7 @@ def usage() -> str:
                 "[--preset NAME] [--prompt TEXT ...] [--alpha A] [--seeds N] [...]",
             ),
             "",
-            "several poses of the humanoid, joined by commas, are trained in one program:",
+            "poses of the humanoid or objects of the grid-world, joined by commas, are trained in one program:",
             "  jaxvlm train humanoid-standing,humanoid-lotus --seeds 4",
             "",
             "presets:",

@@ -17,6 +17,8 @@ PRESETS = {
 
 
 def _default(task: str, algorithm: str) -> TrainConfig:
+    if is_gridworld(task):
+        return _gridworld()
     if task == "cartpole-swingup":
         return TrainConfig(task=task, steps=150_000, updates=400)
     if algorithm == "dqn":
@@ -29,6 +31,22 @@ def _default(task: str, algorithm: str) -> TrainConfig:
         # Without noise beside the entropy bonus, some seeds never swing far enough to meet the flag.
         algorithm=SACSettings(action_noise=0.5),
     )
+
+
+def _gridworld() -> TrainConfig:
+    """An episode is 32 steps, and what lies twenty steps ahead does not matter."""
+    return TrainConfig(
+        task="gridworld",
+        num_envs=32,
+        rollout_length=33,
+        steps=60_000,
+        algorithm=DQNSettings(discount=0.9),
+    )
+
+
+def is_gridworld(task: str) -> bool:
+    """Whether the numbers of the grid-world are meant."""
+    return task.split("-")[0] == "gridworld"
 
 
 def is_humanoid(task: str) -> bool:

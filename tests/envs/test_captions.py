@@ -18,7 +18,8 @@ TABLE_3 = {
     "cartpole": ("pole vertically upright on top of the cart", "pole and cart"),
     "mountain_car": ("a car at the peak of the mountain, next to the yellow flag", "a car in the mountain"),
     "humanoid": ("a humanoid robot kneeling", "a humanoid robot"),
-    # Not the paper's: the two brax environments that are shown.
+    # Not the paper's: the grid-world and the two brax environments that are shown.
+    "gridworld": ("the agent is at the red ball", "an agent in a room with objects"),
     **{domain: (next(iter(shown.goals.values())).prompt, shown.baseline) for domain, shown in SHOWN.items()},
 }
 
@@ -132,6 +133,8 @@ def test_states_reach_far_beyond_a_policy_and_frames_differ(domain):
     elif domain == "humanoid":
         assert np.ptp(np.asarray(states.measures.torso_facing)) > 350  # degrees
         assert np.ptp(np.asarray(states.measures.torso_clearance)) > 1.2  # m
+    elif domain == "gridworld":
+        assert np.histogram2d(*np.asarray(states.position).T, bins=8)[0].min() > 5
     else:
         assert np.histogram(np.asarray(states.position), 9, (-1.2, 0.6))[0].min() > 80
     few = dataset.sample_states(jax.random.key(1), 2 * len(dataset.looks))

@@ -10,6 +10,7 @@ import pytest
 from envs.api import Environment
 from envs.cartpole import CartPole
 from envs.gridworld.env import GridWorld
+from envs.gridworld.room import ObjectRoom
 from envs.mountain_car import MountainCar
 from envs.wrappers import TimeLimit
 from jaxvlm.render import to_uint8
@@ -24,11 +25,12 @@ ENVS = (
     GridWorld(),
     GridWorld(9, 7, control="turn", observation="view"),
     GridWorld(5, 6, control="compass", observation="planes"),
+    ObjectRoom(),
     TimeLimit(GridWorld(), 5),
     TimeLimit(CartPole(), 5),
     TimeLimit(MountainCar(), 5),
 )
-LOOKS = [(env, look) for env in (CartPole(), MountainCar(), GridWorld()) for look in env.looks]
+LOOKS = [(env, look) for env in (CartPole(), MountainCar(), GridWorld(), ObjectRoom()) for look in env.looks]
 KEY = jax.random.key(7)
 
 

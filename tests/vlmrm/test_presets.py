@@ -56,6 +56,13 @@ def test_presets_of_other_tasks_are_valid(name, task):
         assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
 
 
+def test_the_grid_world_has_numbers_of_its_own():
+    config = preset("gridworld-red-ball", "dqn", "default")
+    validate_config(config)
+    assert make_task("gridworld-red-ball").episode_length + 1 == config.rollout_length
+    assert config.algorithm.discount < preset("cartpole", "dqn", "default").algorithm.discount
+
+
 def test_the_graded_variant_is_of_poses_alone():
     assert make_task("humanoid-lotus", "graded").env.env.reward == "graded"
     assert make_task("humanoid-lotus").env.env.reward == "goal"
