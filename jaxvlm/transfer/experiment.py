@@ -31,9 +31,7 @@ from jaxvlm.transfer.weights import similarity_weights
 class TransferConfig:
     """Numbers of the experiment."""
 
-    algorithm: str = (
-        "ppo"  # that learns the known policies and the targets: ppo or dqn, for continuous actions sac
-    )
+    algorithm: str = "ppo"  # ppo or dqn; sac where actions are continuous
     sources: int = 48
     seeds: int = 5
     validation: int = 8  # tasks of each seed on which an arm's numbers are chosen
