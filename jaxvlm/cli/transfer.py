@@ -31,10 +31,9 @@ _SAC = LearnConfig(
     activation="relu",
     entropy_coefficient=0.1,
     tau=0.02,
-    learning_rate_end=0.1,
 )
 CARTS = TransferConfig(
-    algorithm="sac", seeds=3, validation=3, targets=6, threshold=0.85, learned=0.75, retries=1, base=_SAC,
+    algorithm="sac", seeds=3, validation=3, targets=6, threshold=0.8, learned=0.75, retries=1, base=_SAC,
     fine=replace(_SAC, updates=24), temperatures=(0.03, 0.1, 0.3), actor_scales=(0.6, 1.0),
     arms=("random", "uniform", "language-nearest", "language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge",
           "oracle"),

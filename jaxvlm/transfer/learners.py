@@ -50,7 +50,6 @@ class LearnConfig:
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     learning_rate: float = 3e-3
-    learning_rate_end: float = 1.0  # of DQN and SAC: the share of it that is left at the end of a run
     discount: float = 0.98
     entropy_coefficient: float = 0.01  # of PPO; of SAC where the learned one starts
     epsilon_start: float = 1.0  # of DQN: share of random actions, falls linearly over half of the run
@@ -62,10 +61,6 @@ class LearnConfig:
         for name in (*counts, "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if not 0 <= self.learning_rate_end <= 1:
-            raise ConfigError(
-                f"learning_rate_end is {self.learning_rate_end}; give the share that is left, from 0 to 1"
-            )
         rows = self.num_envs * self.rollout_length
         if rows % self.minibatches:
             raise ConfigError(
@@ -159,12 +154,8 @@ def _replayed(
 ) -> Callable[[OffPolicyState, Rows, jax.Array, jax.Array], OffPolicyState]:
     """The update of an algorithm with a replay buffer: rows are added, then gradient steps are made."""
 
-    total = config.updates * config.rollout_length * config.num_envs
-
     def update(state: OffPolicyState, rows: Rows, last: jax.Array, key: jax.Array) -> OffPolicyState:
         replay = buffer.add(state.replay, rows, last)
-        left = 1.0 - (1.0 - config.learning_rate_end) * jnp.minimum(state.steps / total, 1.0)
-        hyper = replace(state.algorithm.hyper, learning_rate=config.learning_rate * left)
 
         def step(algorithm: Any, key: jax.Array) -> tuple[Any, None]:
             key_sample, key_step = jax.random.split(key)
@@ -173,7 +164,7 @@ def _replayed(
 
         keys = jax.random.split(key, config.gradient_steps)
         return OffPolicyState(
-            algorithm=jax.lax.scan(step, replace(state.algorithm, hyper=hyper), keys)[0],
+            algorithm=jax.lax.scan(step, state.algorithm, keys)[0],
             replay=replay,
             steps=state.steps + jnp.sum(rows.valid),
         )

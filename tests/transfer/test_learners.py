@@ -97,25 +97,6 @@ def test_a_run_begins_with_what_it_is_given_and_nothing_else(algorithm):
         np.testing.assert_allclose(behaviour.reshape(5, -1).sum(1), 0.0, atol=1e-6)
 
 
-def test_the_learning_rate_falls_with_the_steps_of_a_run():
-    learner = learner_of("dqn", replace(CONFIG, learning_rate=1e-3, learning_rate_end=0.2, updates=4))
-    state = learner.begin(learner.init(jax.random.key(0)), jax.random.key(1))
-    rollout = init_rollout(ROOM, ROOM.default_params, env_keys(jax.random.key(2), 8))
-
-    @jax.jit
-    def update(state, rollout, key):
-        rollout, rows = collect(
-            ROOM, ROOM.default_params, lambda x, k: learner.act(state, x, k), rollout, key, 16, scenes=False
-        )
-        return learner.update(state, rows, rollout.observation, key), rollout
-
-    for number in range(6):  # more than a run has
-        left = 1 - 0.8 * min(int(state.steps) / (4 * 8 * 16), 1)
-        state, rollout = update(state, rollout, jax.random.key(number))
-        assert float(state.algorithm.hyper.learning_rate) == pytest.approx(1e-3 * left, rel=1e-5)
-    assert left < 0.5
-
-
 @pytest.mark.parametrize(("algorithm", "heads"), [
     ("ppo", {"actor/network/Dense_2/kernel": 0.25, "actor/network/Dense_2/bias": 0.25, "critic/Dense_2/kernel": 0.5,
              "critic/Dense_2/bias": 0.5}),
@@ -172,5 +153,3 @@ def test_algorithms_that_do_not_fit_are_named():
         make_learner(CONFIG, ROOM, ROOM.default_params, "sac")
     with pytest.raises(ConfigError, match="gradient_steps is 0"):
         replace(CONFIG, gradient_steps=0)
-    with pytest.raises(ConfigError, match="learning_rate_end is 2; give the share that is left"):
-        replace(CONFIG, learning_rate_end=2)
