@@ -108,16 +108,13 @@ def _rooms(options: "Transfer") -> Setting:
 
 
 def _carts(options: "Transfer") -> Setting:
-    """The continuous CartPole, evaluated by episodes and measured against a linear-quadratic regulator."""
+    """The continuous CartPole, measured against a linear-quadratic regulator."""
     import jax
     import jax.numpy as jnp
-
-    from jaxvlm.transfer.experiment import World
 
     holding = import_ours("envs.holding")
     config = options.config
     made = [holding.make_holding(config.seed + k) for k in range(config.seeds)]
-    env = import_ours("envs.wrappers").TimeLimit(made[0].env, made[0].horizon)
     evaluate = _by_episodes(made[0].env, made[0].horizon, config.base.discount, discrete=False)
     gains = jnp.asarray(holding.regulator_gains(made[0].env.default_params))
 
@@ -135,45 +132,59 @@ def _carts(options: "Transfer") -> Setting:
 
         return jax.vmap(one)(evaluation)
 
-    embed, worlds = _embedder(options, made[0].instructions), []
-    for k, family in enumerate(made):
-        evaluation = _evaluation(family.params, config.seed + k)
-        worlds.append(
-            World(
-                params=family.params,
-                instructions=family.instructions,
-                embeddings=embed(family.instructions),
-                evaluation=evaluation,
-                best=np.asarray(best_of(evaluation)),
-                nearness=(-np.abs(family.target[:, None] - family.target[None]) / 3.5).astype(np.float32),
-                probes=_visited(env, family.params, config.probes, config.seed + k),
-            )
-        )
-    return Setting(worlds, env, _learner_of(options, env, made[0].params), evaluate)
+    def nearness(family: Any) -> np.ndarray:
+        return -np.abs(family.target[:, None] - family.target[None]) / 3.5  # the span of the places, m
+
+    return _valued_by_episodes(options, made, evaluate, lambda _, evaluation: best_of(evaluation), nearness)
 
 
 def _houses(options: "Transfer") -> Setting:
-    """Houses with walls, doors, lava and things to carry, evaluated by episodes."""
+    """Houses with walls, doors, lava and things to carry."""
     import jax
 
-    from jaxvlm.transfer.experiment import World
     from jaxvlm.transfer.learning import episode_starts
 
     houses = import_ours("envs.gridworld.house")
     config = options.config
     made = [houses.make_house(options.grid, config.seed + k) for k in range(config.seeds)]
-    env = import_ours("envs.wrappers").TimeLimit(made[0].env, made[0].horizon)
     evaluate = _by_episodes(made[0].env, made[0].horizon, config.base.discount, discrete=True)
 
     @jax.jit
-    def starts(params: Any, evaluation: Any) -> Any:
+    def starts(evaluation: Any) -> Any:
         """Where each task's evaluation starts, so that the best return is of the same episodes."""
 
-        def one(task: Any, seed: jax.Array) -> Any:
-            return episode_starts(made[0].env, task, jax.random.key(seed), EPISODES)[1]
+        def one(evaluation: Any) -> Any:
+            key = jax.random.key(evaluation["seed"])
+            return episode_starts(made[0].env, evaluation["task"], key, EPISODES)[1]
 
-        return jax.vmap(one)(params, evaluation["seed"])
+        return jax.vmap(one)(evaluation)
 
+    def best_of(family: Any, evaluation: Any) -> np.ndarray:
+        return houses.best_returns(family, config.base.discount, starts(evaluation))
+
+    return _valued_by_episodes(options, made, evaluate, best_of, houses.nearness)
+
+
+def _valued_by_episodes(
+    options: "Transfer",
+    made: Sequence[Any],
+    evaluate: "Evaluate",
+    best_of: Callable[[Any, Any], Any],
+    nearness: Callable[[Any], np.ndarray],
+) -> Setting:
+    """Worlds whose states are too many for exact values.
+
+    Args:
+      options: of the command.
+      made: a family of tasks for each seed.
+      evaluate: return of a policy over the episodes of `_evaluation`.
+      best_of: (family, its evaluation) -> the best return of each task.
+      nearness: of a family's tasks to each other.
+    """
+    from jaxvlm.transfer.experiment import World
+
+    config = options.config
+    env = import_ours("envs.wrappers").TimeLimit(made[0].env, made[0].horizon)
     embed, worlds = _embedder(options, made[0].instructions), []
     for k, family in enumerate(made):
         evaluation = _evaluation(family.params, config.seed + k)
@@ -183,8 +194,8 @@ def _houses(options: "Transfer") -> Setting:
                 instructions=family.instructions,
                 embeddings=embed(family.instructions),
                 evaluation=evaluation,
-                best=houses.best_returns(family, config.base.discount, starts(family.params, evaluation)),
-                nearness=houses.nearness(family).astype(np.float32),
+                best=np.asarray(best_of(family, evaluation)),
+                nearness=nearness(family).astype(np.float32),
                 probes=_visited(env, family.params, config.probes, config.seed + k),
             )
         )
