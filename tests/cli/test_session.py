@@ -101,13 +101,12 @@ def test_other_weights_are_noted(copied, capsys):
 
 
 @pytest.mark.slow
-def test_two_poses_in_one_program_leave_a_run_each(tmp_path, capsys):
+def test_two_tasks_in_one_program_leave_a_run_each(tmp_path, capsys):
     tiny = shlex.split(
-        "--preset laptop --seeds 2 --steps 80 --num-envs 2 --rollout-length 10 --learning-starts 30 --updates 2 "
-        "--batch-size 8 --buffer-size 400 --actor-hidden-sizes 8 --critic-hidden-sizes 8 --episodes 2 "
-        "--checkpoint-every 1 --reward ground-truth --name pair --runs-dir"
+        "--seeds 2 --steps 80 --num-envs 2 --rollout-length 10 --learning-starts 30 --updates 2 --batch-size 8 "
+        "--buffer-size 400 --hidden-sizes 8 --episodes 2 --checkpoint-every 1 --name pair --runs-dir"
     )
-    tasks = "humanoid-standing,humanoid-kneeling"
+    tasks = "gridworld-red-ball,gridworld-blue-key"
     assert call("train", tasks, *tiny, tmp_path) == 0
     printed = capsys.readouterr().out
     assert "one program for 2 tasks" in printed
@@ -119,16 +118,16 @@ def test_two_poses_in_one_program_leave_a_run_each(tmp_path, capsys):
         assert len(result["per_seed"]["success_rate"]) == 2
         assert (run / "videos" / "best.png").exists()
     # Each is a run like any other: its last steps can be taken again, alone.
-    standing = tmp_path / "humanoid-standing-pair"
-    expected = rows(standing)
-    shutil.rmtree(standing / "checkpoints" / "80")
-    assert call("resume", standing) == 0
-    again = rows(standing)
+    first = tmp_path / "gridworld-red-ball-pair"
+    expected = rows(first)
+    shutil.rmtree(first / "checkpoints" / "80")
+    assert call("resume", first) == 0
+    again = rows(first)
     assert [row["step"] for row in again] == [20, 40, 60, 80]
     assert again[:-1] == expected[:-1]
     # A name that is taken leaves no other run behind; it may be a path.
-    shutil.rmtree(standing)
+    shutil.rmtree(first)
     by_path = [*tiny[: tiny.index("--name")], "--name", tmp_path / "pair"]
     assert call("train", tasks, *by_path) == 2
     assert "exists already" in capsys.readouterr().err
-    assert not standing.exists()
+    assert not first.exists()
