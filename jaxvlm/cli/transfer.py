@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import tyro
 
 from jaxvlm.cli.common import import_ours, parse, split_positional
-from jaxvlm.cli.transfer_worlds import FAMILIES, make_setting
+from jaxvlm.cli.transfer_worlds import families, make_setting
 from jaxvlm.errors import ConfigError
-from jaxvlm.transfer.experiment import TransferConfig
+from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.learners import ALGORITHMS, LearnConfig
 
 PRESETS = {
@@ -77,8 +77,8 @@ def defaults(
             f"{', '.join(QUESTIONS)}"
         )
     family = family or ("cartpole" if preset == "continuous" else "colour")
-    if family not in FAMILIES:
-        raise ConfigError(f"unknown family {family!r}; choose one of {', '.join(FAMILIES)}")
+    if family not in families():
+        raise ConfigError(f"unknown family {family!r}; choose one of {', '.join(families())}")
     if (family == "cartpole") != (preset == "continuous"):
         raise ConfigError(
             f"--family {family} and --preset {preset} do not go together; CartPole's tasks have the preset continuous"
@@ -94,8 +94,11 @@ def defaults(
     if family == "cartpole":
         return Transfer(grid=0, family=family, preset=preset, config=CARTS)
     if family == "house":
-        return Transfer(grid=grid or 8, family=family, preset=preset, config=_of_houses(preset, algorithm))
-    grid = grid or 12
+        size = 8 if grid is None else grid
+        return Transfer(grid=size, family=family, preset=preset, config=_of_houses(preset, algorithm))
+    grid = 12 if grid is None else grid
+    if grid < 1:
+        raise ConfigError(f"--grid is {grid}; give a number of cells, at least 6")
     config = TransferConfig(algorithm=algorithm)
     # Larger rooms take longer to learn: updates in proportion to the square of the side, as paths and cells grow.
     base = max(40, round(60 * (grid / 12) ** 1.5))
@@ -233,9 +236,9 @@ def ask(options: Transfer, directory: Path, tell: Any) -> Path:
 
     question = find_question(options.preset)
     config, results, more = options.config, {}, []
-    families = import_ours("envs.gridworld.families")
+    rooms = import_ours("envs.gridworld.families")
     usual = defaults(options.grid, options.preset, options.family, config.algorithm).config
-    validate_question(options.preset, config, usual, families.REGIONS * families.WORDINGS)
+    validate_question(options.preset, config, usual, rooms.REGIONS * rooms.WORDINGS)
     title = f"{_place(options)}, {config.seeds} seeds of {config.targets} targets"
     print(f"{question.asks} {title}", flush=True)
     for label in question.series:

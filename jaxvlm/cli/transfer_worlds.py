@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxvlm.cli.common import import_ours
-from jaxvlm.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxvlm.cli.transfer import Transfer
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from jaxvlm.transfer.learners import LearnConfig, Learner
     from jaxvlm.transfer.learning import Evaluate
 
-GRID_FAMILIES = ("colour", "shape", "adversarial", "paraphrase")
-FAMILIES = (*GRID_FAMILIES, "house", "cartpole")
 EPISODES = 16  # of an evaluation where exact values are out of reach
 
 
@@ -31,12 +28,14 @@ class Setting:
     evaluate: "Evaluate"
 
 
+def families() -> tuple[str, ...]:
+    """Names of the families that can be asked for."""
+    return (*import_ours("envs.gridworld.families").FAMILIES, "house", "cartpole")
+
+
 def make_setting(options: "Transfer") -> Setting:
-    """The worlds of a family, a seed each; raises `ConfigError` for an unknown family or encoder."""
-    makers = {"house": _houses, "cartpole": _carts, **dict.fromkeys(GRID_FAMILIES, _rooms)}
-    if options.family not in makers:
-        raise ConfigError(f"unknown family {options.family!r}; choose one of {', '.join(FAMILIES)}")
-    return makers[options.family](options)
+    """The worlds of one of `families()`, a seed each; raises `ConfigError` for an encoder that cannot be read."""
+    return {"house": _houses, "cartpole": _carts}.get(options.family, _rooms)(options)
 
 
 def _embedder(options: "Transfer", instructions: Sequence[str]) -> Callable[[Sequence[str]], np.ndarray]:
@@ -58,7 +57,9 @@ def _learner_of(options: "Transfer", env: Any, params: Any) -> "Callable[[LearnC
     from jaxvlm.transfer.learners import make_learner
 
     first = jax.tree.map(lambda leaf: leaf[0], params)
-    return lambda config: make_learner(config, env, first, options.config.algorithm)
+    # All tasks of a bank learn at once, later the runs of a chunk.
+    runs = max(jax.tree.leaves(params)[0].shape[0], options.config.chunk)
+    return lambda config: make_learner(config, env, first, options.config.algorithm, runs)
 
 
 def _rooms(options: "Transfer") -> Setting:
@@ -67,10 +68,10 @@ def _rooms(options: "Transfer") -> Setting:
 
     from jaxvlm.transfer.experiment import World
 
-    families = import_ours("envs.gridworld.families")
+    rooms = import_ours("envs.gridworld.families")
     oracle = import_ours("envs.gridworld.oracle")
     config, discount = options.config, options.config.base.discount
-    made = [families.make_family(options.family, options.grid, config.seed + k) for k in range(config.seeds)]
+    made = [rooms.make_family(options.family, options.grid, config.seed + k) for k in range(config.seeds)]
     horizon = made[0].horizon
     env = import_ours("envs.wrappers").TimeLimit(made[0].env, horizon)
 

@@ -30,7 +30,7 @@ class Bank:
     instructions: tuple[str, ...]
     embeddings: Float[np.ndarray, "n d"]  # of the instructions
     params: Any  # leaves [n, ...]
-    value: Float[np.ndarray, " n"]  # exact return
+    value: Float[np.ndarray, " n"]  # return
     best: Float[np.ndarray, " n"]  # best possible return
     encoder: str = "minilm"  # that made the embeddings
     made_with: Mapping[str, Any] = field(default_factory=dict)  # plain data for the record

@@ -16,82 +16,15 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.transfer.alignment import AlignConfig
-from jaxvlm.transfer.arms import ARMS, USUAL, Sources, Targets, arm_similarity
+from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity
 from jaxvlm.transfer.chunks import read_chunk, write_chunk
+from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
-from jaxvlm.transfer.learners import ALGORITHMS, LearnConfig, Learner
+from jaxvlm.transfer.learners import LearnConfig, Learner
 from jaxvlm.transfer.learning import Evaluate, Learned, learn
 from jaxvlm.transfer.matching import match_permutations
 from jaxvlm.transfer.policies import average_policies, flatten_policy
 from jaxvlm.transfer.weights import similarity_weights
-
-
-@dataclass(frozen=True)
-class TransferConfig:
-    """Numbers of the experiment."""
-
-    algorithm: str = "ppo"  # ppo or dqn; sac where actions are continuous
-    sources: int = 48
-    seeds: int = 5
-    validation: int = 8  # tasks of each seed on which an arm's numbers are chosen
-    targets: int = 8  # tasks of each seed that are reported
-    threshold: float = 0.9  # share of the best possible return
-    initialisation: str = "common"  # of a seed's bank: one start for all policies, or "independent" ones
-    match: bool = True  # independent policies get their hidden units into the order of the first known one's
-    probes: int = 16  # states in which behaviour is looked at
-    arms: tuple[str, ...] = USUAL
-    temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
-    actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
-    critic_scales: tuple[float, ...] = (0.0, 1.0)
-    plain: bool = (
-        False  # similarities over their sum in place of a softmax, as the paper weighs; not the oracle's
-    )
-    tune: bool = True  # choose on validation tasks; else the last temperature and scales 1
-    base: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=32, updates=60))
-    fine: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=16, updates=36))
-    align: AlignConfig = field(default_factory=AlignConfig)
-    retries: int = 3  # of a known policy that ends below `learned`
-    learned: float = 0.95  # share of the best return at which a known policy counts as learned
-    few_shot: int = 4  # updates after which the few-shot return is read
-    chunk: int = 64  # runs fine-tuned at a time
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.sources < 2:
-            raise ConfigError(f"sources is {self.sources}; an alignment needs at least two pairs")
-        for name in ("seeds", "validation", "targets", "probes", "few_shot", "chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.retries < 0:
-            raise ConfigError(f"retries is {self.retries}; give 0 or more")
-        for name in ("threshold", "learned"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a share above 0 and at most 1")
-        if self.algorithm not in ALGORITHMS:
-            raise ConfigError(f"unknown algorithm {self.algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
-        if self.algorithm == "sac" and self.initialisation == "independent" and self.match:
-            raise ConfigError(
-                "SAC's two critics are kept as one stack, whose units are not matched; give --match False or the "
-                "common initialisation"
-            )
-        if self.initialisation not in ("common", "independent"):
-            raise ConfigError(
-                f"unknown initialisation {self.initialisation!r}; choose 'common' or 'independent'"
-            )
-        for name in ("hidden_sizes", "activation"):
-            ours, theirs = getattr(self.base, name), getattr(self.fine, name)
-            if ours != theirs:
-                raise ConfigError(
-                    f"base.{name} is {ours} and fine.{name} is {theirs}; starts are averages of known policies, so "
-                    "give both the same"
-                )
-        unknown = [name for name in self.arms if name not in ARMS]
-        if unknown:
-            raise ConfigError(f"unknown arm {unknown[0]!r}; choose of {', '.join(ARMS)}")
-        for name in ("temperatures", "actor_scales", "critic_scales"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name} is empty; give at least one number")
 
 
 @dataclass(frozen=True)

@@ -99,18 +99,23 @@ class Learner:
     has_critic: bool = True
 
 
-def make_learner(config: LearnConfig, env: Any, env_params: Any, algorithm: str = "ppo") -> Learner:
+def make_learner(
+    config: LearnConfig, env: Any, env_params: Any, algorithm: str = "ppo", runs: int = 1
+) -> Learner:
     """An algorithm for the spaces of `env`; `env_params` are those of one task.
 
-    Raises `ConfigError` for an unknown algorithm, or one whose actions are not those of `env`.
+    Raises `ConfigError` for an unknown algorithm, one whose actions are not those of `env`, or replay buffers of `runs`
+    runs at once that do not fit into memory.
     """
     makers = {"ppo": _ppo, "dqn": _dqn, "sac": _sac}
     if algorithm not in makers:
         raise ConfigError(f"unknown algorithm {algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
-    return makers[algorithm](config, env.observation_space(env_params), env.action_space(env_params))
+    observations, actions = env.observation_space(env_params), env.action_space(env_params)
+    return makers[algorithm](config, observations, actions, runs)
 
 
-def _ppo(config: LearnConfig, observations: Any, actions: Any) -> Learner:
+def _ppo(config: LearnConfig, observations: Any, actions: Any, runs: int) -> Learner:
+    del runs  # it keeps no more than the rows of an update
     shape = PPOConfig(
         hidden_sizes=config.hidden_sizes,
         activation=config.activation,  # pyright: ignore[reportArgumentType]
@@ -172,7 +177,7 @@ def _replayed(
     return update
 
 
-def _dqn(config: LearnConfig, observations: Any, actions: Any) -> Learner:
+def _dqn(config: LearnConfig, observations: Any, actions: Any, runs: int) -> Learner:
     shape = DQNConfig(hidden_sizes=config.hidden_sizes, activation=config.activation, double=True)  # pyright: ignore[reportArgumentType]
     rows = config.updates * config.rollout_length
     hyper = DQNHyper(
@@ -184,7 +189,7 @@ def _dqn(config: LearnConfig, observations: Any, actions: Any) -> Learner:
         epsilon_steps=0.5 * rows * config.num_envs,
     )
     dqn = make_dqn(shape, observations, actions)
-    buffer = make_replay_buffer(rows, config.num_envs, replay_spec(observations, actions))
+    buffer = make_replay_buffer(rows, config.num_envs, replay_spec(observations, actions), runs)
     last = f"Linear_{len(config.hidden_sizes)}"
 
     def begin(params: Params, key: jax.Array) -> OffPolicyState:
@@ -216,7 +221,7 @@ def _dqn(config: LearnConfig, observations: Any, actions: Any) -> Learner:
     )
 
 
-def _sac(config: LearnConfig, observations: Any, actions: Any) -> Learner:
+def _sac(config: LearnConfig, observations: Any, actions: Any, runs: int) -> Learner:
     shape = SACConfig(
         actor_hidden_sizes=config.hidden_sizes,
         critic_hidden_sizes=config.hidden_sizes,
@@ -230,7 +235,7 @@ def _sac(config: LearnConfig, observations: Any, actions: Any) -> Learner:
     )
     sac = make_sac(shape, observations, actions)
     rows = config.updates * config.rollout_length
-    buffer = make_replay_buffer(rows, config.num_envs, replay_spec(observations, actions))
+    buffer = make_replay_buffer(rows, config.num_envs, replay_spec(observations, actions), runs)
     last = f"Linear_{len(config.hidden_sizes)}"
 
     def begin(params: Params, key: jax.Array) -> OffPolicyState:

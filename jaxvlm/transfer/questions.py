@@ -15,7 +15,8 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
-from jaxvlm.transfer.experiment import ArmResult, TransferConfig
+from jaxvlm.transfer.config import TransferConfig
+from jaxvlm.transfer.experiment import ArmResult
 from jaxvlm.transfer.report import against
 
 FEW = ("random", "uniform", "language", "clip-rl", "ridge", "oracle")

@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
+from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.diagnostics import Diagnostics
-from jaxvlm.transfer.experiment import ArmResult, TransferConfig, has_temperature
+from jaxvlm.transfer.experiment import ArmResult, has_temperature
 
 SHOWN = ("random", "uniform", "language", "clip-rl", "clip-rl-shuffled", "ridge", "soft-target", "oracle")
 

@@ -20,11 +20,11 @@ from jaxvlm.transfer.arms import (
     behaviour_likeness,
     lossless,
 )
+from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.experiment import (
     ArmResult,
     Choice,
     Experiment,
-    TransferConfig,
     choose,
     jobs_of,
     matched,

@@ -151,5 +151,7 @@ def test_algorithms_that_do_not_fit_are_named():
         learner_of("a2c")
     with pytest.raises(ConfigError, match="SAC needs a Box action space"):
         make_learner(CONFIG, ROOM, ROOM.default_params, "sac")
+    with pytest.raises(ConfigError, match=r"the replay buffer needs .* lower the buffer size"):
+        make_learner(replace(CONFIG, updates=1000), ROOM, ROOM.default_params, "dqn", runs=10**6)
     with pytest.raises(ConfigError, match="gradient_steps is 0"):
         replace(CONFIG, gradient_steps=0)

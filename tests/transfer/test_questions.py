@@ -8,7 +8,8 @@ import pytest
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer.arms import ARMS
-from jaxvlm.transfer.experiment import ArmResult, Choice, TransferConfig
+from jaxvlm.transfer.config import TransferConfig
+from jaxvlm.transfer.experiment import ArmResult, Choice
 from jaxvlm.transfer.questions import (
     QUESTIONS,
     find_question,
