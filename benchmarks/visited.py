@@ -4,6 +4,7 @@
     python benchmarks/visited.py runs/A --clip PATH                        # another checkpoint than the embedded one
     python benchmarks/visited.py runs/A runs/B --save envs/humanoid/visited.npz --keep 3000
     python benchmarks/visited.py runs/A --play                             # what its best agents do now
+    python benchmarks/visited.py runs/A --play --agents 2 3                # those of the third and fourth seed
 
 States are drawn uniformly from what the replay buffer of a run's newest checkpoint still holds, or with `--play` from
 episodes of its best agents, every seed's, whose actions are sampled. An observation has no place on the floor, so one
@@ -21,8 +22,11 @@ EPISODES, LENGTH = (
 )  # of a seed that is played; the last row resets and shows what the last action led to
 
 
-def read_run(path: Path, count: int, generator, play: bool = False):
-    """The goal of a run, `count` qpos of its agents, f32[count, 24], and the rewards for being there."""
+def read_run(path: Path, count: int, generator, play: bool = False, agents: list[int] | None = None):
+    """The goal of a run, `count` qpos of its agents, f32[count, 24], and the rewards for being there.
+
+    `agents` are the places of the seeds that count; None takes all.
+    """
     import numpy as np
 
     from envs.registry import make_task
@@ -35,6 +39,10 @@ def read_run(path: Path, count: int, generator, play: bool = False):
     task = make_task(config.task, config.variant)
     built = build(config, task.env, task.params, domain=task.domain)
     observation, reward, valid = (played if play else replayed)(run, built)
+    chosen = list(range(len(observation))) if agents is None else agents
+    if not set(chosen) <= set(range(len(observation))):
+        raise SystemExit(f"{path} has agents 0 to {len(observation) - 1}; --agents names {agents}")
+    observation, reward, valid = observation[chosen], reward[chosen], valid[chosen]
     flat = observation[..., :22].reshape(-1, 22)
     valid, reward = valid.reshape(-1), reward.reshape(-1)
     rows = generator.choice(np.flatnonzero(valid), count, replace=False)
@@ -101,6 +109,7 @@ def main() -> None:
     parser.add_argument(
         "--play", action="store_true", help="let the best agents play, in place of the replay"
     )
+    parser.add_argument("--agents", nargs="+", type=int, help="of each run, by place; the default is all")
     parser.add_argument("--count", type=int, default=4000, help="states of each run")
     parser.add_argument("--save", type=Path, help="write states to train on here")
     parser.add_argument("--states", type=int, default=800, help="of each run, to save")
@@ -149,7 +158,7 @@ def main() -> None:
     print(f"CLIP {options.clip}, {options.count} states of each run")
     print(f"{'run':<28}{'goal':<16}{'true':>8}{'AUC':>8}   AUC of all goals")
     for path in options.runs:
-        own, qpos, earned = read_run(path, options.count, generator, options.play)
+        own, qpos, earned = read_run(path, options.count, generator, options.play, options.agents)
         figures, truth = {}, None
         for goal, (value, true) in judge(rewards, qpos).items():
             value, true = np.asarray(value), np.asarray(true)

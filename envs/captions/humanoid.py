@@ -33,7 +33,8 @@ from .humanoid_facts import PosedHumanoid, describe
 FALLS = 0.12  # share of the held-out states that come from falls
 
 # Of training: shares of the states that policies and falls reached, and of those that searches found.
-VISITED_SHARE, FOUND_SHARE = 0.22, 0.15
+VISITED_SHARE, FOUND_SHARE = 0.3, 0.15
+LOOSE = np.deg2rad(4.0)  # rad, how far their joints move at most, so that there are more of them than were saved
 CHAINS, STARTS, ROUNDS = 96, 8192, 24  # of a search: chains of each goal, poses they start from, proposals
 FOUND = 8 * len(GOALS) * CHAINS  # poses kept, those of eight searches
 WRONG = 1.5  # log-odds
@@ -130,7 +131,7 @@ def training_library(library: Library) -> Library:
     given = [library.extra] if library.extra_share > 0 else []
     states = np.concatenate([*given, random_falls(), visited_states()])
     ring = jax.jit(sample_qpos, static_argnums=1)(jax.random.key(1), FOUND, library)
-    return with_found(with_extra(library, states, VISITED_SHARE, jitter=0.08), ring, FOUND_SHARE)
+    return with_found(with_extra(library, states, VISITED_SHARE, 0.08, LOOSE), ring, FOUND_SHARE)
 
 
 def humanoid_captions(library: Library | None = None) -> CaptionedDataset:

@@ -109,7 +109,8 @@ class Library:
     extra_share: Leaf  # f32[], of the samples
     found: Leaf  # f32[k, 24], likewise
     found_share: Leaf  # f32[], of the samples
-    jitter: Leaf  # f32[], m and rad, standard deviation of place and yaw of what is used as it is
+    jitter: Leaf  # f32[], m and rad, standard deviation of place and yaw of extra and found states
+    joint_jitter: Leaf  # f32[], rad, the largest standard deviation of their joints; a sample's is uniform below it
 
 
 @cache
@@ -123,21 +124,28 @@ def make_library(seed: int = 0, count: int = 256) -> Library:
         found=np.eye(1, 24, 3, dtype=np.float32),
         found_share=np.zeros((), np.float32),
         jitter=np.zeros((), np.float32),
+        joint_jitter=np.zeros((), np.float32),
     )
 
 
 def with_extra(
-    library: Library, qpos: Float[np.ndarray, "m 24"], share: float, jitter: float = 0.0
+    library: Library,
+    qpos: Float[np.ndarray, "m 24"],
+    share: float,
+    jitter: float = 0.0,
+    joint_jitter: float = 0.0,
 ) -> Library:
     """A library that draws `share` of its samples from `qpos`, states of policies.
 
-    With `jitter` each is drawn moved and turned a little, and mirrored half of the time, which changes no predicate.
+    With `jitter` each is drawn moved and turned a little, and mirrored half of the time, which changes no predicate;
+    with `joint_jitter`, in radians, its joints move as well, which may.
     """
     return replace(
         library,
         extra=np.asarray(qpos, np.float32),
         extra_share=np.float32(share),
         jitter=np.float32(jitter),
+        joint_jitter=np.float32(joint_jitter),
     )
 
 
@@ -163,7 +171,7 @@ def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "c
 
     Returns:
       qpos: position of the torso in m, orientation wxyz, 17 joint angles in rad within their limits; extra and
-      found states have the joints they came with, or their mirror image.
+      found states have the joints they came with, or their mirror image, but for the library's `joint_jitter`.
     """
     library = jax.tree.map(jnp.asarray, library)
     keys = iter(jax.random.split(key, 16))
@@ -209,12 +217,24 @@ def sample_qpos(key: jax.Array, count: int, library: Library) -> Float[Array, "c
     )
     other = jax.random.randint(key_row, (count,), 0, library.found.shape[0])
     given = jnp.where(from_extra, library.extra[row], library.found[other])
-    return jnp.where(from_extra | from_found, _vary(key_jitter, given, library.jitter), qpos)
+    given = _vary(key_jitter, given, library.jitter, library.joint_jitter)
+    return jnp.where(from_extra | from_found, given, qpos)
 
 
-def _vary(key: jax.Array, qpos: Float[Array, "n 24"], jitter: Float[Array, ""]) -> Float[Array, "n 24"]:
-    """Moves and turns poses on the floor by `jitter`, and mirrors half of them; 0 leaves all as they are."""
-    key_place, key_yaw, key_mirror = jax.random.split(key, 3)
+def _vary(
+    key: jax.Array, qpos: Float[Array, "n 24"], jitter: Float[Array, ""], joint_jitter: Float[Array, ""]
+) -> Float[Array, "n 24"]:
+    """Moves and turns poses on the floor by `jitter`, and mirrors half of them; bends joints by up to `joint_jitter`.
+
+    Zeros leave all as they are.
+    """
+    key_place, key_yaw, key_mirror, key_scale, key_joints = jax.random.split(key, 5)
+    body, scale = skeleton(), joint_jitter * jax.random.uniform(key_scale, (qpos.shape[0], 1))
+    # Agents press joints beyond their limits, which stays.
+    joints = qpos[:, 7:]
+    bent = joints + scale * jax.random.normal(key_joints, joints.shape)
+    bent = jnp.clip(bent, jnp.minimum(body.low, joints), jnp.maximum(body.high, joints))
+    qpos = jnp.concatenate([qpos[:, :7], bent], axis=1)
     mirrored = jnp.concatenate(
         [
             qpos[:, :7] * jnp.asarray([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0]),

@@ -1,6 +1,7 @@
 """The command line: one file a verb, imported only when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             except KeyboardInterrupt:
                 print("jaxvlm: interrupted", file=sys.stderr)
                 raise SystemExit(130) from None
+            except BrokenPipeError:
+                # Whoever read the output has enough, as in `jaxvlm train --help | head`; what is still in the buffer
+                # would raise once more when Python ends.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise SystemExit(128 + 13) from None  # as a shell reports SIGPIPE
             return
     if arguments[0] == "clip":
         print(

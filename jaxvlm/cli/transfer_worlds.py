@@ -54,11 +54,12 @@ def _embedder(options: "Transfer", instructions: Sequence[str]) -> Callable[[Seq
 def _learner_of(options: "Transfer", env: Any, params: Any) -> "Callable[[LearnConfig], Learner]":
     import jax
 
+    from jaxvlm.transfer.chunks import chunk_size
     from jaxvlm.transfer.learners import make_learner
 
     first = jax.tree.map(lambda leaf: leaf[0], params)
     # All tasks of a bank learn at once, later the runs of a chunk.
-    runs = max(jax.tree.leaves(params)[0].shape[0], options.config.chunk)
+    runs = max(jax.tree.leaves(params)[0].shape[0], chunk_size(options.config.chunk))
     return lambda config: make_learner(config, env, first, options.config.algorithm, runs)
 
 

@@ -1,11 +1,17 @@
-"""Curves of finished fine-tuning runs on disk, so that an experiment that was killed goes on where it was."""
+"""Runs are fine-tuned in chunks, and the curves of finished ones kept, so that a killed experiment goes on."""
 
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
+
+
+def chunk_size(asked: int = 0) -> int:
+    """Runs at a time: `asked`, or for 0 few on a CPU, which works one after another, and many where launches cost."""
+    return asked or (64 if jax.default_backend() == "cpu" else 1024)
 
 
 def read_chunk(path: Path | None, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -35,17 +35,18 @@ class TransferConfig:
     retries: int = 3  # of a known policy that ends below `learned`
     learned: float = 0.95  # share of the best return at which a known policy counts as learned
     few_shot: int = 4  # updates after which the few-shot return is read
-    chunk: int = 64  # runs fine-tuned at a time
+    chunk: int = 0  # runs fine-tuned at a time; 0: as many as suit the device, see `chunks.chunk_size`
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.sources < 2:
             raise ConfigError(f"sources is {self.sources}; an alignment needs at least two pairs")
-        for name in ("seeds", "validation", "targets", "probes", "few_shot", "chunk"):
+        for name in ("seeds", "validation", "targets", "probes", "few_shot"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.retries < 0:
-            raise ConfigError(f"retries is {self.retries}; give 0 or more")
+        for name in ("retries", "chunk"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
         for name in ("threshold", "learned"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share above 0 and at most 1")

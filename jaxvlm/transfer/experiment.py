@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer.arms import ARMS, Sources, Targets, arm_similarity
-from jaxvlm.transfer.chunks import read_chunk, write_chunk
+from jaxvlm.transfer.chunks import chunk_size, read_chunk, write_chunk
 from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, Diagnostics, diagnose
 from jaxvlm.transfer.learners import LearnConfig, Learner
@@ -279,17 +279,17 @@ class Experiment:
         return meta
 
     def fine_tune(self, jobs: Sequence["Job"], what: str) -> Iterator[tuple["Job", Learned]]:
-        """Learns from starts, `chunk` runs at a time; the last chunk is padded with its first job."""
-        config = self.config
-        for first in range(0, len(jobs), config.chunk):
-            part = list(jobs[first : first + config.chunk])
+        """Learns from starts, a chunk of runs at a time; the last one is padded with its first job."""
+        config, size = self.config, chunk_size(self.config.chunk)
+        for first in range(0, len(jobs), size):
+            part = list(jobs[first : first + size])
             labels = [repr((job.seed, job.task, job.label)) for job in part]
             kept = None if self.store is None else self.store / f"{what.replace(' ', '-')}-{first}.npz"
             if (found := read_chunk(kept, labels)) is not None:
                 for job, value, steps in zip(part, *found, strict=True):
                     yield job, Learned(params=None, value=value, steps=steps)
                 continue
-            padded = part + [part[0]] * (config.chunk - len(part))
+            padded = part + [part[0]] * (size - len(part))
             stack = lambda trees: jax.tree.map(lambda *leaves: np.stack(leaves), *trees)  # noqa: E731
             learned = self._learn(
                 config.fine,
@@ -304,7 +304,7 @@ class Experiment:
                 write_chunk(kept, labels, values[: len(part)], steps[: len(part)])
             for k, job in enumerate(part):
                 yield job, Learned(params=None, value=values[k], steps=steps[k])
-            self.tell(what, min(first + config.chunk, len(jobs)), len(jobs))
+            self.tell(what, min(first + size, len(jobs)), len(jobs))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def choose_chunk(tower: Tower, backend: str | None = None) -> int:
     if (backend or jax.default_backend()) == "cpu":
         # About a thousand tokens: with 65 tokens a frame, 16 frames take four fifths of the time of 64.
         return int(min(64, 2 ** round(math.log2(max(4.0, 1024 / tower.tokens)))))
-    return 2048 if tower.size <= 96 else 512
+    return 2048 if tower.size <= 128 else 512
 
 
 def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:

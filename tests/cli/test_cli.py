@@ -44,6 +44,21 @@ def command_environment(**extra):
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), **extra}
 
 
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxvlm", "transfer", "--help"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=command_environment(),
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.communicate(timeout=300)[1] == ""
+    assert process.returncode == 141
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A tiny run from the sentence, to its end."""

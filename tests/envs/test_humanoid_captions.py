@@ -270,6 +270,22 @@ def test_jitter_moves_turns_and_mirrors_without_changing_what_is_true(qpos):
     assert 0.05 < np.std(yaw) < 0.2
 
 
+def test_joint_jitter_moves_joints_within_their_limits_or_where_they_were(qpos):
+    beyond = qpos[:1].copy()
+    limits = skeleton()
+    beyond[0, 7] = limits.high[0] + 0.1  # as an agent that presses against a limit
+    library = with_extra(make_library(), beyond, 1.0, joint_jitter=0.1)
+    drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(3), 4000, library))
+    moved = drawn[:, 7:] - beyond[0, 7:]
+    assert moved[:, 0].max() < 1e-6
+    assert moved[:, 0].min() < -0.05
+    free = (np.abs(beyond[0, 7:] - limits.low) > 0.5) & (np.abs(beyond[0, 7:] - limits.high) > 0.5)
+    assert free.any()
+    # A uniform scale below 0.1: the mean of its squares is a third of 0.01.
+    np.testing.assert_allclose(np.std(moved[:, free], axis=0), 0.1 / np.sqrt(3), rtol=0.1)
+    np.testing.assert_allclose(drawn[:, :7], np.repeat(beyond[:, :7], 4000, 0), atol=1e-6)
+
+
 def test_found_poses_are_a_ring(qpos):
     library = with_found(with_extra(make_library(), qpos[:1], 0.25), qpos[1:5], 0.5)
     drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(3), 4000, library))
