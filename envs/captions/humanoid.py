@@ -34,7 +34,7 @@ FALLS = 0.12  # share of the held-out states that come from falls
 
 # Of training: shares of the states that policies and falls reached, and of those that searches found.
 VISITED_SHARE, FOUND_SHARE = 0.3, 0.15
-LOOSE = np.deg2rad(4.0)  # rad, how far their joints move at most, so that there are more of them than were saved
+LOOSE = np.deg2rad(4.0)  # rad, the joint jitter of both: there are more of them than were saved
 CHAINS, STARTS, ROUNDS = 96, 8192, 24  # of a search: chains of each goal, poses they start from, proposals
 FOUND = 8 * len(GOALS) * CHAINS  # poses kept, those of eight searches
 WRONG = 1.5  # log-odds

@@ -110,7 +110,7 @@ class Library:
     found: Leaf  # f32[k, 24], likewise
     found_share: Leaf  # f32[], of the samples
     jitter: Leaf  # f32[], m and rad, standard deviation of place and yaw of extra and found states
-    joint_jitter: Leaf  # f32[], rad, the largest standard deviation of their joints; a sample's is uniform below it
+    joint_jitter: Leaf  # f32[], rad, largest standard deviation of their joints; uniform below it
 
 
 @cache
