@@ -17,7 +17,7 @@ from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.experiment import ArmResult
-from jaxvlm.transfer.report import against
+from jaxvlm.transfer.report import against, rare
 
 FEW = ("random", "uniform", "language", "clip-rl", "ridge", "oracle")
 
@@ -133,7 +133,7 @@ def series_table(
         cells = []
         for arm in question.arms:
             figures, beside = found[arm].summary(config.few_shot), against(found, arm)
-            never = f", {figures['censored']:.0%} never" if figures["censored"] else ""
+            never = f", {rare(figures['censored'])} never" if figures["censored"] else ""
             cells.append(
                 f"{figures['steps']:,.0f} ± {figures['standard_error']:,.0f}"
                 + (f" ({beside}{never})" if beside != "-" else f" ({never[2:]})" if never else "")

@@ -32,7 +32,7 @@ def table(results: Mapping[str, ArmResult], config: TransferConfig) -> str:
         softmax = has_temperature(name, config)
         lines.append(
             f"| {name} | {figures['steps']:,.0f} ± {figures['standard_error']:,.0f} | {against(results, name)} "
-            f"| {figures['censored']:.0%} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "
+            f"| {rare(figures['censored'])} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "
             f"| {f'{choice.temperature:g}' if softmax else '-'} | {choice.actor_scale:g} | {choice.critic_scale:g} |"
         )
     return "\n".join(lines)
@@ -76,6 +76,11 @@ def against(results: Mapping[str, ArmResult], arm: str, other: str = "language")
     mean, error = difference(results, arm, other)
     verdict = "" if abs(mean) > 2 * error else ", a tie"
     return f"{mean:+.0%} ± {error:.0%}{verdict}"
+
+
+def rare(share: float) -> str:
+    """A share of runs in percent; one that would be rounded to none keeps a digit, so that it is not taken for none."""
+    return f"{share:.1%}" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def write_report(
@@ -162,7 +167,7 @@ def bars(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, t
         colour, hatch = ("#9fc5de", "//") if censored else (PALETTE[0], None)
         axes.barh(place, mean, xerr=error or None, color=colour, hatch=hatch, edgecolor="white")
         if censored:
-            axes.annotate(f" {censored:.0%} never", (mean + error, place), va="center", fontsize=8)
+            axes.annotate(f" {rare(censored)} never", (mean + error, place), va="center", fontsize=8)
     axes.set_yticks(range(len(order)), list(reversed(order)))
     axes.set_xlabel(f"environment steps to {config.threshold:.0%} of the best return")
     axes.margins(x=0.12)
