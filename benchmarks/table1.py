@@ -6,6 +6,7 @@
     python benchmarks/table1.py --table                            # only the tables of what is finished
     python benchmarks/table1.py --table --pictures DIRECTORY       # and what the agents of the CLIP rows do
     python benchmarks/table1.py --clip PATH ...                    # another checkpoint than the embedded one
+    python benchmarks/table1.py --clip tiny:humanoid-112 --camera default side ...   # and views to average over
 
 Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; with `--together` all poses share a
 program, those learned from an untrained CLIP too. A finished row is not trained again and a stopped one is resumed.
@@ -53,9 +54,14 @@ def jaxvlm(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "jaxvlm", *arguments], check=True)
 
 
-def of_variant(variant: str, clip: str) -> list[str]:
-    """Flags of a column."""
-    return ["--clip", clip] if variant == "clip" else list(VARIANTS[variant])
+def of_variant(variant: str, clip: str, cameras: list[str]) -> list[str]:
+    """Flags of a column; the untrained CLIP has the shape of the embedded one that is asked for."""
+    seen = ["--camera", *cameras] if cameras and variant in ("clip", "untrained") else []
+    if variant == "clip":
+        return ["--clip", clip, *seen]
+    if variant == "untrained" and clip.startswith("tiny:"):
+        return ["--clip", clip.replace("tiny", "untrained", 1), *seen]
+    return [*VARIANTS[variant], *seen]
 
 
 def train(name: str, task: str, flags: list[str], folder: Path) -> None:
@@ -187,6 +193,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, help="of each seed; the default is the preset's")
     parser.add_argument("--clip", default="tiny", help="checkpoint of the CLIP rows")
+    parser.add_argument(
+        "--camera", nargs="+", default=[], help="views of the CLIP rows; the default is the tasks'"
+    )
     parser.add_argument("--only", nargs="+", choices=[*VARIANTS, "ablation"], help="some of the columns")
     parser.add_argument("--folder", type=Path, default=Path("runs/table1"))
     parser.add_argument("--together", action="store_true", help="all poses in one program, for a GPU")
@@ -211,10 +220,18 @@ def main() -> None:
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             # Rows that differ in numbers only: from CLIPs of one shape, from the predicates, from the graded truth.
             # The untrained CLIP has the embedded one's shape.
-            clips = (("clip", "untrained"),) if options.clip == "tiny" else (("clip",), ("untrained",))
+            clips = (
+                (("clip", "untrained"),)
+                if options.clip.split(":")[0] == "tiny"
+                else (("clip",), ("untrained",))
+            )
             for group in (*clips, ("predicate",), ("graded",)):
                 rows = [
-                    (f"{pose}-{variant}", f"humanoid-{pose}", [*flags, *of_variant(variant, options.clip)])
+                    (
+                        f"{pose}-{variant}",
+                        f"humanoid-{pose}",
+                        [*flags, *of_variant(variant, options.clip, options.camera)],
+                    )
                     for variant in group
                     if variant in columns
                     for pose in poses
@@ -223,7 +240,7 @@ def main() -> None:
         for variant in (name for name in VARIANTS if name in columns):
             for pose in poses:
                 name = f"{pose}-{variant}"
-                extra = of_variant(variant, options.clip)
+                extra = of_variant(variant, options.clip, options.camera)
                 train(name, f"humanoid-{pose}", [*flags, *extra], options.folder)
                 if variant == columns[0]:
                     for which in CONTROLS:

@@ -1,5 +1,6 @@
 """What is looked at before hours are spent: size of the preset, views of the cameras, signal of the sentence."""
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from jaxvlm.cli.common import domains, find_dataset
 from jaxvlm.clip.captions import CaptionedDataset
+from jaxvlm.clip.card import CONCEPTS
+from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.clip.figures import auc
 from jaxvlm.compiler import compiler_options
 from jaxvlm.render import RayAssets, validate_camera
@@ -37,8 +40,8 @@ def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
     if built.inputs.reward is None:
         return notes
     check_cameras(config, task, built)
-    note = signal_note(config, task, built)
-    return [*notes, note] if note else notes
+    found = (views_note(config, task), signal_note(config, task, built))
+    return [*notes, *(note for note in found if note)]
 
 
 def check_cameras(config: TrainConfig, task: "Task", built: Built) -> None:
@@ -52,6 +55,23 @@ def check_cameras(config: TrainConfig, task: "Task", built: Built) -> None:
     scene = task.env.scene(state, params)
     for name in config.reward.camera:
         validate_camera(scene, reward.assets, task.env.cameras[name], name)
+
+
+def views_note(config: TrainConfig, task: "Task") -> str | None:
+    """A remark where an embedded CLIP has learned from views that rewards leave out."""
+    name = config.reward.clip
+    if name.startswith("untrained"):
+        return None
+    path = resolve(f"tiny:{task.domain}" if name == "tiny" else name) / CONCEPTS
+    if not path.is_file():
+        return None
+    cameras = json.loads(path.read_text(encoding="utf-8")).get("cameras", [])
+    if len(cameras) < 2 or set(cameras) <= set(config.reward.camera):
+        return None
+    return (
+        f"{name} has learned to score the mean of the views {', '.join(cameras)}, and rewards come from "
+        f"{', '.join(config.reward.camera)} alone; `--camera {' '.join(cameras)}` takes them all"
+    )
 
 
 def signal_note(config: TrainConfig, task: "Task", built: Built) -> str | None:

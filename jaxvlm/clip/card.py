@@ -72,6 +72,8 @@ def card(
         )
     )
     wordings = sum(len(concept.wordings) for concept in dataset.concepts)
+    # Rewards come from one view unless they are told of the others.
+    use = "tiny" if dataset.cameras == ("default",) else f"DIRECTORY --camera {' '.join(dataset.cameras)}"
     parts = [
         f"""---
 license: mit
@@ -88,7 +90,7 @@ models. It exists so that the whole program (frame, CLIP, sentence reward, polic
 timed without a download; load OpenAI's or OpenCLIP's weights for the method of the paper.
 
 ## Use
-`jaxvlm train ... --clip tiny`, or `transformers.CLIPModel.from_pretrained` on this directory. `concepts.json`
+`jaxvlm train ... --clip {use}`, or `transformers.CLIPModel.from_pretrained` on this directory. `concepts.json`
 lists the sentences it was trained on; words outside them become `[UNK]` and carry no meaning.
 
 | prompt | |

@@ -7,7 +7,7 @@ import pytest
 from envs.captions import captioned_dataset
 from envs.humanoid.env import Humanoid
 from envs.registry import make_task
-from jaxvlm.cli.preflight import concept_of, preflight
+from jaxvlm.cli.preflight import concept_of, preflight, views_note
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import free_camera
 from jaxvlm.vlmrm import build, preset
@@ -50,6 +50,19 @@ def test_a_gpus_preset_on_a_cpu_is_remarked():
     (note,) = told(task, "default", reward="ground-truth")
     assert "--preset laptop" in note
     assert told(task, "laptop", reward="ground-truth") == []
+
+
+def test_a_clip_of_two_views_that_sees_one_is_remarked():
+    task = make_task("humanoid-kneeling")
+    config = preset(task.name, task.algorithm, "laptop")
+
+    def note(clip, *cameras):
+        return views_note(replace(config, reward=replace(config.reward, clip=clip, camera=cameras)), task)
+
+    assert "`--camera default side` takes them all" in (note("tiny:humanoid-112", "default") or "")
+    assert note("tiny:humanoid-112", "side", "default") is None
+    assert note("tiny", "default") is None
+    assert note("untrained:humanoid-112", "default") is None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the humanoid's embedded CLIP can do on states it has not seen, and what an untrained one cannot."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +51,27 @@ def test_an_untrained_clip_does_not_rank_them(areas):
     assert abs(np.median(list(areas["untrained"].values())) - 0.5) < 0.2
 
 
-def test_the_checkpoint_knows_the_declared_words():
+@pytest.mark.slow
+def test_the_larger_one_ranks_them_better_from_both_sides():
+    """0.994 to 1.000 on the 2,000 states of its card."""
+    dataset = replace(captioned_dataset("humanoid"), cameras=("default", "side"))
+    states = dataset.sample_states(jax.random.key(12), 500)
+    clip, params = load("tiny:humanoid-112", jnp.float32)
+    images = embed_states(clip, params, dataset, states, "textured")
+    assert images.shape[1] == 2
+    prompts = [dataset.concept(goal.concept).wordings[0] for goal in dataset.goals]
+    texts = embed_texts(clip, params, load_tokenizer("tiny:humanoid-112"), prompts)
+    for goal, text in zip(dataset.goals, texts, strict=True):
+        holds = np.asarray(dataset.concept(goal.concept).holds(states))
+        assert auc((images @ text).mean(1), holds) > 0.985, goal.concept
+
+
+@pytest.mark.parametrize("domain", ["humanoid", "humanoid-112"])
+def test_the_checkpoint_knows_the_declared_words(domain):
     dataset = captioned_dataset("humanoid")
-    tokenizer = load_tokenizer("tiny:humanoid")
+    tokenizer = load_tokenizer(f"tiny:{domain}")
     assert tokenizer.vocab_size == 4 + len(vocabulary(dataset))
-    directory = resolve("tiny:humanoid")
+    directory = resolve(f"tiny:{domain}")
     concepts = json.loads((directory / "concepts.json").read_text())
     assert set(concepts["concepts"]) == {concept.name for concept in dataset.concepts}
     assert concepts["goals"] == [dataset.concept(goal.concept).wordings[0] for goal in dataset.goals]

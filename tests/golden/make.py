@@ -47,7 +47,7 @@ def embedded_golden(domain: str) -> dict[str, np.ndarray]:
     import torch
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
-    directory, dataset = resolve(f"tiny:{domain}"), captioned_dataset(domain)
+    directory, dataset = resolve(f"tiny:{domain}"), captioned_dataset(domain.split("-")[0])
     model: Any = CLIPModel.from_pretrained(directory, dtype=torch.float32).eval()
     config = model.config
     frames = sweep_frames(dataset, config.vision_config.image_size)
