@@ -174,7 +174,7 @@ def series_figure(
     axes.set_ylabel(f"environment steps to {config.threshold:.0%} of the best")
     axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    axes.set_title(f"{question.asks}\n{title}", fontsize=10)
+    axes.set_title("\n".join([*textwrap.wrap(question.asks, 72), title]), fontsize=10)
     return save_figure(figure, path)
 
 
