@@ -5,7 +5,7 @@ from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
-from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, load_tokenizer
+from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, clip_tokenizer, load_tokenizer
 
 __all__ = [
     "CLIP",
@@ -15,6 +15,7 @@ __all__ = [
     "Tokenizer",
     "VisionConfig",
     "build_word_tokenizer",
+    "clip_tokenizer",
     "embed_prompts",
     "embedded_domains",
     "load",

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.clip import openclip
 from jaxvlm.clip.config import CLIPConfig
-from jaxvlm.clip.layout import huggingface_entries, leaf, nest
+from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
 from jaxvlm.clip.model import CLIP, param_shapes, random_init
-from jaxvlm.errors import CheckpointError, ConfigError
+from jaxvlm.errors import CheckpointError, ConfigError, JaxvlmError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -31,14 +32,21 @@ TOKENIZER_FILES = (
 
 _FILES_WANTED = f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt)"
 
+# The names that VLM-RM's paper and OpenCLIP use, on the hub.
+ALIASES = {
+    "ViT-L-14/laion2b_s32b_b82k": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
+    "ViT-H-14/laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "ViT-bigG-14/laion2b_s39b_b160k": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+}
+
 
 def resolve(name_or_path: str | Path) -> Path:
     """The directory that a checkpoint's name means.
 
     `tiny:<domain>` is the embedded CLIP of a domain; `untrained:<domain>[:<seed>]` is the same directory, and
     `untrained:<directory>[:<seed>]` a local one, of which `load` takes all but the weights; then a local directory;
-    then `owner/name` on the Hugging Face hub, from the local cache if it is there and over the network otherwise.
-    Raises CheckpointError.
+    then `owner/name` on the Hugging Face hub, or one of `ALIASES`, from the local cache if it is there and over the
+    network otherwise. Raises CheckpointError.
     """
     name = str(name_or_path)
     kind, _, rest = name.partition(":")
@@ -57,7 +65,7 @@ def resolve(name_or_path: str | Path) -> Path:
             f"CLIP checkpoint {name!r} is not a directory here; give a directory that holds {_FILES_WANTED}, "
             f"a hub name such as 'openai/clip-vit-large-patch14', or one of {', '.join(_tiny_names())}"
         )
-    return _from_hub(name)
+    return _from_hub(ALIASES.get(name, name))
 
 
 def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
@@ -73,7 +81,7 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
     """
     directory = resolve(name_or_path)
     config = load_config(directory)
-    if not (directory / PREPROCESSOR).is_file():
+    if not _is_openclip(directory) and not (directory / PREPROCESSOR).is_file():
         # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
         raise CheckpointError(
             f"{directory} has no {PREPROCESSOR}, which says how frames are normalised; put that of the checkpoint "
@@ -93,15 +101,14 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
 def load_config(name_or_path: str | Path) -> CLIPConfig:
     """Reads `config.json` and, where it is there, `preprocessor_config.json`; CLIP's own preprocessing otherwise.
 
-    What only reads sentences needs no preprocessing; `load` insists on the file. Raises CheckpointError for a
-    file that is missing or broken and ConfigError for a model that is not supported.
+    In OpenCLIP's layout both are in `open_clip_config.json`. What only reads sentences needs no preprocessing; `load`
+    insists on the file. Raises CheckpointError for a file that is missing or broken and ConfigError for a model that is
+    not supported.
     """
     directory = resolve(name_or_path)
-    if not (directory / CONFIG).is_file() and (directory / "open_clip_config.json").is_file():
-        raise CheckpointError(
-            f"{directory} is in the OpenCLIP layout, which is not supported yet; "
-            "give the directory of a Hugging Face CLIPModel"
-        )
+    if _is_openclip(directory):
+        with _named(directory / openclip.CONFIG):
+            return openclip.config_from_openclip(_read_json(directory, openclip.CONFIG))
     config = _read_json(directory, CONFIG)
     preprocessor = _read_json(directory, PREPROCESSOR) if (directory / PREPROCESSOR).is_file() else None
     return CLIPConfig.from_dict(config, preprocessor)
@@ -192,19 +199,25 @@ def _is_own_folder(place: str) -> bool:
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = [CONFIG, PREPROCESSOR, "model*.safetensors", WEIGHTS_INDEX, *TOKENIZER_FILES]
+    small = [CONFIG, PREPROCESSOR, openclip.CONFIG, WEIGHTS_INDEX, *TOKENIZER_FILES]
     place = "in the hub's cache"
     try:
-        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        cached = Path(snapshot_download(name, allow_patterns=small, local_files_only=True))
         weights = WEIGHTS_INDEX if (cached / WEIGHTS_INDEX).is_file() else WEIGHTS
-        missing = [file for file in (CONFIG, PREPROCESSOR, weights) if not (cached / file).is_file()]
+        needed = (
+            (openclip.CONFIG, openclip.WEIGHTS) if _is_openclip(cached) else (CONFIG, PREPROCESSOR, weights)
+        )
+        missing = [file for file in needed if not (cached / file).is_file()]
         if not missing:
             return cached
         place = f"whole in the hub's cache ({cached} has no {' and no '.join(missing)})"
     except (OSError, ValueError):
         pass  # not in the cache
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        # The small files first: they tell which weights are meant of a repository that holds two layouts.
+        folder = Path(snapshot_download(name, allow_patterns=small))
+        weights = openclip.WEIGHTS if _is_openclip(folder) else "model*.safetensors"
+        return Path(snapshot_download(name, allow_patterns=[*small, weights]))
     except (
         Exception
     ) as error:  # the client's transport raises its own classes, which differ between its versions
@@ -228,7 +241,37 @@ def _read_json(directory: Path, name: str) -> dict[str, Any]:
     return data
 
 
+def _is_openclip(directory: Path) -> bool:
+    """Whether a directory is to be read in OpenCLIP's layout: Hugging Face's own comes first where both are there.
+
+    Repositories of timm hold a `config.json` too, of an image tower alone.
+    """
+    if not (directory / openclip.CONFIG).is_file():
+        return False
+    return not (directory / CONFIG).is_file() or "model_type" not in _read_json(directory, CONFIG)
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Numbers that are none and the like, in a file that parsed, as a CheckpointError."""
+    try:
+        yield
+    except JaxvlmError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{file} is not a config ({error}); fetch it again") from None
+
+
+def _entries(directory: Path, config: CLIPConfig, names: Iterable[str]) -> list[Entry]:
+    """Every parameter in the layout of the directory, whose files hold tensors of these names."""
+    if _is_openclip(directory):
+        return list(openclip.openclip_entries(config, names))
+    return list(huggingface_entries(config))
+
+
 def _weight_files(directory: Path) -> list[Path]:
+    if _is_openclip(directory) and (directory / openclip.WEIGHTS).is_file():
+        return [directory / openclip.WEIGHTS]
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
     if (directory / WEIGHTS_INDEX).is_file():
@@ -247,6 +290,8 @@ def _weight_files(directory: Path) -> list[Path]:
             "not read; where PyTorch is installed, convert files you trust: "
             "transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
         )
+    if _is_openclip(directory):
+        raise CheckpointError(f"{directory} has no {openclip.WEIGHTS}; put it beside {openclip.CONFIG}")
     raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
 
 
@@ -263,26 +308,32 @@ def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:
                 raise CheckpointError(f"{file} is not a safetensors file ({error}); fetch it again") from None
             names = handle.keys()
             # A buffer that old transformers versions stored: 0, 1, 2, ...
-            where |= {name: handle for name in names if not name.endswith(".position_ids")}
-        problems = list(_problems(config, shapes, where))
+            where |= {
+                name: handle
+                for name in names
+                if not name.endswith(".position_ids") and not openclip.ignored(name)
+            }
+        entries = _entries(directory, config, where)
+        problems = list(_problems(entries, shapes, where))
         if problems:
             more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+            source = openclip.CONFIG if _is_openclip(directory) else CONFIG
             raise CheckpointError(
-                f"{directory}: the weights do not fit {CONFIG}: {'; '.join(problems[:8])}{more}; "
+                f"{directory}: the weights do not fit {source}: {'; '.join(problems[:8])}{more}; "
                 "the two files have to be of one checkpoint"
             )
         leaves = {}
-        for entry in huggingface_entries(config):
+        for entry in entries:
             value = entry.read(*(where[name].get_tensor(name) for name in entry.names))
             kind = jnp.float32 if entry.path == ("logit_scale",) else dtype
             leaves[entry.path] = jnp.asarray(value.astype(kind))
     return nest(leaves)
 
 
-def _problems(config: CLIPConfig, shapes: dict, where: Mapping[str, Any]) -> Iterator[str]:
+def _problems(entries: Iterable[Entry], shapes: dict, where: Mapping[str, Any]) -> Iterator[str]:
     """What is missing, misshapen or left over, one phrase a tensor, found from the files' headers alone."""
     known = set()
-    for entry in huggingface_entries(config):
+    for entry in entries:
         known |= set(entry.names)
         blank = np.broadcast_to(np.float32(0), leaf(shapes, entry.path).shape)
         for name, expected in zip(entry.names, entry.write(blank), strict=True):

@@ -102,6 +102,9 @@ class Resize:
     size: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
     resample: str = "bicubic"
+    crop_rounds: bool = (
+        False  # the crop begins at half of what is left rounded (torchvision), else cut off (transformers)
+    )
 
     def __post_init__(self):
         if self.resample not in RESAMPLE_IDS:
@@ -214,8 +217,8 @@ def _default_resize(size: int) -> Resize:
 def _check_model_type(config: Mapping[str, Any]) -> None:
     if "model_cfg" in config:
         raise ConfigError(
-            "config.json is in the OpenCLIP layout, which is not supported yet; "
-            "use a Hugging Face CLIPModel checkpoint (model_type 'clip')"
+            "config.json is in the OpenCLIP layout; name the file open_clip_config.json and the weights "
+            "open_clip_model.safetensors"
         )
     model_type = config.get("model_type")
     if model_type != "clip":

@@ -26,27 +26,27 @@ class Entry:
 
 def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
     """Every parameter of the model in the layout of transformers' `CLIPModel`."""
-    yield _same(("logit_scale",), "logit_scale")
+    yield same(("logit_scale",), "logit_scale")
     size = config.vision.patch_size
     embeddings = "vision_model.embeddings."
-    yield _same(("visual", "cls"), embeddings + "class_embedding")
-    yield _same(("visual", "pos"), embeddings + "position_embedding.weight")
+    yield same(("visual", "cls"), embeddings + "class_embedding")
+    yield same(("visual", "pos"), embeddings + "position_embedding.weight")
     yield Entry(
         ("visual", "patch", "kernel"),
         (embeddings + "patch_embedding.weight",),
         lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),  # [D, 3, P, P] to [P P 3, D]
         lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
     )
-    yield from _norm(("visual", "ln_pre"), "vision_model.pre_layrnorm.")  # the layout's own spelling
+    yield from norm(("visual", "ln_pre"), "vision_model.pre_layrnorm.")  # the layout's own spelling
     yield from _blocks("visual", "vision_model.", config.vision.num_hidden_layers)
-    yield from _norm(("visual", "ln_post"), "vision_model.post_layernorm.")
-    yield _transposed(("visual", "proj", "kernel"), "visual_projection.weight")
+    yield from norm(("visual", "ln_post"), "vision_model.post_layernorm.")
+    yield transposed(("visual", "proj", "kernel"), "visual_projection.weight")
 
-    yield _same(("text", "token"), "text_model.embeddings.token_embedding.weight")
-    yield _same(("text", "pos"), "text_model.embeddings.position_embedding.weight")
+    yield same(("text", "token"), "text_model.embeddings.token_embedding.weight")
+    yield same(("text", "pos"), "text_model.embeddings.position_embedding.weight")
     yield from _blocks("text", "text_model.", config.text.num_hidden_layers)
-    yield from _norm(("text", "ln_final"), "text_model.final_layer_norm.")
-    yield _transposed(("text", "proj", "kernel"), "text_projection.weight")
+    yield from norm(("text", "ln_final"), "text_model.final_layer_norm.")
+    yield transposed(("text", "proj", "kernel"), "text_projection.weight")
 
 
 def leaf(params: Any, path: Path) -> Any:
@@ -67,22 +67,26 @@ def nest(leaves: Mapping[Path, object]) -> dict:
     return result
 
 
-def _same(path: Path, name: str) -> Entry:
+def same(path: Path, name: str) -> Entry:
+    """A parameter that lies in the file as it is."""
     return Entry(path, (name,), lambda w: w, lambda w: (w,))
 
 
-def _transposed(path: Path, name: str) -> Entry:
+def transposed(path: Path, name: str) -> Entry:
+    """A matrix that the file holds as [out, in]."""
     return Entry(path, (name,), lambda w: w.T, lambda k: (k.T,))
 
 
-def _norm(path: Path, prefix: str) -> Iterator[Entry]:
-    yield _same((*path, "scale"), prefix + "weight")
-    yield _same((*path, "bias"), prefix + "bias")
+def norm(path: Path, prefix: str) -> Iterator[Entry]:
+    """Scale and bias of a LayerNorm."""
+    yield same((*path, "scale"), prefix + "weight")
+    yield same((*path, "bias"), prefix + "bias")
 
 
-def _dense(path: Path, prefix: str) -> Iterator[Entry]:
-    yield _transposed((*path, "kernel"), prefix + "weight")
-    yield _same((*path, "bias"), prefix + "bias")
+def dense(path: Path, prefix: str) -> Iterator[Entry]:
+    """Kernel and bias of a dense layer."""
+    yield transposed((*path, "kernel"), prefix + "weight")
+    yield same((*path, "bias"), prefix + "bias")
 
 
 def _blocks(tower: str, prefix: str, layers: int) -> Iterator[Entry]:
@@ -99,8 +103,8 @@ def _blocks(tower: str, prefix: str, layers: int) -> Iterator[Entry]:
         yield Entry(
             (*path, "qkv", "bias"), biases, lambda *b: np.concatenate(b), lambda b: tuple(np.split(b, 3))
         )
-        yield from _dense((*path, "out"), layer + "self_attn.out_proj.")
-        yield from _dense((*path, "fc1"), layer + "mlp.fc1.")
-        yield from _dense((*path, "fc2"), layer + "mlp.fc2.")
-        yield from _norm((*path, "ln1"), layer + "layer_norm1.")
-        yield from _norm((*path, "ln2"), layer + "layer_norm2.")
+        yield from dense((*path, "out"), layer + "self_attn.out_proj.")
+        yield from dense((*path, "fc1"), layer + "mlp.fc1.")
+        yield from dense((*path, "fc2"), layer + "mlp.fc2.")
+        yield from norm((*path, "ln1"), layer + "layer_norm1.")
+        yield from norm((*path, "ln2"), layer + "layer_norm2.")

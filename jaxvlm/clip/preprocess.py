@@ -62,8 +62,8 @@ def resize_matrices(height: int, width: int, rule: Resize) -> tuple[np.ndarray, 
         resized = (height, width)
     crop = resized if rule.crop is None else rule.crop
     return (
-        _cropped(_resize_matrix(height, resized[0], rule.resample), crop[0]),
-        _cropped(_resize_matrix(width, resized[1], rule.resample), crop[1]),
+        _cropped(_resize_matrix(height, resized[0], rule.resample), crop[0], rule.crop_rounds),
+        _cropped(_resize_matrix(width, resized[1], rule.resample), crop[1], rule.crop_rounds),
     )
 
 
@@ -91,9 +91,10 @@ def _resize_matrix(before: int, after: int, resample: str) -> np.ndarray:
     return np.asarray(weights, np.float32)
 
 
-def _cropped(matrix: np.ndarray, size: int) -> np.ndarray:
+def _cropped(matrix: np.ndarray, size: int, rounds: bool) -> np.ndarray:
     """The centre rows; rows beyond the matrix are zero, which draws black."""
-    index = np.arange(size) + (len(matrix) - size) // 2
+    spare = len(matrix) - size
+    index = np.arange(size) + (round(spare / 2) if rounds else spare // 2)
     inside = (index >= 0) & (index < len(matrix))
     return np.where(inside[:, None], matrix[np.clip(index, 0, len(matrix) - 1)], np.float32(0))
 

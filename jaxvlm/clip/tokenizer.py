@@ -1,7 +1,9 @@
 """Sentences to token ids, with the tokenizer of a checkpoint; nothing is ever cut off in silence."""
 
+import gzip
 import json
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ from jaxvlm.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import tokenizers
+
+# CLIP's own vocabulary, which comes with the package, see `jaxvlm/assets/bpe`.
+CLIP_VOCABULARY = 49408
+START, END = "<|startoftext|>", "<|endoftext|>"
 
 # The end of text must not get id 2: a config that says 2 is read as the legacy one, pooled at the largest id.
 PAD, BOS, UNK, EOS = "[PAD]", "[BOS]", "[UNK]", "[EOS]"
@@ -87,11 +93,15 @@ class Tokenizer:
 def load_tokenizer(name_or_path: str | Path) -> Tokenizer:
     """Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of a checkpoint (see `resolve` for names).
 
+    Without them a text tower of CLIP's 49,408 ids gets CLIP's own byte-pair encoding, which comes with the package.
+
     Raises CheckpointError when the files are missing or broken, or not those of the checkpoint's text tower.
     """
     directory = resolve(name_or_path)
     text = load_config(directory).text
-    tokenizer = Tokenizer(_read_backend(directory), text.max_position_embeddings, _pad_token(directory))
+    tokenizer = Tokenizer(
+        _read_backend(directory, text.vocab_size), text.max_position_embeddings, _pad_token(directory)
+    )
     if tokenizer.vocab_size > text.vocab_size:
         raise CheckpointError(
             f"{directory}: the tokenizer has {tokenizer.vocab_size} ids and the tower {text.vocab_size}; "
@@ -151,7 +161,55 @@ def build_word_tokenizer(vocabulary: Sequence[str], directory: str | Path, conte
     return Tokenizer(backend, context, PAD)
 
 
-def _read_backend(directory: Path) -> "tokenizers.Tokenizer":
+def clip_tokenizer(context: int = 77) -> Tokenizer:
+    """CLIP's byte-pair encoding: ids as transformers' CLIPTokenizer gives them, padded with the end of text."""
+    return Tokenizer(_clip_backend(), context)
+
+
+def _clip_backend() -> "tokenizers.Tokenizer":
+    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Backend
+
+    file = resources.files("jaxvlm") / "assets" / "bpe" / "merges.txt.gz"
+    lines = gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()[1:]  # the first says the version
+    merges = [(first, second) for first, _, second in (line.partition(" ") for line in lines)]
+    # Ids: the bytes in the order of GPT-2's table, printable ones first; the same at the end of a word; what is merged.
+    alphabet = [chr(code) for code in _byte_order()]
+    words = [*alphabet, *(f"{byte}</w>" for byte in alphabet), *(a + b for a, b in merges), START, END]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    backend = Backend(
+        models.BPE(
+            vocab=vocabulary,
+            merges=merges,
+            unk_token=END,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+        )
+    )
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    pattern = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.add_special_tokens([START, END])
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])]
+    )
+    return backend
+
+
+def _byte_order() -> list[int]:
+    """Code points that stand for the 256 bytes, in the order of their ids: GPT-2's table of printable characters."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [*printable, *range(256, 256 + 256 - len(printable))]
+
+
+def _read_backend(directory: Path, vocab_size: int) -> "tokenizers.Tokenizer":
     file = directory / "tokenizer.json"
     if file.is_file():
         from tokenizers import Tokenizer as Backend
@@ -164,6 +222,8 @@ def _read_backend(directory: Path) -> "tokenizers.Tokenizer":
         from transformers import CLIPTokenizer
 
         return CLIPTokenizer.from_pretrained(directory).backend_tokenizer
+    if vocab_size == CLIP_VOCABULARY:
+        return _clip_backend()
     raise CheckpointError(
         f"{directory} has no tokenizer; put tokenizer.json, or vocab.json and merges.txt, there"
     )

@@ -1,10 +1,16 @@
 """Tiny random CLIPs that the tests of loading, golden values and parity share."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import save_file
 
 from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, param_shapes
 from jaxvlm.clip.layout import huggingface_entries, leaf, nest
+from jaxvlm.clip.openclip import CONFIG, WEIGHTS, config_from_openclip, openclip_entries
 
 # Head size 40, another MLP ratio than 4, towers that differ: what code for one model gets wrong.
 ODD = {
@@ -24,6 +30,51 @@ ODD = {
         projection_dim=16,
     ),
 }
+
+
+# As `open_clip_config.json`; the text tower at the top, and under `text.` as in models of custom towers. An MLP ratio
+# that is not whole, as bigG's, and other heads than 64.
+_TEXT = {"context_length": 11, "vocab_size": 37, "width": 120, "heads": 3, "layers": 2}
+OPENCLIP: dict[str, dict[str, Any]] = {
+    "gelu": {
+        "model_cfg": {
+            "embed_dim": 24,
+            "vision_cfg": {
+                "image_size": 42, "layers": 3, "width": 208, "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14
+            },
+            "text_cfg": _TEXT,
+        },
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    },
+    "quick": {
+        "model_cfg": {
+            "embed_dim": 16,
+            "quick_gelu": True,
+            "custom_text": True,
+            "vision_cfg": {"image_size": 32, "layers": 2, "width": 80, "head_width": 40, "patch_size": 16},
+            "text_cfg": {**_TEXT, "norm_kwargs": {"eps": 1e-3}},
+        },
+    },
+}  # fmt: skip
+
+
+def openclip_model(name: str) -> tuple[CLIPConfig, dict]:
+    """Config and random parameters of a model of `OPENCLIP`."""
+    config = config_from_openclip(OPENCLIP[name])
+    return config, random_params(config)
+
+
+def write_openclip(directory: Path, name: str, params: dict) -> Path:
+    """Writes a model of `OPENCLIP` in its layout."""
+    config = config_from_openclip(OPENCLIP[name])
+    custom = OPENCLIP[name]["model_cfg"].get("custom_text")
+    tensors = {}
+    for entry in openclip_entries(config, ["text.token_embedding.weight"] if custom else []):
+        written = entry.write(np.asarray(leaf(params["params"], entry.path), np.float32))
+        tensors |= {key: np.array(value, order="C") for key, value in zip(entry.names, written, strict=True)}
+    save_file(tensors, directory / WEIGHTS)
+    (directory / CONFIG).write_text(json.dumps(OPENCLIP[name]))
+    return directory
 
 
 def random_params(config: CLIPConfig, seed: int = 0) -> dict:
