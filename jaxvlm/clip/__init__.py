@@ -1,7 +1,7 @@
 """CLIP in flax.linen: towers, checkpoints, preprocessing, tokenizer and prompt embeddings."""
 
 from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve, save_checkpoint
-from jaxvlm.clip.config import CLIPConfig, Resize, TextConfig, VisionConfig
+from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig, TextConfig, VisionConfig
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
@@ -10,6 +10,7 @@ from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, clip_tokenize
 __all__ = [
     "CLIP",
     "CLIPConfig",
+    "ResNetConfig",
     "Resize",
     "TextConfig",
     "Tokenizer",

@@ -34,6 +34,9 @@ _FILES_WANTED = f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or voc
 
 # The names that VLM-RM's paper and OpenCLIP use, on the hub.
 ALIASES = {
+    "RN50/openai": "timm/resnet50_clip.openai",
+    "RN101/openai": "timm/resnet101_clip.openai",
+    "RN50x4/openai": "timm/resnet50x4_clip.openai",
     "ViT-L-14/laion2b_s32b_b82k": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
     "ViT-H-14/laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
     "ViT-bigG-14/laion2b_s39b_b160k": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
@@ -123,6 +126,7 @@ def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype
     """
     from safetensors.numpy import save_file
 
+    described = config.to_dict()
     expected = jax.tree.map(
         lambda x: x.shape, param_shapes(config)["params"], is_leaf=lambda x: hasattr(x, "shape")
     )
@@ -145,7 +149,7 @@ def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype
             tensors[name] = np.array(tensor, order="C")
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    (directory / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
     (directory / PREPROCESSOR).write_text(json.dumps(config.preprocessor_dict(), indent=2) + "\n")
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     return directory

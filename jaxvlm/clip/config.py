@@ -72,6 +72,46 @@ class VisionConfig(_Transformer):
 
 
 @dataclass(frozen=True)
+class ResNetConfig:
+    """The image tower of CLIP's residual networks; the defaults are those of RN50."""
+
+    layers: tuple[int, int, int, int] = (3, 4, 6, 3)  # blocks of each stage
+    width: int = 64  # channels of the first stage
+    image_size: int = 224  # pixels, square
+    head_dim: int = 64  # channels of one attention head of the pool
+
+    def __post_init__(self):
+        if len(self.layers) != 4 or min(self.layers) < 1:
+            raise ConfigError(
+                f"vision_config: layers {self.layers} have to be four numbers of blocks, at least 1 each"
+            )
+        if self.width < 2 or self.width % 2:
+            raise ConfigError(f"vision_config: width {self.width} has to be an even number of channels")
+        if self.head_dim < 1 or 32 * self.width % self.head_dim:
+            raise ConfigError(
+                f"vision_config: {32 * self.width} channels do not divide into attention heads of {self.head_dim}"
+            )
+        if self.image_size < 32:
+            raise ConfigError(
+                f"vision_config: image_size {self.image_size} is less than the 32 pixels of a place"
+            )
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Heads of the pool."""
+        return 32 * self.width // self.head_dim
+
+    @property
+    def num_positions(self) -> int:
+        """Places of the last stage and their mean."""
+        side = self.image_size
+        side = (side + 1) // 2  # the strided convolution rounds up, averages cut off
+        for _ in range(4):
+            side //= 2
+        return 1 + side**2
+
+
+@dataclass(frozen=True)
 class TextConfig(_Transformer):
     """The text tower; the defaults are those of transformers' `CLIPTextConfig`."""
 
@@ -117,13 +157,22 @@ class Resize:
 class CLIPConfig:
     """Both towers, the size of the shared embedding and what a frame goes through first."""
 
-    vision: VisionConfig = VisionConfig()
+    vision: VisionConfig | ResNetConfig = VisionConfig()
     text: TextConfig = TextConfig()
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592  # log of the temperature's inverse
     image_mean: tuple[float, float, float] = OPENAI_MEAN  # of frames in [0, 1]
     image_std: tuple[float, float, float] = OPENAI_STD
     resize: Resize | None = None  # None: shortest edge to the tower's size, then its centre crop
+
+    @property
+    def vit(self) -> VisionConfig:
+        """The image tower, where it has to be a ViT; raises ConfigError for a residual network."""
+        if isinstance(self.vision, ResNetConfig):
+            raise ConfigError(
+                "the image tower is a residual network and has to be a ViT here; choose another checkpoint"
+            )
+        return self.vision
 
     @property
     def image_size(self) -> int:
@@ -169,7 +218,14 @@ class CLIPConfig:
         return cls(projection_dim=config.get("projection_dim", 512), **towers, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of `config.json`, which transformers' CLIPModel reads."""
+        """The contents of `config.json`, which transformers' CLIPModel reads.
+
+        Raises ConfigError for a residual network, which it has no words for.
+        """
+        if isinstance(self.vision, ResNetConfig):
+            raise ConfigError(
+                "Hugging Face's layout has no residual networks; keep the OpenCLIP files of this model"
+            )
         towers = {
             f"{name}_config": {
                 "model_type": f"clip_{name}_model",

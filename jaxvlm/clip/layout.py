@@ -27,7 +27,7 @@ class Entry:
 def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
     """Every parameter of the model in the layout of transformers' `CLIPModel`."""
     yield same(("logit_scale",), "logit_scale")
-    size = config.vision.patch_size
+    size = config.vit.patch_size
     embeddings = "vision_model.embeddings."
     yield same(("visual", "cls"), embeddings + "class_embedding")
     yield same(("visual", "pos"), embeddings + "position_embedding.weight")
@@ -38,7 +38,7 @@ def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
         lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
     )
     yield from norm(("visual", "ln_pre"), "vision_model.pre_layrnorm.")  # the layout's own spelling
-    yield from _blocks("visual", "vision_model.", config.vision.num_hidden_layers)
+    yield from _blocks("visual", "vision_model.", config.vit.num_hidden_layers)
     yield from norm(("visual", "ln_post"), "vision_model.post_layernorm.")
     yield transposed(("visual", "proj", "kernel"), "visual_projection.weight")
 

@@ -8,16 +8,18 @@ The dtype of the parameters decides how the towers compute:
 Position add, LayerNorm and softmax are float32 in either case, and so are the embeddings.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxvlm.clip.config import LEGACY_EOS, CLIPConfig, TextConfig, VisionConfig
+from jaxvlm.clip.config import LEGACY_EOS, CLIPConfig, ResNetConfig, TextConfig, VisionConfig
+from jaxvlm.clip.layers import DECLARED, Dense, LayerNorm, attend
+from jaxvlm.clip.resnet import ResNetTower
 from jaxvlm.errors import ConfigError
 
 # uint8, or floats that are preprocessed; other dtypes and sizes are refused with a ConfigError.
@@ -28,50 +30,6 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
 }
-
-# Modules only declare shapes and `random_init` fills them: a jitted draw a leaf compiles for many seconds.
-_DECLARED = nn.initializers.zeros
-
-
-def _precision(dtype: jnp.dtype) -> lax.Precision:
-    # Stated in both cases: an ambient "highest" is for the code around the towers, not for bfloat16 products.
-    return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
-
-
-class Dense(nn.Module):
-    """`x @ kernel + bias` accumulated in float32; the result is float32."""
-
-    features: int
-    use_bias: bool = True
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... features"]:
-        kernel = self.param("kernel", _DECLARED, (x.shape[-1], self.features))
-        # One matrix of all rows: on a CPU the gradient of the kernel takes half as long as from several axes.
-        y = lax.dot(
-            x.reshape(-1, x.shape[-1]).astype(kernel.dtype),
-            kernel,
-            precision=_precision(kernel.dtype),
-            preferred_element_type=jnp.float32,
-        ).reshape(*x.shape[:-1], self.features)
-        if self.use_bias:
-            y += self.param("bias", _DECLARED, (self.features,)).astype(jnp.float32)
-        return y
-
-
-class LayerNorm(nn.Module):
-    """Normalises the last axis in float32 with the two-pass variance."""
-
-    eps: float
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        x = x.astype(jnp.float32)
-        x -= x.mean(-1, keepdims=True)
-        x *= lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
-        scale = self.param("scale", _DECLARED, x.shape[-1:])
-        bias = self.param("bias", _DECLARED, x.shape[-1:])
-        return x * scale.astype(jnp.float32) + bias.astype(jnp.float32)
 
 
 class Block(nn.Module):
@@ -91,28 +49,12 @@ class Block(nn.Module):
         h = LayerNorm(config.layer_norm_eps, name="ln1")(x)
         qkv = Dense(3 * width, name="qkv")(h).astype(dtype)
         queries = 1 if self.first_only else x.shape[1]
-        h = _attention(qkv, config.num_attention_heads, self.causal, queries)
+        h = attend(qkv, config.num_attention_heads, self.causal, queries)
         x = x[:, :queries] + Dense(width, name="out")(h).astype(dtype)
         h = LayerNorm(config.layer_norm_eps, name="ln2")(x)
         h = Dense(config.intermediate_size, name="fc1")(h)
         h = _ACTIVATIONS[config.hidden_act](h)
         return x + Dense(width, name="fc2")(h).astype(dtype)
-
-
-def _attention(
-    qkv: Float[Array, "batch n qkv"], heads: int, causal: bool, queries: int
-) -> Float[Array, "batch m d"]:
-    """Scaled dot-product attention of all heads for the first `queries` tokens; the softmax is float32."""
-    batch, n, width = qkv.shape
-    q, k, v = qkv.reshape(batch, n, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)
-    q = q[:, :, :queries]
-    options = {"precision": _precision(qkv.dtype), "preferred_element_type": jnp.float32}
-    logits = jnp.einsum("bhqd,bhkd->bhqk", q, k, **options) * q.shape[-1] ** -0.5
-    if causal:
-        logits = jnp.where(jnp.tri(queries, n, dtype=bool), logits, -jnp.inf)
-    weights = jax.nn.softmax(logits).astype(qkv.dtype)
-    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, v, **options)
-    return mixed.transpose(0, 2, 1, 3).reshape(batch, queries, -1)
 
 
 class VisionTower(nn.Module):
@@ -130,8 +72,8 @@ class VisionTower(nn.Module):
         x = frames.reshape(-1, side, patch, side, patch, 3).transpose(0, 1, 3, 2, 4, 5)
         x = x.reshape(-1, side * side, patch * patch * 3)
         x = Dense(width, use_bias=False, name="patch")(x)  # f32[B, N - 1, D]
-        cls = self.param("cls", _DECLARED, (width,))
-        pos = self.param("pos", _DECLARED, (config.num_positions, width))
+        cls = self.param("cls", DECLARED, (width,))
+        pos = self.param("pos", DECLARED, (config.num_positions, width))
         dtype, pos = pos.dtype, pos.astype(jnp.float32)
         first = jnp.broadcast_to(cls.astype(jnp.float32) + pos[0], (x.shape[0], 1, width))
         x = jnp.concatenate([first, x + pos[1:]], axis=1)  # f32[B, N, D]
@@ -153,8 +95,8 @@ class TextTower(nn.Module):
     def __call__(self, ids: Int[Array | np.ndarray, "batch n"]) -> Float[Array, "batch e"]:
         config = self.config
         width, n = config.hidden_size, ids.shape[1]
-        token = self.param("token", _DECLARED, (config.vocab_size, width))
-        pos = self.param("pos", _DECLARED, (config.max_position_embeddings, width))
+        token = self.param("token", DECLARED, (config.vocab_size, width))
+        pos = self.param("pos", DECLARED, (config.max_position_embeddings, width))
         x = (token[ids].astype(jnp.float32) + pos[:n].astype(jnp.float32)).astype(token.dtype)
         for i in range(config.num_hidden_layers):
             x = Block(config, causal=True, name=f"block_{i}")(x)
@@ -175,7 +117,11 @@ class CLIP(nn.Module):
     config: CLIPConfig
 
     def setup(self):
-        self.visual = VisionTower(self.config.vision, self.config.projection_dim)
+        vision = self.config.vision
+        if isinstance(vision, ResNetConfig):
+            self.visual = ResNetTower(vision, self.config.projection_dim)
+        else:
+            self.visual = VisionTower(vision, self.config.projection_dim)
         self.text = TextTower(self.config.text, self.config.projection_dim)
 
     @nn.compact
@@ -183,7 +129,7 @@ class CLIP(nn.Module):
         self, frames: Frames, ids: Int[Array | np.ndarray, "captions n"]
     ) -> tuple[Float[Array, "batch e"], Float[Array, "captions e"], Float[Array, ""]]:
         """Image embeddings, text embeddings and the log of the logit scale."""
-        logit_scale = self.param("logit_scale", _DECLARED, ())  # here, so that a tower can be applied alone
+        logit_scale = self.param("logit_scale", DECLARED, ())  # here, so that a tower can be applied alone
         return self.encode_image(frames), self.encode_text(ids), logit_scale
 
     def encode_image(self, frames: Frames) -> Float[Array, "batch e"]:
@@ -235,20 +181,30 @@ def random_init(config: CLIPConfig, key: jax.Array) -> dict:
     rng = np.random.default_rng(np.asarray(seed).ravel())
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        mean, std = _initial([entry.key for entry in path], config)
+        mean, std = _initial([entry.key for entry in path], config, leaf.shape)
         noise = rng.standard_normal(leaf.shape, np.float32) if std else np.zeros(leaf.shape, np.float32)
         return jnp.asarray(mean + std * noise, jnp.float32)
 
     return jax.tree.map_with_path(draw, param_shapes(config))
 
 
-def _initial(path: list[str], config: CLIPConfig) -> tuple[float, float]:
-    """Mean and standard deviation a parameter starts with, as in transformers' CLIPPreTrainedModel."""
+def _initial(path: list[str], config: CLIPConfig, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Mean and standard deviation a parameter starts with, as in transformers' CLIPPreTrainedModel.
+
+    Those of a residual network are OpenAI's: the attention pool by its width, convolutions as PyTorch's are, and zeros
+    for the last of each block, which so begins as its shortcut.
+    """
     if path[-1] == "logit_scale":
         return config.logit_scale_init_value, 0.0
     if path[-1] in ("bias", "scale"):
         return float(path[-1] == "scale"), 0.0
-    tower = config.vision if path[1] == "visual" else config.text
+    if path[1] == "visual" and isinstance(config.vision, ResNetConfig):
+        if path[-2] == "conv3":
+            return 0.0, 0.0
+        if "pool" in path:
+            return 0.0, shape[-1 if path[-1] == "pos" else 0] ** -0.5
+        return 0.0, (3 * math.prod(shape[:-1])) ** -0.5
+    tower = config.vit if path[1] == "visual" else config.text
     width, narrow = tower.hidden_size**-0.5, (2 * tower.num_hidden_layers) ** -0.5
     stds = {
         "token": 0.02,

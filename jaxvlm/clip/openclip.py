@@ -1,7 +1,9 @@
-"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`, of models of its own ViTs."""
+"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`, of its own ViTs and ResNets."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxvlm.clip.config import (
     LEGACY_EOS,
@@ -9,10 +11,11 @@ from jaxvlm.clip.config import (
     OPENAI_STD,
     CLIPConfig,
     Resize,
+    ResNetConfig,
     TextConfig,
     VisionConfig,
 )
-from jaxvlm.clip.layout import Entry, dense, norm, same, transposed
+from jaxvlm.clip.layout import Entry, Path, dense, norm, same, transposed
 from jaxvlm.errors import ConfigError
 
 CONFIG = "open_clip_config.json"
@@ -40,50 +43,31 @@ _TEXT_OFF: dict[str, Any] = {
     "block_type": None,
     "hf_model_name": None,
 }
+BATCH_NORM_EPS = 1e-5  # PyTorch's default, which all of these models have
 _SCALED = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
 
 
 def config_from_openclip(values: Mapping[str, Any]) -> CLIPConfig:
     """Reads the contents of `open_clip_config.json`; absent keys have OpenCLIP's defaults.
 
-    Raises ConfigError for towers that are not ViT and causal transformer as in CLIP: residual networks, models of timm
+    Raises ConfigError for towers that are not CLIP's ViT or residual network and its causal transformer: models of timm
     or of transformers, other pooling.
     """
     model, preprocess = values.get("model_cfg"), values.get("preprocess_cfg", {})
     if not isinstance(model, Mapping) or not isinstance(preprocess, Mapping):
         raise ConfigError(f"{CONFIG}: model_cfg and preprocess_cfg have to be JSON objects; fetch it again")
     vision, text = (_tower(model, name) for name in ("vision_cfg", "text_cfg"))
-    if isinstance(vision.get("layers", 12), (list, tuple)):
-        raise ConfigError(
-            f"{CONFIG}: vision_cfg.layers is {vision['layers']}, a residual network, which is not supported yet; "
-            "choose a checkpoint whose image tower is a ViT"
-        )
     for tower, section, off in (("vision_cfg", vision, _VISION_OFF), ("text_cfg", text, _TEXT_OFF)):
         for name, absent in {**off, **dict.fromkeys(_SCALED, False)}.items():
             if section.get(name, absent) not in (absent, None):
                 raise ConfigError(
                     f"{CONFIG}: {tower}.{name} is {section[name]!r}, which is not supported yet; the towers are "
-                    "CLIP's own ViT and causal transformer"
+                    "CLIP's own"
                 )
-    head = int(vision.get("head_width", 64))
-    if head < 1 or int(vision.get("width", 768)) % head:
-        raise ConfigError(
-            f"{CONFIG}: vision_cfg.width {vision.get('width', 768)} does not divide into attention heads of {head} "
-            "channels; fetch it again"
-        )
     quick = bool(model.get("quick_gelu", False))
-    width, size = int(vision.get("width", 768)), _square(vision.get("image_size", 224), "image_size")
+    size = _square(vision.get("image_size", 224), "image_size")
     return CLIPConfig(
-        vision=VisionConfig(
-            hidden_size=width,
-            intermediate_size=int(width * vision.get("mlp_ratio", 4.0)),
-            num_hidden_layers=int(vision.get("layers", 12)),
-            num_attention_heads=width // head,
-            image_size=size,
-            patch_size=_square(vision.get("patch_size", 16), "patch_size"),
-            hidden_act=_activation(vision, quick),
-            layer_norm_eps=_epsilon(vision),
-        ),
+        vision=_vision(vision, quick, size),
         text=TextConfig(
             vocab_size=int(text.get("vocab_size", 49408)),
             hidden_size=int(text.get("width", 512)),
@@ -104,14 +88,46 @@ def config_from_openclip(values: Mapping[str, Any]) -> CLIPConfig:
     )
 
 
+def _vision(tower: Mapping[str, Any], quick: bool, size: int) -> VisionConfig | ResNetConfig:
+    layers, head = tower.get("layers", 12), int(tower.get("head_width", 64))
+    if isinstance(layers, (list, tuple)):
+        blocks: Any = tuple(int(count) for count in layers)
+        return ResNetConfig(blocks, int(tower.get("width", 64)), size, head)
+    width = int(tower.get("width", 768))
+    if head < 1 or width % head:
+        raise ConfigError(
+            f"{CONFIG}: vision_cfg.width {width} does not divide into attention heads of {head}; fetch it again"
+        )
+    return VisionConfig(
+        hidden_size=width,
+        intermediate_size=int(width * tower.get("mlp_ratio", 4.0)),
+        num_hidden_layers=int(layers),
+        num_attention_heads=width // head,
+        image_size=size,
+        patch_size=_square(tower.get("patch_size", 16), "patch_size"),
+        hidden_act=_activation(tower, quick),
+        layer_norm_eps=_epsilon(tower),
+    )
+
+
 def openclip_entries(config: CLIPConfig, names: Iterable[str]) -> Iterator[Entry]:
     """Every parameter of the model in OpenCLIP's layout; `names` are those of the file's tensors.
 
     They tell where the text tower lies: at the top as in OpenAI's models, or under `text.`.
     """
     text = "text." if "text.token_embedding.weight" in set(names) else ""
-    size = config.vision.patch_size
     yield same(("logit_scale",), "logit_scale")
+    vision = config.vision
+    yield from _resnet(vision) if isinstance(vision, ResNetConfig) else _vit(vision)
+    yield same(("text", "token"), f"{text}token_embedding.weight")
+    yield same(("text", "pos"), f"{text}positional_embedding")
+    yield from _blocks("text", text, config.text.num_hidden_layers)
+    yield from norm(("text", "ln_final"), f"{text}ln_final.")
+    yield same(("text", "proj", "kernel"), f"{text}text_projection")
+
+
+def _vit(config: VisionConfig) -> Iterator[Entry]:
+    size = config.patch_size
     yield same(("visual", "cls"), "visual.class_embedding")
     yield same(("visual", "pos"), "visual.positional_embedding")
     yield Entry(
@@ -121,20 +137,74 @@ def openclip_entries(config: CLIPConfig, names: Iterable[str]) -> Iterator[Entry
         lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
     )
     yield from norm(("visual", "ln_pre"), "visual.ln_pre.")
-    yield from _blocks("visual", "visual.", config.vision.num_hidden_layers)
+    yield from _blocks("visual", "visual.", config.num_hidden_layers)
     yield from norm(("visual", "ln_post"), "visual.ln_post.")
     yield same(("visual", "proj", "kernel"), "visual.proj")  # [D, E], as ours
-    yield same(("text", "token"), f"{text}token_embedding.weight")
-    yield same(("text", "pos"), f"{text}positional_embedding")
-    yield from _blocks("text", text, config.text.num_hidden_layers)
-    yield from norm(("text", "ln_final"), f"{text}ln_final.")
-    yield same(("text", "proj", "kernel"), f"{text}text_projection")
+
+
+def _resnet(config: ResNetConfig) -> Iterator[Entry]:
+    for k in (1, 2, 3):
+        yield from _convolution(("visual", f"stem{k}"), f"visual.conv{k}.weight", f"visual.bn{k}.")
+    for stage, blocks in enumerate(config.layers, start=1):
+        for block in range(blocks):
+            path, prefix = ("visual", f"layer{stage}_{block}"), f"visual.layer{stage}.{block}."
+            for k in (1, 2, 3):
+                yield from _convolution((*path, f"conv{k}"), f"{prefix}conv{k}.weight", f"{prefix}bn{k}.")
+            if block == 0:  # the first of a stage is the one that widens
+                shortcut = f"{prefix}downsample."
+                yield from _convolution((*path, "downsample"), f"{shortcut}0.weight", f"{shortcut}1.")
+    pool = "visual.attnpool."
+    yield same(("visual", "pool", "pos"), f"{pool}positional_embedding")
+    for kind in ("weight", "bias"):
+        yield Entry(
+            ("visual", "pool", "qkv", "kernel" if kind == "weight" else "bias"),
+            tuple(f"{pool}{x}_proj.{kind}" for x in "qkv"),
+            lambda *parts: np.concatenate(parts).T,  # of a bias the transpose is itself
+            lambda value: tuple(np.split(value.T, 3)),
+        )
+    yield from dense(("visual", "pool", "out"), f"{pool}c_proj.")
+
+
+def _convolution(path: Path, kernel: str, norm: str) -> Iterator[Entry]:
+    """A convolution and the batch norm behind it, which becomes a factor of its channels and a bias.
+
+    Written, the batch norm does nothing but add the bias.
+    """
+    scales = (f"{norm}weight", f"{norm}running_var")
+
+    def factor(weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        return weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPS)
+
+    def read_kernel(k: np.ndarray, weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        folded = k.astype(np.float64) * factor(weight, variance)[:, None, None, None]
+        return folded.transpose(2, 3, 1, 0).astype(np.float32)  # [out, in, h, w] to [h, w, in, out]
+
+    def read_bias(bias: np.ndarray, mean: np.ndarray, weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        return (bias.astype(np.float64) - mean.astype(np.float64) * factor(weight, variance)).astype(
+            np.float32
+        )
+
+    def ones(count: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones(count, np.float32), np.full(count, 1 - BATCH_NORM_EPS, np.float32)
+
+    yield Entry(
+        (*path, "kernel"),
+        (kernel, *scales),
+        read_kernel,
+        lambda k: (k.transpose(3, 2, 0, 1), *ones(k.shape[-1])),
+    )
+    yield Entry(
+        (*path, "bias"),
+        (f"{norm}bias", f"{norm}running_mean", *scales),
+        read_bias,
+        lambda b: (b, np.zeros_like(b), *ones(len(b))),
+    )
 
 
 def ignored(name: str) -> bool:
     """Whether a tensor is no parameter: masks and sizes that some files store."""
     buffers = ("attn_mask", "input_resolution", "context_length", "vocab_size")
-    return name.removeprefix("text.") in buffers
+    return name.removeprefix("text.") in buffers or name.endswith(".num_batches_tracked")
 
 
 def _blocks(tower: str, prefix: str, layers: int) -> Iterator[Entry]:

@@ -94,7 +94,7 @@ def init_params(config: CLIPConfig, key: jax.Array) -> dict:
             leaf = 0.5 * jax.random.normal(leaf_key, leaf.shape)
         elif names[-1] == "kernel":
             leaf = jax.random.normal(leaf_key, leaf.shape) * leaf.shape[0] ** -0.5
-            layers = config.vision.num_hidden_layers if "visual" in names else config.text.num_hidden_layers
+            layers = config.vit.num_hidden_layers if "visual" in names else config.text.num_hidden_layers
             if names[-2] == "patch":
                 leaf = 2.0 * (leaf - jnp.mean(leaf, axis=0))
             elif names[-2] in ("out", "fc2"):
@@ -142,7 +142,7 @@ def fold_mean_frame(params: dict, config: CLIPConfig, mean_frame: Float[Array, "
     second.
     """
     visual = params["params"]["visual"]
-    size, patch = config.image_size, config.vision.patch_size
+    size, patch = config.image_size, config.vit.patch_size
     side = size // patch
     shift = (mean_frame - jnp.asarray(config.image_mean)) / jnp.asarray(config.image_std)
     shift = shift.reshape(side, patch, side, patch, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, param_shapes
-from jaxvlm.clip.layout import huggingface_entries, leaf, nest
+from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
 from jaxvlm.clip.openclip import CONFIG, WEIGHTS, config_from_openclip, openclip_entries
 
 # Head size 40, another MLP ratio than 4, towers that differ: what code for one model gets wrong.
@@ -55,37 +55,54 @@ OPENCLIP: dict[str, dict[str, Any]] = {
             "text_cfg": {**_TEXT, "norm_kwargs": {"eps": 1e-3}},
         },
     },
+    "resnet": {
+        "model_cfg": {
+            "embed_dim": 24,
+            "quick_gelu": True,
+            "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 2], "width": 8, "head_width": 32, "patch_size": None},
+            "text_cfg": _TEXT,
+        },
+    },
 }  # fmt: skip
 
 
 def openclip_model(name: str) -> tuple[CLIPConfig, dict]:
     """Config and random parameters of a model of `OPENCLIP`."""
     config = config_from_openclip(OPENCLIP[name])
-    return config, random_params(config)
+    return config, random_params(config, entries=list(openclip_entries(config, [])))
 
 
 def write_openclip(directory: Path, name: str, params: dict) -> Path:
-    """Writes a model of `OPENCLIP` in its layout."""
+    """Writes a model of `OPENCLIP` in its layout, batch norms of random numbers in place of those that do nothing."""
     config = config_from_openclip(OPENCLIP[name])
     custom = OPENCLIP[name]["model_cfg"].get("custom_text")
     tensors = {}
     for entry in openclip_entries(config, ["text.token_embedding.weight"] if custom else []):
         written = entry.write(np.asarray(leaf(params["params"], entry.path), np.float32))
         tensors |= {key: np.array(value, order="C") for key, value in zip(entry.names, written, strict=True)}
+    generator = np.random.default_rng(3)
+    for key in sorted(tensors):
+        noise = generator.standard_normal(tensors[key].shape, np.float32)
+        if key.endswith("running_mean"):
+            tensors[key] = 0.3 * noise
+        elif key.endswith("running_var"):
+            tensors[key] = np.exp(0.5 * noise)
+        elif key.removesuffix("weight") + "running_var" in tensors:
+            tensors[key] = 1 + 0.3 * noise
     save_file(tensors, directory / WEIGHTS)
     (directory / CONFIG).write_text(json.dumps(OPENCLIP[name]))
     return directory
 
 
-def random_params(config: CLIPConfig, seed: int = 0) -> dict:
+def random_params(config: CLIPConfig, seed: int = 0, entries: list[Entry] | None = None) -> dict:
     """Parameters that hide no mapping error: biases and LayerNorm scales are random too."""
     rng = np.random.default_rng(seed)
     shapes = param_shapes(config)["params"]
     leaves = {}
-    for entry in huggingface_entries(config):
+    for entry in entries or huggingface_entries(config):
         shape = leaf(shapes, entry.path).shape
         noise = rng.standard_normal(shape, np.float32)
-        fan_in = shape[0] if entry.path[-1] == "kernel" else 4
+        fan_in = np.prod(shape[:-1]) if entry.path[-1] == "kernel" else 4
         mean = np.float32(entry.path[-1] in ("scale", "logit_scale"))
         leaves[entry.path] = jnp.asarray(mean + noise * fan_in**-0.5)
     return {"params": nest(leaves)}

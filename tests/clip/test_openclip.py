@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -10,7 +11,18 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxvlm.clip import clip_tokenizer, load, load_config, load_tokenizer, preprocess, save_checkpoint
+from jaxvlm.clip import (
+    CLIP,
+    ResNetConfig,
+    clip_tokenizer,
+    load,
+    load_config,
+    load_tokenizer,
+    param_shapes,
+    preprocess,
+    random_init,
+    save_checkpoint,
+)
 from jaxvlm.clip.checkpoint import ALIASES
 from jaxvlm.clip.config import OPENAI_MEAN, CLIPConfig
 from jaxvlm.clip.openclip import CONFIG, WEIGHTS, config_from_openclip
@@ -61,6 +73,36 @@ def test_sizes_of_the_largest_model():
     assert config.projection_dim == 1280
 
 
+def test_sizes_of_residual_networks():
+    """As published: RN50 with 50 positions of 2,048 channels and 32 heads, RN50x4 with 82 of 2,560 and 40."""
+    for values, positions, channels in (
+        ({"layers": [3, 4, 6, 3], "width": 64, "image_size": 224}, 50, 2048),
+        ({"layers": [4, 6, 10, 6], "width": 80, "image_size": 288}, 82, 2560),
+    ):
+        config = config_from_openclip({"model_cfg": {**BIG_G, "vision_cfg": values}})
+        assert isinstance(config.vision, ResNetConfig)
+        assert config.vision.num_positions == positions
+        assert config.vision.num_attention_heads * 64 == channels
+        shapes = param_shapes(config)["params"]["visual"]
+        assert shapes["pool"]["pos"].shape == (positions, channels)
+    with pytest.raises(ConfigError, match="has no residual networks"):
+        save_checkpoint("nowhere", config, {})
+
+
+def test_a_fresh_residual_network_begins_as_its_shortcuts():
+    config = config_from_openclip(OPENCLIP["resnet"])
+    params = random_init(config, jax.random.key(0))["params"]["visual"]
+    assert not np.any(params["layer2_1"]["conv3"]["kernel"])
+    kernel = np.asarray(params["layer2_1"]["conv2"]["kernel"])
+    assert np.std(kernel) == pytest.approx(
+        (3 * 9 * 16) ** -0.5, rel=0.1
+    )  # PyTorch: uniform within fan-in ** -0.5
+    frames, _ = inputs(config)
+    embeddings = CLIP(config).apply({"params": {"visual": params}}, frames, method="encode_image")
+    assert np.isfinite(embeddings).all()
+    assert np.std(np.asarray(embeddings), axis=0).min() > 0
+
+
 def test_preprocessing_is_that_of_the_file(directory):
     assert load_config(directory).image_mean == (0.5, 0.5, 0.5)
     edit(directory, lambda x: x["preprocess_cfg"].update(resize_mode="squash", interpolation="bilinear"))
@@ -88,7 +130,15 @@ def test_frames_of_another_size_are_cropped_where_torchvision_crops(shape):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x["model_cfg"]["vision_cfg"].update(layers=[3, 4, 6, 3]), "a residual network"),
+        (lambda x: x["model_cfg"]["vision_cfg"].update(layers=[3, 4, 6]), "layers (3, 4, 6) have to be four"),
+        (
+            lambda x: x["model_cfg"]["vision_cfg"].update(layers=[1, 1, 1, 1], width=7),
+            "even number of channels",
+        ),
+        (
+            lambda x: x["model_cfg"]["vision_cfg"].update(layers=[1, 1, 1, 1], width=2, head_width=60),
+            "heads of 60",
+        ),
         (
             lambda x: x["model_cfg"]["vision_cfg"].update(timm_model_name="vit_x"),
             "timm_model_name is 'vit_x'",
@@ -107,7 +157,7 @@ def test_frames_of_another_size_are_cropped_where_torchvision_crops(shape):
 )
 def test_what_the_towers_are_not_is_refused(directory, change, message):
     edit(directory, change)
-    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         load(directory)
 
 
