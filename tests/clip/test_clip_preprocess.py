@@ -65,3 +65,10 @@ def test_errors():
     uncropped = CLIPConfig.from_dict(BASE.to_dict(), {"size": 48, "do_center_crop": False})
     with pytest.raises(ConfigError, match=r"60x90 become 48x72.*takes 48x48"):
         preprocess(noise(60, 90), uncropped)
+
+
+def test_an_unknown_resampling_is_refused():
+    with pytest.raises(
+        ConfigError, match="unknown resampling 'nearest'; choose one of pillow, antialiased, aliased"
+    ):
+        preprocess(np.zeros((1, 8, 8, 3), np.uint8), CLIPConfig(), resampling="nearest")
