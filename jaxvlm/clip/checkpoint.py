@@ -114,7 +114,8 @@ def load_config(name_or_path: str | Path) -> CLIPConfig:
             return openclip.config_from_openclip(_read_json(directory, openclip.CONFIG))
     config = _read_json(directory, CONFIG)
     preprocessor = _read_json(directory, PREPROCESSOR) if (directory / PREPROCESSOR).is_file() else None
-    return CLIPConfig.from_dict(config, preprocessor)
+    with _named(directory / CONFIG):
+        return CLIPConfig.from_dict(config, preprocessor)
 
 
 def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype: Any = jnp.float32) -> Path:
@@ -262,7 +263,7 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except JaxvlmError:
         raise
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, KeyError, IndexError) as error:
         raise CheckpointError(f"{file} is not a config ({error}); fetch it again") from None
 
 

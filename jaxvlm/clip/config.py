@@ -1,5 +1,6 @@
 """What a CLIP checkpoint says about itself: hashable configs read from and written to Hugging Face JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,24 @@ LEGACY_EOS = 2
 RESAMPLE_IDS = {"bilinear": 2, "bicubic": 3}
 
 
+# What no tower has: larger numbers come from broken files, and would be found out by running out of memory or patience.
+MOST, MOST_LAYERS, MOST_PIXELS = 2**24, 1000, 2**16
+
+
+def check_counts(place: str, most: int = MOST, **values: Any) -> None:
+    """Raises ConfigError for a value that is no whole number from 1 to `most`; `place` is where it was read."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ConfigError(f"{place}: {name} is {value!r}; it has to be a whole number from 1 to {most}")
+
+
+def check_numbers(place: str, **values: Any) -> None:
+    """Raises ConfigError for a value that is no finite number."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{place}: {name} is {value!r}; it has to be a finite number")
+
+
 class _Transformer:
     """Checks that both towers share; a mixin, so that the fields stay in the order of the dataclass."""
 
@@ -26,6 +45,7 @@ class _Transformer:
     num_hidden_layers: int
     num_attention_heads: int
     hidden_act: str
+    layer_norm_eps: float
 
     @property
     def head_dim(self) -> int:
@@ -33,6 +53,12 @@ class _Transformer:
         return self.hidden_size // self.num_attention_heads
 
     def _check(self, tower: str) -> None:
+        names = ("hidden_size", "intermediate_size", "num_attention_heads")
+        check_counts(tower, **{name: getattr(self, name) for name in names})
+        check_counts(tower, MOST_LAYERS, num_hidden_layers=self.num_hidden_layers)
+        check_numbers(tower, layer_norm_eps=self.layer_norm_eps)
+        if not self.layer_norm_eps > 0:
+            raise ConfigError(f"{tower}: layer_norm_eps is {self.layer_norm_eps}; it has to be above 0")
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"{tower}: hidden_size {self.hidden_size} does not divide into "
@@ -59,6 +85,7 @@ class VisionConfig(_Transformer):
 
     def __post_init__(self):
         self._check("vision_config")
+        check_counts("vision_config", MOST_PIXELS, image_size=self.image_size, patch_size=self.patch_size)
         if self.patch_size < 1 or self.image_size % self.patch_size:
             raise ConfigError(
                 f"vision_config: image_size {self.image_size} is not a multiple of "
@@ -81,10 +108,12 @@ class ResNetConfig:
     head_dim: int = 64  # channels of one attention head of the pool
 
     def __post_init__(self):
-        if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ConfigError(
-                f"vision_config: layers {self.layers} have to be four numbers of blocks, at least 1 each"
-            )
+        if len(self.layers) != 4:
+            raise ConfigError(f"vision_config: layers {self.layers} have to be four numbers of blocks")
+        for count in self.layers:
+            check_counts("vision_config", MOST_LAYERS, layers=count)
+        sizes = {name: getattr(self, name) for name in ("image_size", "width", "head_dim")}
+        check_counts("vision_config", MOST_PIXELS, **sizes)
         if self.width < 2 or self.width % 2:
             raise ConfigError(f"vision_config: width {self.width} has to be an even number of channels")
         if self.head_dim < 1 or 32 * self.width % self.head_dim:
@@ -129,6 +158,12 @@ class TextConfig(_Transformer):
 
     def __post_init__(self):
         self._check("text_config")
+        sizes = {name: getattr(self, name) for name in ("vocab_size", "max_position_embeddings")}
+        check_counts("text_config", **sizes)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"text_config: {name} {value!r} is not one token id")
 
 
 @dataclass(frozen=True)
@@ -147,6 +182,9 @@ class Resize:
     )
 
     def __post_init__(self):
+        for value in (self.shortest_edge, *(self.size or ()), *(self.crop or ())):
+            if value is not None:
+                check_counts("preprocessor", MOST_PIXELS, size=value)
         if self.resample not in RESAMPLE_IDS:
             raise ConfigError(
                 f"preprocessor: resample {self.resample!r} is unknown; use one of {', '.join(RESAMPLE_IDS)}"
@@ -164,6 +202,18 @@ class CLIPConfig:
     image_mean: tuple[float, float, float] = OPENAI_MEAN  # of frames in [0, 1]
     image_std: tuple[float, float, float] = OPENAI_STD
     resize: Resize | None = None  # None: shortest edge to the tower's size, then its centre crop
+
+    def __post_init__(self):
+        check_counts("config", projection_dim=self.projection_dim)
+        check_numbers("config", logit_scale_init_value=self.logit_scale_init_value)
+        for name in ("image_mean", "image_std"):
+            values = getattr(self, name)
+            if len(values) != 3:
+                raise ConfigError(f"preprocessor: {name} {values} has to be a number a channel")
+            for value in values:
+                check_numbers("preprocessor", **{name: value})
+        if not all(self.image_std):
+            raise ConfigError(f"preprocessor: image_std {self.image_std} divides by 0")
 
     @property
     def vit(self) -> VisionConfig:
