@@ -30,7 +30,10 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 
-_FILES_WANTED = f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt)"
+_FILES_WANTED = (
+    f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt), or OpenCLIP's "
+    f"{openclip.CONFIG} and {openclip.WEIGHTS}"
+)
 
 # The names that VLM-RM's paper and OpenCLIP use, on the hub.
 ALIASES = {
@@ -46,7 +49,8 @@ ALIASES = {
 def resolve(name_or_path: str | Path) -> Path:
     """The directory that a checkpoint's name means.
 
-    `tiny:<domain>` is the embedded CLIP of a domain; `untrained:<domain>[:<seed>]` is the same directory, and
+    `tiny:<domain>` is the embedded CLIP of a domain (of the humanoid there is a larger one too, `tiny:humanoid-112`);
+    `untrained:<domain>[:<seed>]` is the same directory, and
     `untrained:<directory>[:<seed>]` a local one, of which `load` takes all but the weights; then a local directory;
     then `owner/name` on the Hugging Face hub, or one of `ALIASES`, from the local cache if it is there and over the
     network otherwise. Raises CheckpointError.
@@ -275,8 +279,20 @@ def _entries(directory: Path, config: CLIPConfig, names: Iterable[str]) -> list[
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    if _is_openclip(directory) and (directory / openclip.WEIGHTS).is_file():
-        return [directory / openclip.WEIGHTS]
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern))
+    refused = (
+        f"{directory} has only pickled weights ({', '.join(pickles)}), which can run code and are not read; "
+        "where PyTorch is installed, convert files you trust: "
+    )
+    if _is_openclip(directory):
+        if (directory / openclip.WEIGHTS).is_file():
+            return [directory / openclip.WEIGHTS]
+        if pickles:
+            raise CheckpointError(
+                f"{refused}safetensors.torch.save_file(torch.load({pickles[0]!r}, weights_only=True), "
+                f"{openclip.WEIGHTS!r})"
+            )
+        raise CheckpointError(f"{directory} has no {openclip.WEIGHTS}; put it beside {openclip.CONFIG}")
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
     if (directory / WEIGHTS_INDEX).is_file():
@@ -288,15 +304,10 @@ def _weight_files(directory: Path) -> list[Path]:
                 f"{', '.join(missing) or '(none listed)'}; put them beside it"
             )
         return [directory / name for name in names]
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern))
     if pickles:
         raise CheckpointError(
-            f"{directory} has only pickled weights ({', '.join(pickles)}), which can run code and are "
-            "not read; where PyTorch is installed, convert files you trust: "
-            "transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
+            f"{refused}transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
         )
-    if _is_openclip(directory):
-        raise CheckpointError(f"{directory} has no {openclip.WEIGHTS}; put it beside {openclip.CONFIG}")
     raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
 
 

@@ -50,7 +50,10 @@ def test_preprocessor():
     [
         ({"vision": {"hidden_act": "relu"}}, "hidden_act 'relu'.*quick_gelu"),
         ({"vision": {"num_attention_heads": 7}}, "768 does not divide into 7"),
-        ({"text": {"num_attention_heads": 0}}, "num_attention_heads is 0; it has to be a whole number from 1"),
+        (
+            {"text": {"num_attention_heads": 0}},
+            "num_attention_heads is 0; it has to be a whole number from 1",
+        ),
         ({"vision": {"image_size": 100}}, "image_size 100 is not a multiple of patch_size 32"),
         ({"vision": {"image_size": [224, 192]}}, "not square"),
         ({"vision": {"num_channels": 4}}, "num_channels is 4"),

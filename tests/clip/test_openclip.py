@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +64,18 @@ def test_embeddings_are_those_of_openclip(name, tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("name", ["gelu", "resnet"])
+def test_bfloat16_stays_close(name, tmp_path):
+    config, params = openclip_model(name)
+    clip, halved = load(write_openclip(tmp_path, name, params), jnp.bfloat16)
+    frames, _ = inputs(config)
+    ours = np.asarray(clip.apply(halved, frames, method="encode_image"))
+    theirs = np.load(GOLDEN / f"openclip_{name}.npz")["image"]
+    assert ours.dtype == np.float32
+    cosine = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    assert cosine.min() > 0.999
+
+
 def test_sizes_of_the_largest_model():
     config = config_from_openclip({"model_cfg": BIG_G})
     vision, text = config.vision, config.text
@@ -116,9 +129,7 @@ def test_frames_of_another_size_are_cropped_where_torchvision_crops(shape):
     config = config_from_openclip(OPENCLIP["gelu"])
     frames = np.random.default_rng(0).integers(0, 256, (1, *shape, 3), np.uint8)
     height, width = shape
-    scale = 42 / min(shape)
     size = (42, int(42 * height / width)) if width <= height else (int(42 * width / height), 42)
-    assert scale > 0
     resized = np.asarray(Image.fromarray(frames[0]).resize(size, Image.Resampling.BICUBIC), np.float32)
     top, left = round((resized.shape[0] - 42) / 2), round((resized.shape[1] - 42) / 2)
     expected = (resized[top : top + 42, left : left + 42] / 255 - 0.5) / 0.5
@@ -182,6 +193,11 @@ def test_weights_have_to_be_there_and_fit(directory):
         load(directory)
     (directory / WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match=f"has no {WEIGHTS}; put it beside {CONFIG}"):
+        load(directory)
+    (directory / "open_clip_pytorch_model.bin").touch()
+    with pytest.raises(
+        CheckpointError, match=r"only pickled weights.*save_file\(torch.load\('open_clip_pytorch"
+    ):
         load(directory)
 
 
