@@ -72,7 +72,7 @@ def resolve(name_or_path: str | Path) -> Path:
             f"CLIP checkpoint {name!r} is not a directory here; give a directory that holds {_FILES_WANTED}, "
             f"a hub name such as 'openai/clip-vit-large-patch14', or one of {', '.join(_tiny_names())}"
         )
-    return _from_hub(ALIASES.get(name, name))
+    return _from_hub(ALIASES.get(name, name), name)
 
 
 def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
@@ -205,7 +205,8 @@ def _is_own_folder(place: str) -> bool:
     return bool(place) and place not in embedded_domains() and Path(place).expanduser().is_dir()
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, asked: str) -> Path:
+    """The snapshot of a repository of the hub; errors say what was asked for."""
     from huggingface_hub import snapshot_download
 
     small = [CONFIG, PREPROCESSOR, openclip.CONFIG, WEIGHTS_INDEX, *TOKENIZER_FILES]
@@ -231,8 +232,9 @@ def _from_hub(name: str) -> Path:
         Exception
     ) as error:  # the client's transport raises its own classes, which differ between its versions
         reason = str(error).strip().partition("\n")[0]
+        what = repr(asked) if asked == name else f"{asked!r}, on the hub {name!r},"
         raise CheckpointError(
-            f"{name!r} is neither a directory nor {place}, and the hub did not give it "
+            f"{what} is neither a directory nor {place}, and the hub did not give it "
             f"({type(error).__name__}: {reason}); without network, put {_FILES_WANTED} "
             "into a directory and give its path"
         ) from error
