@@ -2,9 +2,11 @@
 
 from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig, TextConfig, VisionConfig
-from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
+from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init, stack_layers, unstack_layers
+from jaxvlm.clip.patches import covered_patches
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
+from jaxvlm.clip.quantise import quantise
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, clip_tokenizer, load_tokenizer
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "VisionConfig",
     "build_word_tokenizer",
     "clip_tokenizer",
+    "covered_patches",
     "embed_prompts",
     "embedded_domains",
     "load",
@@ -25,7 +28,10 @@ __all__ = [
     "normalise",
     "param_shapes",
     "preprocess",
+    "quantise",
     "random_init",
     "resolve",
     "save_checkpoint",
+    "stack_layers",
+    "unstack_layers",
 ]

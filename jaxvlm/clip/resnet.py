@@ -66,7 +66,7 @@ class AttentionPool(nn.Module):
         x = jnp.concatenate([x.mean(axis=1, keepdims=True), x], axis=1)
         pos = self.param("pos", DECLARED, (x.shape[1], width))
         x = (x + pos.astype(jnp.float32)).astype(pos.dtype)
-        qkv = Dense(3 * width, name="qkv")(x).astype(pos.dtype)
+        qkv = Dense(3 * width, wide=False, name="qkv")(x)
         mixed = attend(qkv, self.heads, causal=False, queries=1)
         return Dense(self.features, name="out")(mixed[:, 0])
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.clip.patches import image_bytes
 from jaxvlm.errors import ConfigError
 from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_prompts
 from jaxvlm.rl import (
@@ -26,6 +27,7 @@ from jaxvlm.rl import (
     validate_dqn_hyper,
     validate_sac_hyper,
 )
+from jaxvlm.rl.buffer import free_memory
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program, steps_of
 
@@ -92,11 +94,32 @@ def digest(params: Any) -> str:
 
 
 def choose_chunk(tower: Tower, backend: str | None = None) -> int:
-    """Frames to draw and encode at a time: small enough for a CPU's cache, large enough to fill an accelerator."""
+    """Frames to draw and encode at a time: small enough for a CPU's cache, large enough to fill an accelerator.
+
+    Never more than fit into a quarter of the memory that is free, see `most_frames`.
+    """
     if (backend or jax.default_backend()) == "cpu":
         # About a thousand tokens: with 65 tokens a frame, 16 frames take four fifths of the time of 64.
-        return int(min(64, 2 ** round(math.log2(max(4.0, 1024 / tower.tokens)))))
-    return 2048 if tower.size <= 128 else 512
+        wanted = int(min(64, 2 ** round(math.log2(max(4.0, 1024 / tower.tokens)))))
+    else:
+        wanted = 2048 if tower.size <= 128 else 512
+    fitting = most_frames(tower)
+    return wanted if fitting is None or fitting >= wanted else 2 ** int(math.log2(fitting))
+
+
+def most_frames(tower: Tower, free: int | None = None) -> int | None:
+    """Frames that can be drawn and encoded at a time in a quarter of the device's free memory; None where nobody tells.
+
+    A quarter: replay buffers and rollouts are allocated later. `free` is in bytes; None asks the device.
+    """
+    free = free_memory() if free is None else free
+    if free is None:
+        return None
+    leaf = jax.tree.leaves(tower.params)[0]
+    encoding = image_bytes(tower.clip.config, leaf.dtype, tower.clip.attention, tower.clip.keep)
+    # Drawing: some float32 pictures, of colours, distances and normals.
+    drawing = 64 * tower.size**2
+    return max(1, free // 4 // (encoding + drawing))
 
 
 def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
@@ -227,6 +250,13 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
+    fitting = most_frames(tower) if tower else None
+    if fitting is not None and chunk > fitting:
+        notes = (
+            *notes,
+            f"--chunk {chunk}: {fitting} frames at a time fit into the free memory, and no more are taken",
+        )
+        chunk = fitting
     return Built(
         program=Program(
             config=replace(config, reward=replace(settings, chunk=chunk)),
