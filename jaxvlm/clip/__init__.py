@@ -3,6 +3,7 @@
 from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve, save_checkpoint
 from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig, TextConfig, VisionConfig
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
+from jaxvlm.clip.positions import resize_positions
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
 from jaxvlm.clip.tokenizer import Tokenizer, build_word_tokenizer, clip_tokenizer, load_tokenizer
@@ -26,6 +27,7 @@ __all__ = [
     "param_shapes",
     "preprocess",
     "random_init",
+    "resize_positions",
     "resolve",
     "save_checkpoint",
 ]

@@ -16,6 +16,7 @@ from jaxvlm.clip import openclip
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
 from jaxvlm.clip.model import CLIP, param_shapes, random_init
+from jaxvlm.clip.positions import resize_config, resize_positions
 from jaxvlm.clip.tensors import StoredTensor, stored_tensors
 from jaxvlm.errors import CheckpointError, ConfigError, JaxvlmError
 
@@ -77,21 +78,32 @@ def resolve(name_or_path: str | Path) -> Path:
     return _from_hub(ALIASES.get(name, name), name)
 
 
-def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
+def load(
+    name_or_path: str | Path,
+    dtype: Any = None,
+    image_size: int | None = None,
+    convention: str | None = None,
+) -> tuple[CLIP, dict]:
     """Reads a checkpoint: the model and its parameters, `{"params": ...}` of plain dicts.
 
     Args:
         name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
         dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
             bfloat16 elsewhere.
+        image_size: side of the frames in pixels, where a ViT is to take others than the checkpoint's own.
+        convention: how its positional embeddings are then resampled (see `resize_positions`); when not given, as the
+            library does whose layout the checkpoint has.
 
     The weights are read and put on the device one parameter at a time, so host memory never holds them twice.
 
     Raises CheckpointError when a file is missing or a tensor is missing, left over or of another shape, and
-    ConfigError when the config describes a model that is not supported.
+    ConfigError when the config describes a model that is not supported or the frames do not divide into its patches.
     """
     directory = resolve(name_or_path)
     config = load_config(directory)
+    image_size = config.image_size if image_size is None else image_size
+    if image_size != config.image_size:
+        resize_config(config, image_size)  # refuses before the weights are read
     if not _is_openclip(directory) and not (directory / PREPROCESSOR).is_file():
         # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
         raise CheckpointError(
@@ -105,6 +117,10 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
         params = random_init(config, jax.random.key(seed), dtype)["params"]
     else:
         params = _read_params(directory, config, dtype)
+    if image_size != config.image_size:
+        convention = convention or ("openclip" if _is_openclip(directory) else "transformers")
+        config, variables = resize_positions(config, {"params": params}, image_size, convention)
+        params = variables["params"]
     return CLIP(config), {"params": params}
 
 

@@ -71,13 +71,16 @@ class Built:
     clip_digest: str | None = None  # SHA-256 of the checkpoint's weights; None without a CLIP reward
 
 
-def load_tower(name: str, domain: str) -> Tower:
-    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means."""
+def load_tower(name: str, domain: str, size: int = 0) -> Tower:
+    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means.
+
+    `size` is the side of its frames in pixels, 0 the checkpoint's own.
+    """
     from jaxvlm.clip import load, load_tokenizer
 
     if name in ("tiny", "untrained"):
         name = f"{name}:{domain}"
-    clip, params = load(name)
+    clip, params = load(name, image_size=size or None)
     return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
 
 
@@ -222,7 +225,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     agent, hyper = build_agent(config, env, env_params)
     reward, notes, tower, size = None, (), None, 0
     if settings.reward == "clip":
-        tower = load_tower(settings.clip, domain)
+        tower = load_tower(settings.clip, domain, settings.clip_size)
         settings = replace(settings, clip=_whole_path(settings.clip))
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
