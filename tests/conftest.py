@@ -11,6 +11,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # times as soon.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("JAXVLM_PROMPT_CACHE", "0")  # tests of the cache name a folder
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is a mistake
 
 from jaxtyping import install_import_hook

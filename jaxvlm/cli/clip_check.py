@@ -15,6 +15,8 @@ class ClipCheck:
 
     clip: str = "tiny"
     """CLIP checkpoint: `tiny`, `untrained`, `untrained:DIRECTORY`, a directory or a hub name."""
+    clip_size: int = 0
+    """Side of the frames in pixels, a multiple of the patch of a ViT; 0 is the checkpoint's own."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()
@@ -81,7 +83,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
         )
-    tower = load_tower(options.clip, task.domain)
+    tower = load_tower(options.clip, task.domain, options.clip_size)
     dataset = find_dataset(task.domain).aimed_at(task.concept)
     states = dataset.sample_states(jax.random.key(options.seed), options.states)
     goal = dataset.concept(dataset.goal)
@@ -137,9 +139,11 @@ def run(arguments: Sequence[str]) -> None:
         print(f"{use:<28}{row['auc']:>8.3f}{row['rank_correlation']:>20.3f}   {' + '.join(row['prompt'])}")
     print(verdict(figures))
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
+    stem += f"-{tower.size}px" if options.clip_size else ""
     result = {
         "task": task.name,
         "clip": options.clip,
+        "size": tower.size,
         "look": options.look,
         "states": options.states,
         "rows": figures,

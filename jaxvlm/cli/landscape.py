@@ -21,6 +21,8 @@ class Landscape:
 
     clip: str = "tiny"
     """CLIP checkpoint: `tiny`, `untrained`, `untrained:DIRECTORY`, a directory or a hub name."""
+    clip_size: int = 0
+    """Side of the frames in pixels, a multiple of the patch of a ViT; 0 is the checkpoint's own."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ def run(arguments: Sequence[str]) -> None:
     alphas = [validate_alpha(alpha) for alpha in options.alphas]
     if not alphas:
         raise ConfigError("no alpha is given; name at least one, such as --alphas 0 0.5 1")
-    tower = load_tower(options.clip, task.domain)
+    tower = load_tower(options.clip, task.domain, options.clip_size)
     settings = RewardSettings(
         clip=options.clip,
         prompt=options.prompt,
@@ -101,6 +103,7 @@ def run(arguments: Sequence[str]) -> None:
     goal = values[holds]
     directory = Output(options.output).prepare()
     stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
+    stem += f"-{tower.size}px" if options.clip_size else ""
     picture = landscape(
         directory / f"{stem}.png",
         values,

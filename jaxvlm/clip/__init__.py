@@ -4,6 +4,7 @@ from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve,
 from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig, TextConfig, VisionConfig
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init, stack_layers, unstack_layers
 from jaxvlm.clip.patches import covered_patches
+from jaxvlm.clip.positions import resize_positions
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
 from jaxvlm.clip.quantise import quantise
@@ -30,6 +31,7 @@ __all__ = [
     "preprocess",
     "quantise",
     "random_init",
+    "resize_positions",
     "resolve",
     "save_checkpoint",
     "stack_layers",

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from jaxvlm.clip import openclip
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
 from jaxvlm.clip.model import CLIP, param_shapes, random_init
+from jaxvlm.clip.positions import resize_config, resize_positions
+from jaxvlm.clip.tensors import StoredTensor, stored_tensors
 from jaxvlm.errors import CheckpointError, ConfigError, JaxvlmError
 
 CONFIG = "config.json"
@@ -53,7 +55,8 @@ def resolve(name_or_path: str | Path) -> Path:
     `untrained:<domain>[:<seed>]` is the same directory, and
     `untrained:<directory>[:<seed>]` a local one, of which `load` takes all but the weights; then a local directory;
     then `owner/name` on the Hugging Face hub, or one of `ALIASES`, from the local cache if it is there and over the
-    network otherwise. Raises CheckpointError.
+    network otherwise, with the hub client's progress bar on a terminal. A download that was cut off is no checkpoint:
+    the next call fetches what is missing. Raises CheckpointError.
     """
     name = str(name_or_path)
     kind, _, rest = name.partition(":")
@@ -75,19 +78,32 @@ def resolve(name_or_path: str | Path) -> Path:
     return _from_hub(ALIASES.get(name, name), name)
 
 
-def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
+def load(
+    name_or_path: str | Path,
+    dtype: Any = None,
+    image_size: int | None = None,
+    convention: str | None = None,
+) -> tuple[CLIP, dict]:
     """Reads a checkpoint: the model and its parameters, `{"params": ...}` of plain dicts.
 
     Args:
         name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
         dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
             bfloat16 elsewhere.
+        image_size: side of the frames in pixels, where a ViT is to take others than the checkpoint's own.
+        convention: how its positional embeddings are then resampled (see `resize_positions`); when not given, as the
+            library does whose layout the checkpoint has.
+
+    The weights are read and put on the device one parameter at a time, so host memory never holds them twice.
 
     Raises CheckpointError when a file is missing or a tensor is missing, left over or of another shape, and
-    ConfigError when the config describes a model that is not supported.
+    ConfigError when the config describes a model that is not supported or the frames do not divide into its patches.
     """
     directory = resolve(name_or_path)
     config = load_config(directory)
+    image_size = config.image_size if image_size is None else image_size
+    if image_size != config.image_size:
+        resize_config(config, image_size)  # refuses before the weights are read
     if not _is_openclip(directory) and not (directory / PREPROCESSOR).is_file():
         # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
         raise CheckpointError(
@@ -98,10 +114,13 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
     name = str(name_or_path)
     if name.startswith("untrained:"):
         seed = split_untrained(name)[1]
-        params = random_init(config, jax.random.key(seed))["params"]
-        params = jax.tree.map(lambda x: x.astype(dtype), params) | {"logit_scale": params["logit_scale"]}
+        params = random_init(config, jax.random.key(seed), dtype)["params"]
     else:
         params = _read_params(directory, config, dtype)
+    if image_size != config.image_size:
+        convention = convention or ("openclip" if _is_openclip(directory) else "transformers")
+        config, variables = resize_positions(config, {"params": params}, image_size, convention)
+        params = variables["params"]
     return CLIP(config), {"params": params}
 
 
@@ -213,10 +232,8 @@ def _from_hub(name: str, asked: str) -> Path:
     place = "in the hub's cache"
     try:
         cached = Path(snapshot_download(name, allow_patterns=small, local_files_only=True))
-        weights = WEIGHTS_INDEX if (cached / WEIGHTS_INDEX).is_file() else WEIGHTS
-        needed = (
-            (openclip.CONFIG, openclip.WEIGHTS) if _is_openclip(cached) else (CONFIG, PREPROCESSOR, weights)
-        )
+        texts = (openclip.CONFIG,) if _is_openclip(cached) else (CONFIG, PREPROCESSOR)
+        needed = (*texts, *_weight_names(cached))
         missing = [file for file in needed if not (cached / file).is_file()]
         if not missing:
             return cached
@@ -224,10 +241,11 @@ def _from_hub(name: str, asked: str) -> Path:
     except (OSError, ValueError):
         pass  # not in the cache
     try:
-        # The small files first: they tell which weights are meant of a repository that holds two layouts.
+        # The small files first: they tell which weights are meant of a repository that holds several.
         folder = Path(snapshot_download(name, allow_patterns=small))
-        weights = openclip.WEIGHTS if _is_openclip(folder) else "model*.safetensors"
-        return Path(snapshot_download(name, allow_patterns=[*small, weights]))
+        return Path(snapshot_download(name, allow_patterns=[*small, *_weight_names(folder)]))
+    except JaxvlmError:
+        raise
     except (
         Exception
     ) as error:  # the client's transport raises its own classes, which differ between its versions
@@ -280,6 +298,22 @@ def _entries(directory: Path, config: CLIPConfig, names: Iterable[str]) -> list[
     return list(huggingface_entries(config))
 
 
+def _weight_names(directory: Path) -> list[str]:
+    """The files of weights that the small files of a checkpoint speak of, whether they are there or not."""
+    if _is_openclip(directory):
+        return [openclip.WEIGHTS]
+    if (directory / WEIGHTS).is_file() or not (directory / WEIGHTS_INDEX).is_file():
+        return [WEIGHTS]
+    return _shards(directory)
+
+
+def _shards(directory: Path) -> list[str]:
+    """The files that the index of a checkpoint in several of them lists."""
+    index = _read_json(directory, WEIGHTS_INDEX).get("weight_map")
+    names = index.values() if isinstance(index, dict) else ()
+    return sorted({name for name in names if isinstance(name, str)})
+
+
 def _weight_files(directory: Path) -> list[Path]:
     pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in directory.glob(pattern))
     refused = (
@@ -298,7 +332,7 @@ def _weight_files(directory: Path) -> list[Path]:
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
     if (directory / WEIGHTS_INDEX).is_file():
-        names = sorted(set(_read_json(directory, WEIGHTS_INDEX).get("weight_map", {}).values()))
+        names = _shards(directory)
         missing = [name for name in names if not (directory / name).is_file()]
         if missing or not names:
             raise CheckpointError(
@@ -314,41 +348,38 @@ def _weight_files(directory: Path) -> list[Path]:
 
 
 def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:
-    from safetensors import SafetensorError, safe_open
-
+    """Streams the weights to the device: above the parameters, host memory holds one of them at a time."""
     shapes = param_shapes(config)["params"]
-    with ExitStack() as stack:
-        where = {}
-        for file in _weight_files(directory):
-            try:
-                handle = stack.enter_context(safe_open(file, framework="numpy"))
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{file} is not a safetensors file ({error}); fetch it again") from None
-            names = handle.keys()
-            # A buffer that old transformers versions stored: 0, 1, 2, ...
-            where |= {
-                name: handle
-                for name in names
-                if not name.endswith(".position_ids") and not openclip.ignored(name)
-            }
-        entries = _entries(directory, config, where)
-        problems = list(_problems(entries, shapes, where))
-        if problems:
-            more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-            source = openclip.CONFIG if _is_openclip(directory) else CONFIG
-            raise CheckpointError(
-                f"{directory}: the weights do not fit {source}: {'; '.join(problems[:8])}{more}; "
-                "the two files have to be of one checkpoint"
-            )
-        leaves = {}
-        for entry in entries:
-            value = entry.read(*(where[name].get_tensor(name) for name in entry.names))
-            kind = jnp.float32 if entry.path == ("logit_scale",) else dtype
-            leaves[entry.path] = jnp.asarray(value.astype(kind))
+    where = {
+        name: tensor
+        for name, tensor in stored_tensors(_weight_files(directory)).items()
+        # A buffer that old transformers versions stored: 0, 1, 2, ...
+        if not name.endswith(".position_ids") and not openclip.ignored(name)
+    }
+    entries = _entries(directory, config, where)
+    problems = list(_problems(entries, shapes, where))
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        source = openclip.CONFIG if _is_openclip(directory) else CONFIG
+        raise CheckpointError(
+            f"{directory}: the weights do not fit {source}: {'; '.join(problems[:8])}{more}; "
+            "the two files have to be of one checkpoint"
+        )
+    leaves = {}
+    for entry in entries:
+        kind = jnp.dtype(jnp.float32) if entry.path == ("logit_scale",) else dtype
+        leaves[entry.path] = _on_device(entry, where, kind)
     return nest(leaves)
 
 
-def _problems(entries: Iterable[Entry], shapes: dict, where: Mapping[str, Any]) -> Iterator[str]:
+def _on_device(entry: Entry, where: Mapping[str, StoredTensor], dtype: np.dtype) -> jax.Array:
+    value = entry.read(*(where[name].read() for name in entry.names))
+    # In the order of the device and not of a transposed view: one conversion, on the host, of one parameter. Waiting
+    # keeps parameters that are on their way from piling up in host memory.
+    return jax.device_put(np.asarray(value, dtype, order="C")).block_until_ready()
+
+
+def _problems(entries: Iterable[Entry], shapes: dict, where: Mapping[str, StoredTensor]) -> Iterator[str]:
     """What is missing, misshapen or left over, one phrase a tensor, found from the files' headers alone."""
     known = set()
     for entry in entries:
@@ -358,7 +389,9 @@ def _problems(entries: Iterable[Entry], shapes: dict, where: Mapping[str, Any]) 
             if name not in where:
                 yield f"missing {name}"
                 continue
-            shape = tuple(where[name].get_slice(name).get_shape())
-            if shape != expected.shape:
-                yield f"{name} is {list(shape)} instead of {list(expected.shape)}"
+            tensor = where[name]
+            if tensor.shape != expected.shape:
+                yield f"{name} is {list(tensor.shape)} instead of {list(expected.shape)}"
+            elif not tensor.readable:
+                yield f"{name} holds {tensor.dtype} and not float16, bfloat16, float32 or float64"
     yield from (f"left over {name}" for name in sorted(set(where) - known))

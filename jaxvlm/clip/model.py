@@ -312,11 +312,12 @@ def _unstacked(tower: Any) -> Any:
     return {**rest, **layers}
 
 
-def random_init(config: CLIPConfig, key: jax.Array) -> dict:
-    """Draws float32 parameters from the distributions transformers' CLIPModel starts from: an untrained CLIP.
+def random_init(config: CLIPConfig, key: jax.Array, dtype: Any = jnp.float32) -> dict:
+    """Draws parameters from the distributions transformers' CLIPModel starts from: an untrained CLIP.
 
-    NumPy draws them on the host, in the order of the tree's paths (compiling a draw a leaf takes longer), so
-    `key` has to be concrete: not under `jit`.
+    They are drawn in float32 and kept in `dtype`, one by one; `logit_scale` stays float32. NumPy draws them on the
+    host, in the order of the tree's paths (compiling a draw a leaf takes longer), so `key` has to be concrete: not
+    under `jit`.
     """
     seed = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     rng = np.random.default_rng(np.asarray(seed).ravel())
@@ -324,7 +325,8 @@ def random_init(config: CLIPConfig, key: jax.Array) -> dict:
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         mean, std = _initial([entry.key for entry in path], config, leaf.shape)
         noise = rng.standard_normal(leaf.shape, np.float32) if std else np.zeros(leaf.shape, np.float32)
-        return jnp.asarray(mean + std * noise, jnp.float32)
+        kind = jnp.float32 if path[-1].key == "logit_scale" else dtype
+        return jnp.asarray((mean + std * noise).astype(kind))
 
     return jax.tree.map_with_path(draw, param_shapes(config))
 

@@ -63,7 +63,7 @@ def resize_matrices(
     height: int, width: int, rule: Resize, antialias: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """The matrices that resize and crop rows and columns, f32[out, height] and f32[out, width]."""
-    matrix = _resize_matrix if antialias else _aliased_matrix
+    matrix = antialiased_matrix if antialias else aliased_matrix
     if rule.size is not None:
         resized = rule.size
     elif rule.shortest_edge is not None:
@@ -87,7 +87,7 @@ def _resample(
     return jnp.clip(jnp.floor(out + 0.5), 0, 255) if rounded else out
 
 
-def _resize_matrix(before: int, after: int, resample: str) -> np.ndarray:
+def antialiased_matrix(before: int, after: int, resample: str) -> np.ndarray:
     """Antialiased resampling of one axis, f32[after, before]; the window and the weights are Pillow's.
 
     Pillow, `precompute_coeffs` in `libImaging/Resample.c`: the filter is widened by the shrinking factor, its
@@ -105,7 +105,7 @@ def _resize_matrix(before: int, after: int, resample: str) -> np.ndarray:
     return np.asarray(weights, np.float32)
 
 
-def _aliased_matrix(before: int, after: int, resample: str) -> np.ndarray:
+def aliased_matrix(before: int, after: int, resample: str) -> np.ndarray:
     """Resampling of one axis at single points, f32[after, before], as PyTorch's `interpolate(align_corners=False)`.
 
     Taps beyond the border are those at the border; PyTorch's cubic has a = -3/4 where Pillow's has -1/2, and its linear

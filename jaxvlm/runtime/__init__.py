@@ -2,6 +2,7 @@
 
 from jaxvlm.runtime.cache import CacheCounter as CacheCounter
 from jaxvlm.runtime.cache import enable_compilation_cache as enable_compilation_cache
+from jaxvlm.runtime.cache import prompt_cache_folder as prompt_cache_folder
 from jaxvlm.runtime.checkpoint import Checkpoints as Checkpoints
 from jaxvlm.runtime.metrics import MetricsWriter as MetricsWriter
 from jaxvlm.runtime.metrics import read_rows as read_rows

@@ -1,4 +1,4 @@
-"""The persistent compilation cache: the second run of the same program starts without compiling it."""
+"""What the second run of the same program finds on disk: compiled programs, embeddings of prompts."""
 
 import hashlib
 import os
@@ -33,6 +33,21 @@ def enable_compilation_cache(directory: str | Path | None = None) -> Path | None
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
+
+
+def prompt_cache_folder() -> Path | None:
+    """Where prompt embeddings are kept; None where they are not.
+
+    `JAXVLM_PROMPT_CACHE` names a folder, and 0 turns the cache off; without it, `jaxvlm/prompts` in the user's cache
+    folder. Delete the folder to empty the cache.
+    """
+    given = os.environ.get("JAXVLM_PROMPT_CACHE", "")
+    if given == "0":
+        return None
+    try:
+        return Path(given).expanduser() if given else _user_cache() / "jaxvlm" / "prompts"
+    except RuntimeError:  # there is no home directory
+        return None
 
 
 class CacheCounter:

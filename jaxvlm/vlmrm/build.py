@@ -1,5 +1,6 @@
 """From settings to a program: loads CLIP, embeds the prompts, makes agent and buffer, checks what can be checked."""
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass, replace
@@ -56,10 +57,23 @@ class Tower:
         return self.clip.apply(params, frames, method="encode_image")
 
     def embed(self, prompts: Any) -> jax.Array:
-        """Prompts to normalised embeddings, f32[p, e]."""
+        """Prompts to normalised embeddings, f32[p, e], from the user's cache where they are there."""
         from jaxvlm.clip import embed_prompts
+        from jaxvlm.runtime import prompt_cache_folder
 
-        return embed_prompts(self.clip, self.params, self.tokenizer, list(prompts))
+        folder = prompt_cache_folder()
+        if folder is None:
+            return embed_prompts(self.clip, self.params, self.tokenizer, list(prompts))
+        from jaxvlm.clip.prompt_cache import embed_cached
+
+        return embed_cached(
+            self.clip, self.params, self.tokenizer, list(prompts), digest=self.digest, folder=folder
+        )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights, see `digest`."""
+        return digest(self.params)
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,16 @@ class Built:
     clip_digest: str | None = None  # SHA-256 of the checkpoint's weights; None without a CLIP reward
 
 
-def load_tower(name: str, domain: str) -> Tower:
-    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means."""
+def load_tower(name: str, domain: str, size: int = 0) -> Tower:
+    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means.
+
+    `size` is the side of its frames in pixels, 0 the checkpoint's own.
+    """
     from jaxvlm.clip import load, load_tokenizer
 
     if name in ("tiny", "untrained"):
         name = f"{name}:{domain}"
-    clip, params = load(name)
+    clip, params = load(name, image_size=size or None)
     return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
 
 
@@ -87,9 +104,10 @@ def digest(params: Any) -> str:
     """SHA-256 over names, dtypes and bytes of a parameter tree, as hexadecimal digits."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.asarray(leaf)
+        # An array keeps what was copied to the host for as long as it lives; this handle is gone with the next leaf.
+        array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
         total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};".encode())
-        total.update(array.tobytes())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
@@ -245,7 +263,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     agent, hyper = build_agent(config, env, env_params)
     reward, notes, tower, size = None, (), None, 0
     if settings.reward == "clip":
-        tower = load_tower(settings.clip, domain)
+        tower = load_tower(settings.clip, domain, settings.clip_size)
         settings = replace(settings, clip=_whole_path(settings.clip))
         reward, notes = build_reward(settings, env, tower)
         size = tower.size
@@ -271,5 +289,5 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         inputs=Inputs(env_params=env_params, reward=reward, steps=steps_of(config)),
         hyper=hyper,
         notes=notes,
-        clip_digest=digest(tower.params) if tower else None,
+        clip_digest=tower.digest if tower else None,
     )

@@ -17,6 +17,9 @@ class RewardSettings:
     clip: str = "tiny"
     """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` draws
     weights in the shape of the checkpoint there), a directory or a hub name."""
+    clip_size: int = 0
+    """Side of the frames in pixels, a multiple of the patch of a ViT, whose positional embeddings are resampled;
+    0 is the checkpoint's own."""
     prompt: tuple[str, ...] = ()
     """Goal prompts; their embeddings are averaged."""
     baseline: tuple[str, ...] = ()
@@ -216,6 +219,11 @@ def validate_config(config: TrainConfig) -> None:
         )
     if config.reward.chunk < 0:
         raise ConfigError(f"chunk is {config.reward.chunk}; give a number of frames, or 0 to have it chosen")
+    if config.reward.clip_size < 0:
+        raise ConfigError(
+            f"clip-size is {config.reward.clip_size}; give the side of the frames in pixels, or 0 for the "
+            "checkpoint's own"
+        )
     algorithm = config.algorithm
     for name in ("learning_rate", "discount", "tau"):
         value = getattr(algorithm, name)

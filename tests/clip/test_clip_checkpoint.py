@@ -20,6 +20,7 @@ from jaxvlm.clip import (
     resolve,
     save_checkpoint,
 )
+from jaxvlm.clip.tensors import stored_tensors
 from jaxvlm.errors import CheckpointError, ConfigError
 from tests.clip.recipes import ODD, random_params
 
@@ -107,6 +108,23 @@ def test_misshapen_tensor(directory):
     name = "text_model.encoder.layers.1.self_attn.k_proj.weight"
     rewrite(directory, lambda x: x.update({name: np.zeros((80, 79), np.float32)}))
     fails(rf"{name} is \[80, 79\] instead of \[80, 80\]", load, directory)
+
+
+def test_tensor_of_whole_numbers(directory):
+    rewrite(directory, lambda x: x.update({"visual_projection.weight": np.zeros((16, 80), np.int8)}))
+    fails("visual_projection.weight holds I8 and not float16, bfloat16", load, directory)
+
+
+def test_weights_that_end_while_they_are_read(directory):
+    file = directory / "model.safetensors"
+    tensors = stored_tensors([file])
+    last = max(tensors.values(), key=lambda tensor: tensor.offset)
+    np.testing.assert_array_equal(last.read(), load_file(file)[last.name])
+    file.write_bytes(file.read_bytes()[:-1])
+    fails(f"{file} ends within {last.name}", last.read)
+    fails("is not a safetensors file", load, directory)
+    file.unlink()
+    fails(f"{file} cannot be read", last.read)
 
 
 def test_config_of_another_depth_names_some_and_counts_the_rest(directory):
@@ -211,6 +229,14 @@ def test_untrained(monkeypatch, directory):
     clip, first = load("untrained:moon")
     assert clip.config == CONFIG
     jax.tree.map(np.testing.assert_array_equal, first, random_init(CONFIG, jax.random.key(0)))
+    half = load("untrained:moon", jnp.bfloat16)[1]["params"]
+    assert half["logit_scale"].dtype == jnp.float32
+    expected = {
+        **jax.tree.map(lambda x: x.astype(jnp.bfloat16), first["params"]),
+        "logit_scale": half["logit_scale"],
+    }
+    jax.tree.map(np.testing.assert_array_equal, half, expected)
+    assert {x.dtype for x in jax.tree.leaves(half["text"])} == {jnp.dtype(jnp.bfloat16)}
     other = load("untrained:moon:7")[1]
     assert np.abs(other["params"]["visual"]["pos"] - first["params"]["visual"]["pos"]).max() > 0
     np.testing.assert_array_equal(

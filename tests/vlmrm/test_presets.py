@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -106,6 +107,7 @@ def test_unknown_preset_and_unknown_setting():
         ({"buffer_size": 10}, "buffer-size is 10"),
         ({"algorithm_discount": 1.2}, "discount is 1.2"),
         ({"reward_chunk": -3}, "chunk is -3"),
+        ({"reward_clip_size": -112}, "clip-size is -112"),
         ({"learning_rate_end": 0.0}, "learning-rate-end is 0; give a share above 0"),
         ({"learning_rate_end": 1.5}, "learning-rate-end is 1.5"),
     ],
@@ -148,3 +150,26 @@ def test_a_program_knows_which_weights_it_was_built_with(tmp_path, monkeypatch):
     assert drawn.program.config.reward.clip == f"untrained:{tmp_path / 'copy'}:3"
     assert shipped.clip_digest == copied.clip_digest != untrained.clip_digest
     assert len(shipped.clip_digest) == 64
+
+
+def test_frames_of_another_size_reach_the_program_and_the_config_file():
+    task = make_task("cartpole")
+    own, small = (
+        build(tiny_config(reward_clip_size=size), task.env, task.params, domain=task.domain)
+        for size in (0, 32)
+    )
+    assert own.program.frame_size == 64
+    assert small.program.frame_size == 32
+    assert (
+        small.inputs.reward.clip["params"]["visual"]["pos"].shape[0]
+        < (own.inputs.reward.clip["params"]["visual"]["pos"].shape[0])
+    )
+    assert small.clip_digest != own.clip_digest
+    saved = json.loads(json.dumps(small.program.config.to_dict()))
+    again = TrainConfig.from_dict(saved)
+    assert again.reward.clip_size == 32
+    assert build(again, task.env, task.params, domain=task.domain).clip_digest == small.clip_digest
+    del saved["reward"]["clip_size"]  # of a version without the setting
+    assert TrainConfig.from_dict(saved).reward.clip_size == 0
+    with pytest.raises(ConfigError, match=r"frames of 100 pixels do not divide.*take 96 or 112"):
+        build(tiny_config(reward_clip_size=100), task.env, task.params, domain=task.domain)
