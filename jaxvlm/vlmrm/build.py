@@ -31,6 +31,7 @@ from jaxvlm.rl import (
 from jaxvlm.rl.buffer import free_memory
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program, steps_of
+from jaxvlm.vlmrm.shortcuts import with_shortcuts
 
 
 @dataclass(frozen=True)
@@ -261,11 +262,14 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         num_seeds=config.seeds,
     )
     agent, hyper = build_agent(config, env, env_params)
-    reward, notes, tower, size = None, (), None, 0
+    reward, notes, tower, size, weights = None, (), None, 0, None
     if settings.reward == "clip":
         tower = load_tower(settings.clip, domain, settings.clip_size)
+        weights = tower.digest
         settings = replace(settings, clip=_whole_path(settings.clip))
         reward, notes = build_reward(settings, env, tower)
+        tower, more = with_shortcuts(tower, settings, env, env_params)
+        reward, notes = reward.replace(clip=tower.params), (*notes, *more)
         size = tower.size
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     fitting = most_frames(tower) if tower else None
@@ -289,5 +293,5 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         inputs=Inputs(env_params=env_params, reward=reward, steps=steps_of(config)),
         hyper=hyper,
         notes=notes,
-        clip_digest=tower.digest if tower else None,
+        clip_digest=weights,
     )

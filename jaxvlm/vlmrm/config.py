@@ -37,7 +37,13 @@ class RewardSettings:
     standardise: bool = True
     """Shift and scale rewards by their mean and deviation before learning starts; optimal policies stay the same."""
     chunk: int = 0
-    """Frames drawn and encoded at a time; 0 chooses by device and picture size."""
+    """Frames drawn and encoded at a time; 0 chooses by device and picture size. Never more than fit into memory."""
+    layers: Literal["unrolled", "scanned"] = "unrolled"
+    """`scanned` compiles one block of CLIP's towers for all their layers: for towers of many."""
+    quantise: Literal["none", "int8", "fp8"] = "none"
+    """Products of the image tower in 8-bit numbers, by qwix; says how far embeddings move."""
+    patches: Literal["all", "covered"] = "all"
+    """`covered` leaves out the patches of the image in which random actions never show anything."""
 
 
 @dataclass(frozen=True)
