@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 
 from jaxvlm.clip import (
+    CLIP,
+    CLIPConfig,
+    TextConfig,
+    VisionConfig,
     embedded_domains,
     load,
     load_config,
@@ -12,6 +16,7 @@ from jaxvlm.clip import (
     normalise,
     resolve,
     save_checkpoint,
+    stack_layers,
 )
 
 torch = pytest.importorskip("torch")
@@ -45,6 +50,24 @@ def test_random_weights(name, tmp_path):
     config = ODD[name]
     save_checkpoint(tmp_path, config, random_params(config))
     check(tmp_path, *inputs(config))
+
+
+@pytest.mark.slow
+def test_as_deep_as_bigg(tmp_path):
+    """48 and 32 layers, heads of 104 numbers and an MLP of 4.92 times the width: ViT-bigG/14 but for the width."""
+    config = CLIPConfig(
+        vision=VisionConfig(208, 1024, 48, 2, 56, 14, "gelu"),
+        text=TextConfig(37, 128, 512, 32, 2, 11, "gelu", eos_token_id=3, pad_token_id=0, bos_token_id=1),
+        projection_dim=160,
+    )
+    save_checkpoint(tmp_path, config, random_params(config))
+    frames, ids = inputs(config)
+    image, text = huggingface_embeddings(tmp_path, frames, ids)
+    clip, params = load(tmp_path, np.float32)
+    ours_image, ours_text, _ = jax.jit(CLIP(clip.config, scan=True).apply)(stack_layers(params), frames, ids)
+    np.testing.assert_allclose(ours_image, image, rtol=0, atol=1e-4 * np.abs(image).max())
+    np.testing.assert_allclose(ours_text, text, rtol=0, atol=1e-4 * np.abs(text).max())
+    assert np.abs(image - image.mean(0)).max() > 0.01 * np.abs(image).max()
 
 
 def test_there_is_an_embedded_clip():
