@@ -1,7 +1,15 @@
 """CLIP in flax.linen: towers, checkpoints, preprocessing, tokenizer and prompt embeddings."""
 
 from jaxvlm.clip.checkpoint import embedded_domains, load, load_config, resolve, save_checkpoint
-from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig, TextConfig, VisionConfig
+from jaxvlm.clip.config import (
+    CLIPConfig,
+    Resize,
+    ResNetConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    TextConfig,
+    VisionConfig,
+)
 from jaxvlm.clip.model import CLIP, normalise, param_shapes, random_init
 from jaxvlm.clip.preprocess import preprocess
 from jaxvlm.clip.prompts import embed_prompts
@@ -12,6 +20,8 @@ __all__ = [
     "CLIPConfig",
     "ResNetConfig",
     "Resize",
+    "SiglipTextConfig",
+    "SiglipVisionConfig",
     "TextConfig",
     "Tokenizer",
     "VisionConfig",

@@ -30,6 +30,9 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 
+# Whose rounding would shift every score; they stay float32.
+_FLOAT32 = (("logit_scale",), ("logit_bias",))
+
 _FILES_WANTED = (
     f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt), or OpenCLIP's "
     f"{openclip.CONFIG} and {openclip.WEIGHTS}"
@@ -80,7 +83,7 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
 
     Args:
         name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
-        dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
+        dtype: of every parameter but `logit_scale` and `logit_bias`, which stay float32; when not given, float32 on CPU and
             bfloat16 elsewhere.
 
     Raises CheckpointError when a file is missing or a tensor is missing, left over or of another shape, and
@@ -92,14 +95,15 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
         # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
         raise CheckpointError(
             f"{directory} has no {PREPROCESSOR}, which says how frames are normalised; put that of the checkpoint "
-            f"there (CLIPImageProcessor.save_pretrained writes it): a checkpoint needs {_FILES_WANTED}"
+            f"there (save_pretrained of its image processor writes it): a checkpoint needs {_FILES_WANTED}"
         )
     dtype = jnp.dtype(dtype or (jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16))
     name = str(name_or_path)
     if name.startswith("untrained:"):
         seed = split_untrained(name)[1]
         params = random_init(config, jax.random.key(seed))["params"]
-        params = jax.tree.map(lambda x: x.astype(dtype), params) | {"logit_scale": params["logit_scale"]}
+        kept = {name: params[name] for (name,) in _FLOAT32 if name in params}
+        params = jax.tree.map(lambda x: x.astype(dtype), params) | kept
     else:
         params = _read_params(directory, config, dtype)
     return CLIP(config), {"params": params}
@@ -123,10 +127,11 @@ def load_config(name_or_path: str | Path) -> CLIPConfig:
 
 
 def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype: Any = jnp.float32) -> Path:
-    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel.
+    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel
+    or SiglipModel.
 
     `params` is the tree that `load` and `random_init` return, `dtype` that of the file (float16 halves it;
-    `logit_scale` stays float32). The directory is made if need be. Raises CheckpointError when a parameter is
+    `logit_scale` and `logit_bias` stay float32). The directory is made if need be. Raises CheckpointError when a parameter is
     not finite in `dtype` or the tree is not the config's.
     """
     from safetensors.numpy import save_file
@@ -143,7 +148,7 @@ def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype
     tensors = {}
     for entry in huggingface_entries(config):
         value = np.asarray(leaf(params["params"], entry.path), np.float32)
-        kind = np.dtype(np.float32) if entry.path == ("logit_scale",) else jnp.dtype(dtype)
+        kind = np.dtype(np.float32) if entry.path in _FLOAT32 else jnp.dtype(dtype)
         with np.errstate(over="ignore"):
             value = value.astype(kind)
         if not np.isfinite(value.astype(np.float32)).all():
@@ -308,7 +313,7 @@ def _weight_files(directory: Path) -> list[Path]:
         return [directory / name for name in names]
     if pickles:
         raise CheckpointError(
-            f"{refused}transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
+            f"{refused}transformers.AutoModel.from_pretrained(directory).save_pretrained(directory)"
         )
     raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
 
@@ -343,7 +348,7 @@ def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:
         leaves = {}
         for entry in entries:
             value = entry.read(*(where[name].get_tensor(name) for name in entry.names))
-            kind = jnp.float32 if entry.path == ("logit_scale",) else dtype
+            kind = jnp.float32 if entry.path in _FLOAT32 else dtype
             leaves[entry.path] = jnp.asarray(value.astype(kind))
     return nest(leaves)
 

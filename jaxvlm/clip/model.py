@@ -1,5 +1,7 @@
 """CLIP's two towers in flax.linen (arXiv 2103.00020), computing what transformers' CLIPModel computes.
 
+Those of SigLIP are in `jaxvlm.clip.siglip`.
+
 The dtype of the parameters decides how the towers compute:
 
 * float32: every product runs at `Precision.HIGHEST`, so TF32 or bfloat16 passes never degrade it silently;
@@ -17,7 +19,15 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxvlm.clip.config import LEGACY_EOS, CLIPConfig, ResNetConfig, TextConfig, VisionConfig
+from jaxvlm.clip.config import (
+    LEGACY_EOS,
+    CLIPConfig,
+    ResNetConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    TextConfig,
+    VisionConfig,
+)
 from jaxvlm.clip.layers import DECLARED, Dense, LayerNorm, attend
 from jaxvlm.clip.resnet import ResNetTower
 from jaxvlm.errors import ConfigError
@@ -25,7 +35,7 @@ from jaxvlm.errors import ConfigError
 # uint8, or floats that are preprocessed; other dtypes and sizes are refused with a ConfigError.
 Frames = Shaped[Array | np.ndarray, "batch h w c"]
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
@@ -38,7 +48,7 @@ class Block(nn.Module):
     With `first_only` it returns the first token alone, which attends to all of them.
     """
 
-    config: VisionConfig | TextConfig
+    config: VisionConfig | TextConfig | SiglipVisionConfig | SiglipTextConfig
     causal: bool = False
     first_only: bool = False
 
@@ -53,7 +63,7 @@ class Block(nn.Module):
         x = x[:, :queries] + Dense(width, name="out")(h).astype(dtype)
         h = LayerNorm(config.layer_norm_eps, name="ln2")(x)
         h = Dense(config.intermediate_size, name="fc1")(h)
-        h = _ACTIVATIONS[config.hidden_act](h)
+        h = ACTIVATION_FUNCTIONS[config.hidden_act](h)
         return x + Dense(width, name="fc2")(h).astype(dtype)
 
 
@@ -117,12 +127,20 @@ class CLIP(nn.Module):
     config: CLIPConfig
 
     def setup(self):
-        vision = self.config.vision
+        from jaxvlm.clip.siglip import (
+            SiglipTextTower,
+            SiglipVisionTower,
+        )  # whose blocks are those of this module
+
+        vision, text = self.config.vision, self.config.text
         if isinstance(vision, ResNetConfig):
             self.visual = ResNetTower(vision, self.config.projection_dim)
+        elif isinstance(vision, SiglipVisionConfig):
+            self.visual = SiglipVisionTower(vision)
         else:
             self.visual = VisionTower(vision, self.config.projection_dim)
-        self.text = TextTower(self.config.text, self.config.projection_dim)
+        tower = SiglipTextTower if isinstance(text, SiglipTextConfig) else TextTower
+        self.text = tower(text, self.config.projection_dim)
 
     @nn.compact
     def __call__(
@@ -130,6 +148,8 @@ class CLIP(nn.Module):
     ) -> tuple[Float[Array, "batch e"], Float[Array, "captions e"], Float[Array, ""]]:
         """Image embeddings, text embeddings and the log of the logit scale."""
         logit_scale = self.param("logit_scale", DECLARED, ())  # here, so that a tower can be applied alone
+        if self.config.logit_bias_init_value is not None:
+            self.param("logit_bias", DECLARED, ())
         return self.encode_image(frames), self.encode_text(ids), logit_scale
 
     def encode_image(self, frames: Frames) -> Float[Array, "batch e"]:
@@ -153,7 +173,16 @@ class CLIP(nn.Module):
         return self.visual(jnp.asarray(frames))
 
     def encode_text(self, ids: Int[Array | np.ndarray, "captions n"]) -> Float[Array, "captions e"]:
-        """Embeds token ids; float32, not normalised. Raises ConfigError when they exceed the context."""
+        """Embeds token ids; float32, not normalised.
+
+        Raises ConfigError when they exceed the context, or do not fill it where the model is SigLIP, which pools what
+        stands at the last place.
+        """
+        if self.config.siglip and (ids.ndim != 2 or ids.shape[1] != self.config.context):
+            raise ConfigError(
+                f"token ids of shape {ids.shape} do not fit this SigLIP, which takes captions padded to "
+                f"{self.config.context} tokens; use the checkpoint's own tokenizer"
+            )
         if ids.ndim != 2 or not 0 < ids.shape[1] <= self.config.context:
             raise ConfigError(
                 f"token ids of shape {ids.shape} do not fit this CLIP, which takes captions of 1 to "
@@ -172,16 +201,21 @@ def normalise(
 
 
 def random_init(config: CLIPConfig, key: jax.Array) -> dict:
-    """Draws float32 parameters from the distributions transformers' CLIPModel starts from: an untrained CLIP.
+    """Draws float32 parameters from the distributions transformers' models start from: an untrained CLIP or SigLIP.
 
     NumPy draws them on the host, in the order of the tree's paths (compiling a draw a leaf takes longer), so
     `key` has to be concrete: not under `jit`.
     """
+    from jaxvlm.clip.siglip import siglip_initial
+
     seed = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     rng = np.random.default_rng(np.asarray(seed).ravel())
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        mean, std = _initial([entry.key for entry in path], config, leaf.shape)
+        names = [entry.key for entry in path]
+        if config.siglip:
+            return jnp.asarray(siglip_initial(names, config, leaf.shape, rng))
+        mean, std = _initial(names, config, leaf.shape)
         noise = rng.standard_normal(leaf.shape, np.float32) if std else np.zeros(leaf.shape, np.float32)
         return jnp.asarray(mean + std * noise, jnp.float32)
 
@@ -196,6 +230,8 @@ def _initial(path: list[str], config: CLIPConfig, shape: tuple[int, ...]) -> tup
     """
     if path[-1] == "logit_scale":
         return config.logit_scale_init_value, 0.0
+    if path[-1] == "logit_bias":
+        return config.logit_bias_init_value or 0.0, 0.0
     if path[-1] in ("bias", "scale"):
         return float(path[-1] == "scale"), 0.0
     if path[1] == "visual" and isinstance(config.vision, ResNetConfig):
