@@ -83,8 +83,8 @@ def load(name_or_path: str | Path, dtype: Any = None) -> tuple[CLIP, dict]:
 
     Args:
         name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
-        dtype: of every parameter but `logit_scale` and `logit_bias`, which stay float32; when not given, float32 on CPU and
-            bfloat16 elsewhere.
+        dtype: of every parameter but `logit_scale` and `logit_bias`, which stay float32; when not given, float32 on
+            CPU and bfloat16 elsewhere.
 
     Raises CheckpointError when a file is missing or a tensor is missing, left over or of another shape, and
     ConfigError when the config describes a model that is not supported.
@@ -126,13 +126,25 @@ def load_config(name_or_path: str | Path) -> CLIPConfig:
         return CLIPConfig.from_dict(config, preprocessor)
 
 
+def tokenizer_settings(directory: Path) -> dict[str, Any]:
+    """What `tokenizer_config.json` says, if it is there, and under `clean` what OpenCLIP's config says of sentences."""
+    file = "tokenizer_config.json"
+    settings = _read_json(directory, file) if (directory / file).is_file() else {}
+    settings.pop("clean", None)
+    if _is_openclip(directory):
+        with _named(directory / openclip.CONFIG):
+            text = _read_json(directory, openclip.CONFIG)["model_cfg"]["text_cfg"]
+            settings["clean"] = (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace")
+    return settings
+
+
 def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype: Any = jnp.float32) -> Path:
     """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel
     or SiglipModel.
 
     `params` is the tree that `load` and `random_init` return, `dtype` that of the file (float16 halves it;
-    `logit_scale` and `logit_bias` stay float32). The directory is made if need be. Raises CheckpointError when a parameter is
-    not finite in `dtype` or the tree is not the config's.
+    `logit_scale` and `logit_bias` stay float32). The directory is made if need be. Raises CheckpointError when a
+    parameter is not finite in `dtype` or the tree is not the config's.
     """
     from safetensors.numpy import save_file
 

@@ -139,8 +139,10 @@ class CLIP(nn.Module):
             self.visual = SiglipVisionTower(vision)
         else:
             self.visual = VisionTower(vision, self.config.projection_dim)
-        tower = SiglipTextTower if isinstance(text, SiglipTextConfig) else TextTower
-        self.text = tower(text, self.config.projection_dim)
+        if isinstance(text, SiglipTextConfig):
+            self.text = SiglipTextTower(text, self.config.projection_dim)
+        else:
+            self.text = TextTower(text, self.config.projection_dim)
 
     @nn.compact
     def __call__(

@@ -1,4 +1,4 @@
-"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`, of its own ViTs and ResNets, and SigLIP."""
+"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`: its own ViTs, ResNets and SigLIP."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """SigLIP's two towers (arXiv 2303.15343), computing what transformers' SiglipModel computes.
 
-SigLIP 2 (arXiv 2502.14786) has the same ones where its resolution is fixed. See `jaxvlm.clip.model` for how the dtype of
-the parameters decides.
+SigLIP 2 (arXiv 2502.14786) has the same ones where its resolution is fixed. See `jaxvlm.clip.model` for how the dtype
+of the parameters decides.
 """
 
 import math

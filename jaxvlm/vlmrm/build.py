@@ -112,6 +112,7 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         negative_prompts=settings.negative,
         alpha=settings.alpha,
         temperature=settings.temperature,
+        sigmoid=settings.sigmoid,
         assets=env.assets(settings.look),
         cameras=[env.cameras[camera] for camera in settings.camera],
     )
@@ -211,7 +212,8 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     settings = config.reward
     if settings.look not in env.looks:
         raise ConfigError(f"unknown look {settings.look!r}; this task can be drawn as {', '.join(env.looks)}")
-    validate_prompts(settings.prompt, settings.baseline, settings.negative, validate_alpha(settings.alpha))
+    alpha = validate_alpha(settings.alpha)
+    validate_prompts(settings.prompt, settings.baseline, settings.negative, alpha, settings.sigmoid)
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
         config.buffer_rows,
