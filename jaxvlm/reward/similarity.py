@@ -148,7 +148,7 @@ def validate_prompts(
         raise ConfigError("there is no goal prompt; say what to learn with --prompt '...'")
     if sigmoid and negatives:
         raise ConfigError(
-            f"sigmoid is set and negative prompts {list(negatives)!r} are given, which select the softmax; leave one out"
+            f"sigmoid is set and negative prompts {list(negatives)!r} are given, which select the softmax; use one"
         )
     if sigmoid and alpha > 0:
         raise ConfigError(
