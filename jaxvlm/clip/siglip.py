@@ -110,10 +110,7 @@ class SiglipTextTower(nn.Module):
 def siglip_initial(
     path: list[str], config: CLIPConfig, shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws a parameter, f32, as transformers' SiglipPreTrainedModel does.
-
-    Its normal distributions are cut off at two deviations, these are not.
-    """
+    """Draws a parameter, f32, as transformers' SiglipPreTrainedModel does."""
     if path[-1] == "logit_scale":
         return np.full(shape, config.logit_scale_init_value, np.float32)
     if path[-1] == "logit_bias":
@@ -126,8 +123,9 @@ def siglip_initial(
     kind, layer, pooled = path[-1], path[-2], "pool" in path
     if kind in ("token", "pos"):
         return np.float32(shape[-1] ** -0.5) * rng.standard_normal(shape, np.float32)
-    if layer in ("patch", "proj") or (layer == "out" and pooled):  # LeCun's
-        return np.float32(shape[0] ** -0.5) * rng.standard_normal(shape, np.float32)
+    if layer in ("patch", "proj") or (layer == "out" and pooled):
+        # LeCun's, widened for a cut at two deviations that transformers makes at two instead, where there is nothing.
+        return np.float32(shape[0] ** -0.5 / 0.87962566) * rng.standard_normal(shape, np.float32)
     # Glorot's. The query, key and value of a block are drawn as three matrices, those of the pool as one.
     inputs, outputs = (shape[0], shape[0]) if kind == "probe" else shape
     outputs = outputs // 3 if layer == "qkv" and not pooled else outputs

@@ -174,7 +174,7 @@ def _siglip_tokenizer(directory: Path, text: SiglipTextConfig) -> Tokenizer:
     return Tokenizer(backend, text.max_position_embeddings, pad_token, side)
 
 
-def _cleaning(clean: str | None) -> list:
+def _cleaning(clean: Any) -> list:
     """What OpenCLIP does to a sentence before its tokenizer does, but for mending broken encodings and HTML."""
     from tokenizers import Regex, normalizers
 
