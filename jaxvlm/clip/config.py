@@ -270,6 +270,12 @@ class CLIPConfig:
                 check_numbers("preprocessor", **{name: value})
         if not all(self.image_std):
             raise ConfigError(f"preprocessor: image_std {self.image_std} divides by 0")
+        pairs = list(zip(self.image_mean, self.image_std, strict=True))
+        if any(abs(std) < 1e-30 or abs(mean / std) > 1e30 for mean, std in pairs):
+            raise ConfigError(
+                f"preprocessor: image_mean {self.image_mean} and image_std {self.image_std} take pixels out of float32; "
+                "fetch the file again"
+            )
         if self.logit_bias_init_value is not None:
             check_numbers("config", logit_bias_init_value=self.logit_bias_init_value)
         if self.siglip != isinstance(self.vision, SiglipVisionConfig):
