@@ -273,8 +273,8 @@ class CLIPConfig:
         pairs = list(zip(self.image_mean, self.image_std, strict=True))
         if any(abs(std) < 1e-30 or abs(mean / std) > 1e30 for mean, std in pairs):
             raise ConfigError(
-                f"preprocessor: image_mean {self.image_mean} and image_std {self.image_std} take pixels out of float32; "
-                "fetch the file again"
+                f"preprocessor: image_mean {self.image_mean}, image_std {self.image_std} take pixels out of float32; "
+                "fetch it again"
             )
         if self.logit_bias_init_value is not None:
             check_numbers("config", logit_bias_init_value=self.logit_bias_init_value)
