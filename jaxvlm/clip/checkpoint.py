@@ -32,6 +32,9 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 
+# Whose rounding would shift every score; they stay float32.
+_FLOAT32 = (("logit_scale",), ("logit_bias",))
+
 _FILES_WANTED = (
     f"{CONFIG}, {WEIGHTS}, {PREPROCESSOR} and tokenizer.json (or vocab.json and merges.txt), or OpenCLIP's "
     f"{openclip.CONFIG} and {openclip.WEIGHTS}"
@@ -88,8 +91,8 @@ def load(
 
     Args:
         name_or_path: what `resolve` takes; `untrained:<domain or directory>[:<seed>]` draws the weights.
-        dtype: of every parameter but `logit_scale`, which stays float32; when not given, float32 on CPU and
-            bfloat16 elsewhere.
+        dtype: of every parameter but `logit_scale` and `logit_bias`, which stay float32; when not given, float32 on
+            CPU and bfloat16 elsewhere.
         image_size: side of the frames in pixels, where a ViT is to take others than the checkpoint's own.
         convention: how its positional embeddings are then resampled (see `resize_positions`); when not given, as the
             library does whose layout the checkpoint has.
@@ -108,7 +111,7 @@ def load(
         # Other means and deviations than those of its training make a CLIP's scores noise, and nothing shows it.
         raise CheckpointError(
             f"{directory} has no {PREPROCESSOR}, which says how frames are normalised; put that of the checkpoint "
-            f"there (CLIPImageProcessor.save_pretrained writes it): a checkpoint needs {_FILES_WANTED}"
+            f"there (save_pretrained of its image processor writes it): a checkpoint needs {_FILES_WANTED}"
         )
     dtype = jnp.dtype(dtype or (jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16))
     name = str(name_or_path)
@@ -141,12 +144,25 @@ def load_config(name_or_path: str | Path) -> CLIPConfig:
         return CLIPConfig.from_dict(config, preprocessor)
 
 
+def tokenizer_settings(directory: Path) -> dict[str, Any]:
+    """What `tokenizer_config.json` says, if it is there, and under `clean` what OpenCLIP's config says of sentences."""
+    file = "tokenizer_config.json"
+    settings = _read_json(directory, file) if (directory / file).is_file() else {}
+    settings.pop("clean", None)
+    if _is_openclip(directory):
+        with _named(directory / openclip.CONFIG):
+            text = _read_json(directory, openclip.CONFIG)["model_cfg"]["text_cfg"]
+            settings["clean"] = (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace")
+    return settings
+
+
 def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype: Any = jnp.float32) -> Path:
-    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel.
+    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` for transformers' CLIPModel
+    or SiglipModel.
 
     `params` is the tree that `load` and `random_init` return, `dtype` that of the file (float16 halves it;
-    `logit_scale` stays float32). The directory is made if need be. Raises CheckpointError when a parameter is
-    not finite in `dtype` or the tree is not the config's.
+    `logit_scale` and `logit_bias` stay float32). The directory is made if need be. Raises CheckpointError when a
+    parameter is not finite in `dtype` or the tree is not the config's.
     """
     from safetensors.numpy import save_file
 
@@ -162,7 +178,7 @@ def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype
     tensors = {}
     for entry in huggingface_entries(config):
         value = np.asarray(leaf(params["params"], entry.path), np.float32)
-        kind = np.dtype(np.float32) if entry.path == ("logit_scale",) else jnp.dtype(dtype)
+        kind = np.dtype(np.float32) if entry.path in _FLOAT32 else jnp.dtype(dtype)
         with np.errstate(over="ignore"):
             value = value.astype(kind)
         if not np.isfinite(value.astype(np.float32)).all():
@@ -342,7 +358,7 @@ def _weight_files(directory: Path) -> list[Path]:
         return [directory / name for name in names]
     if pickles:
         raise CheckpointError(
-            f"{refused}transformers.CLIPModel.from_pretrained(directory).save_pretrained(directory)"
+            f"{refused}transformers.AutoModel.from_pretrained(directory).save_pretrained(directory)"
         )
     raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
 
@@ -367,7 +383,7 @@ def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:
         )
     leaves = {}
     for entry in entries:
-        kind = jnp.dtype(jnp.float32) if entry.path == ("logit_scale",) else dtype
+        kind = jnp.dtype(jnp.float32) if entry.path in _FLOAT32 else dtype
         leaves[entry.path] = _on_device(entry, where, kind)
     return nest(leaves)
 

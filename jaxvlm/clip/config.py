@@ -9,6 +9,7 @@ from jaxvlm.errors import ConfigError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)  # SigLIP's mean and standard deviation
 
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
@@ -99,6 +100,34 @@ class VisionConfig(_Transformer):
 
 
 @dataclass(frozen=True)
+class SiglipVisionConfig(_Transformer):
+    """SigLIP's image tower; the defaults are those of transformers' `SiglipVisionConfig`."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    image_size: int = 224  # pixels, square
+    patch_size: int = 16  # pixels, square
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+
+    def __post_init__(self):
+        self._check("vision_config")
+        check_counts("vision_config", MOST_PIXELS, image_size=self.image_size, patch_size=self.patch_size)
+        if self.patch_size > self.image_size:
+            raise ConfigError(
+                f"vision_config: image_size {self.image_size} is less than patch_size {self.patch_size}; "
+                "change one of them"
+            )
+
+    @property
+    def num_positions(self) -> int:
+        """Whole patches: pixels beyond the last of a row or column are not looked at (384 pixels are 27 times 14)."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True)
 class ResNetConfig:
     """The image tower of CLIP's residual networks; the defaults are those of RN50."""
 
@@ -167,6 +196,29 @@ class TextConfig(_Transformer):
 
 
 @dataclass(frozen=True)
+class SiglipTextConfig(_Transformer):
+    """SigLIP's text tower; the defaults are those of transformers' `SiglipTextConfig`.
+
+    It has no token ids of its own: whatever stands at the last place is pooled.
+    """
+
+    vocab_size: int = 32000
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    max_position_embeddings: int = 64  # the context, in tokens
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    head: bool = True  # a dense layer behind the pooled token; one of OpenCLIP's models has none
+
+    def __post_init__(self):
+        self._check("text_config")
+        sizes = {name: getattr(self, name) for name in ("vocab_size", "max_position_embeddings")}
+        check_counts("text_config", **sizes)
+
+
+@dataclass(frozen=True)
 class Resize:
     """How a frame of another size reaches the tower's: resized, then cropped at the centre; sizes in pixels.
 
@@ -195,13 +247,17 @@ class Resize:
 class CLIPConfig:
     """Both towers, the size of the shared embedding and what a frame goes through first."""
 
-    vision: VisionConfig | ResNetConfig = VisionConfig()
-    text: TextConfig = TextConfig()
+    vision: VisionConfig | ResNetConfig | SiglipVisionConfig = VisionConfig()
+    text: TextConfig | SiglipTextConfig = TextConfig()
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592  # log of the temperature's inverse
+    logit_bias_init_value: float | None = (
+        None  # added to scaled similarities; None: the model has no such parameter
+    )
     image_mean: tuple[float, float, float] = OPENAI_MEAN  # of frames in [0, 1]
     image_std: tuple[float, float, float] = OPENAI_STD
-    resize: Resize | None = None  # None: shortest edge to the tower's size, then its centre crop
+    # None: shortest edge to the tower's size, then its centre crop; SigLIP squashes.
+    resize: Resize | None = None
 
     def __post_init__(self):
         check_counts("config", projection_dim=self.projection_dim)
@@ -214,13 +270,53 @@ class CLIPConfig:
                 check_numbers("preprocessor", **{name: value})
         if not all(self.image_std):
             raise ConfigError(f"preprocessor: image_std {self.image_std} divides by 0")
+        pairs = list(zip(self.image_mean, self.image_std, strict=True))
+        if any(abs(std) < 1e-30 or abs(mean / std) > 1e30 for mean, std in pairs):
+            raise ConfigError(
+                f"preprocessor: image_mean {self.image_mean}, image_std {self.image_std} take pixels out of float32; "
+                "fetch it again"
+            )
+        if self.logit_bias_init_value is not None:
+            check_numbers("config", logit_bias_init_value=self.logit_bias_init_value)
+        if self.siglip != isinstance(self.vision, SiglipVisionConfig):
+            raise ConfigError(
+                "config: SigLIP's towers come in pairs; give SigLIP's config for both or for none"
+            )
+        if isinstance(self.text, SiglipTextConfig):
+            vision = self.vision.hidden_size if isinstance(self.vision, SiglipVisionConfig) else 0
+            width = self.projection_dim if self.text.head else self.text.hidden_size
+            if not vision == width == self.projection_dim:
+                raise ConfigError(
+                    f"config: SigLIP's image tower embeds into {vision} dimensions, the text tower into {width} "
+                    f"and projection_dim is {self.projection_dim}; they have to be equal"
+                )
 
     @property
-    def vit(self) -> VisionConfig:
-        """The image tower, where it has to be a ViT; raises ConfigError for a residual network."""
+    def siglip(self) -> bool:
+        """Whether the towers are SigLIP's."""
+        return isinstance(self.text, SiglipTextConfig)
+
+    @property
+    def patched(self) -> "VisionConfig | SiglipVisionConfig":
+        """The image tower, where it has to be one of patches; raises ConfigError for a residual network."""
         if isinstance(self.vision, ResNetConfig):
             raise ConfigError(
                 "the image tower is a residual network and has to be a ViT here; choose another checkpoint"
+            )
+        return self.vision
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of a frame; raises ConfigError for a residual network."""
+        return (self.patched.image_size // self.patched.patch_size) ** 2
+
+    @property
+    def vit(self) -> VisionConfig:
+        """The image tower, where it has to be CLIP's ViT; raises ConfigError for other networks."""
+        if not isinstance(self.vision, VisionConfig):
+            kind = "a residual network" if isinstance(self.vision, ResNetConfig) else "SigLIP's"
+            raise ConfigError(
+                f"the image tower is {kind} and has to be CLIP's ViT here; choose another checkpoint"
             )
         return self.vision
 
@@ -236,19 +332,19 @@ class CLIPConfig:
 
     @property
     def resize_or_default(self) -> Resize:
-        """The resize of the checkpoint, or CLIP's own at this tower's size."""
-        return self.resize or _default_resize(self.image_size)
+        """The resize of the checkpoint, or CLIP's or SigLIP's own at this tower's size."""
+        return self.resize or _default_resize(self.image_size, self.siglip)
 
     @classmethod
     def from_dict(
         cls, config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None
     ) -> "CLIPConfig":
-        """Reads the contents of `config.json` and `preprocessor_config.json` of a Hugging Face CLIPModel.
+        """Reads `config.json` and `preprocessor_config.json` of a Hugging Face CLIPModel or SiglipModel.
 
         Absent keys have transformers' defaults. Raises ConfigError on another `model_type` and on values no
         tower can be built from.
         """
-        _check_model_type(config)
+        siglip = _check_model_type(config) == "siglip"
         vision = _section(config, "vision_config")
         text = _section(config, "text_config")
         if vision.get("num_channels", 3) != 3:
@@ -256,26 +352,65 @@ class CLIPConfig:
         for key in ("image_size", "patch_size"):
             if key in vision:
                 vision[key] = _square(vision[key], f"vision_config: {key}")
-        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            if not isinstance(text.get(key, 0), int):
-                raise ConfigError(f"text_config: {key} {text[key]!r} is not one token id")
-        towers = {"vision": _build(VisionConfig, vision), "text": _build(TextConfig, text)}
-        kwargs = {} if preprocessor is None else _read_preprocessor(preprocessor)
-        if kwargs.get("resize") == _default_resize(towers["vision"].image_size):
+        kwargs: dict[str, Any]
+        if siglip:
+            if vision.get("vision_use_head", True) is not True:
+                raise ConfigError(
+                    f"vision_config: vision_use_head is {vision['vision_use_head']!r}, but without its head the image "
+                    "tower has no embedding; use a checkpoint of the whole SiglipModel"
+                )
+            text.pop("head", None)  # no key of the file's
+            kwargs = {"vision": _build(SiglipVisionConfig, vision), "text": _build(SiglipTextConfig, text)}
+            size = text.get("projection_size")
+            kwargs["projection_dim"] = kwargs["text"].hidden_size if size is None else size
+            kwargs |= {"logit_scale_init_value": 0.0, "logit_bias_init_value": 0.0}  # transformers'
+        else:
+            for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+                if not isinstance(text.get(key, 0), int):
+                    raise ConfigError(f"text_config: {key} {text[key]!r} is not one token id")
+            kwargs = {"vision": _build(VisionConfig, vision), "text": _build(TextConfig, text)}
+            kwargs["projection_dim"] = config.get("projection_dim", 512)
+            if "logit_scale_init_value" in config:
+                kwargs["logit_scale_init_value"] = float(config["logit_scale_init_value"])
+        if preprocessor is not None:
+            kwargs |= _read_preprocessor(preprocessor, siglip)
+        elif siglip:
+            kwargs |= {"image_mean": HALF, "image_std": HALF}
+        if kwargs.get("resize") == _default_resize(kwargs["vision"].image_size, siglip):
             kwargs["resize"] = None
-        if "logit_scale_init_value" in config:
-            kwargs["logit_scale_init_value"] = float(config["logit_scale_init_value"])
-        return cls(projection_dim=config.get("projection_dim", 512), **towers, **kwargs)
+        return cls(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of `config.json`, which transformers' CLIPModel reads.
+        """The contents of `config.json`, which transformers' CLIPModel or SiglipModel reads.
 
-        Raises ConfigError for a residual network, which it has no words for.
+        Raises ConfigError for a residual network, a CLIP with a logit bias and a SigLIP without one or without the
+        text tower's head, which it has no words for.
         """
+        problem = None
         if isinstance(self.vision, ResNetConfig):
-            raise ConfigError(
-                "Hugging Face's layout has no residual networks; keep the OpenCLIP files of this model"
-            )
+            problem = "has no residual networks"
+        elif self.siglip != (self.logit_bias_init_value is not None):
+            problem = f"has {'no SigLIP without' if self.siglip else 'no CLIP with'} a logit_bias"
+        elif isinstance(self.text, SiglipTextConfig) and not self.text.head:
+            problem = "has no SigLIP whose text tower has no head"
+        if problem:
+            raise ConfigError(f"Hugging Face's layout {problem}; keep the OpenCLIP files of this model")
+        if self.siglip:
+            text = {key: value for key, value in vars(self.text).items() if key != "head"}
+            text |= {
+                "bos_token_id": None,
+                "eos_token_id": None,
+            }  # transformers' own may lie beyond the vocabulary
+            return {
+                "architectures": ["SiglipModel"],
+                "model_type": "siglip",
+                "text_config": {
+                    "model_type": "siglip_text_model",
+                    **text,
+                    "projection_size": self.projection_dim,
+                },
+                "vision_config": {"model_type": "siglip_vision_model", **vars(self.vision)},
+            }
         towers = {
             f"{name}_config": {
                 "model_type": f"clip_{name}_model",
@@ -293,10 +428,10 @@ class CLIPConfig:
         }
 
     def preprocessor_dict(self) -> dict[str, Any]:
-        """The contents of `preprocessor_config.json`, which transformers' CLIPImageProcessor reads."""
+        """The contents of `preprocessor_config.json`, for transformers' CLIPImageProcessor or SiglipImageProcessor."""
         resize = self.resize_or_default
         result: dict[str, Any] = {
-            "image_processor_type": "CLIPImageProcessor",
+            "image_processor_type": f"{'Siglip' if self.siglip else 'CLIP'}ImageProcessor",
             "do_convert_rgb": True,
             "do_resize": resize.shortest_edge is not None or resize.size is not None,
             "do_center_crop": resize.crop is not None,
@@ -316,22 +451,28 @@ class CLIPConfig:
         return result
 
 
-def _default_resize(size: int) -> Resize:
-    return Resize(shortest_edge=size, crop=(size, size))
+def _default_resize(size: int, siglip: bool) -> Resize:
+    return Resize(size=(size, size)) if siglip else Resize(shortest_edge=size, crop=(size, size))
 
 
-def _check_model_type(config: Mapping[str, Any]) -> None:
+def _check_model_type(config: Mapping[str, Any]) -> str:
     if "model_cfg" in config:
         raise ConfigError(
             "config.json is in the OpenCLIP layout; name the file open_clip_config.json and the weights "
             "open_clip_model.safetensors"
         )
     model_type = config.get("model_type")
-    if model_type != "clip":
+    if model_type == "siglip2":
         raise ConfigError(
-            f"config.json: model_type {model_type!r} is not supported yet; "
-            "use a Hugging Face CLIPModel checkpoint (model_type 'clip')"
+            "config.json: model_type 'siglip2' is the NaFlex model, whose pictures vary in shape, which is not "
+            "supported; choose a fixed resolution, as google/siglip2-base-patch16-224 (model_type 'siglip')"
         )
+    if model_type not in ("clip", "siglip"):
+        raise ConfigError(
+            f"config.json: model_type {model_type!r} is not supported yet; use a Hugging Face checkpoint of a "
+            "CLIPModel (model_type 'clip') or SiglipModel ('siglip')"
+        )
+    return model_type
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -359,9 +500,20 @@ def _pair(value: int | Mapping[str, int], name: str) -> tuple[int, int]:
     return value["height"], value["width"]
 
 
-def _read_preprocessor(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of CLIPConfig in `preprocessor_config.json`; absent keys as in CLIPImageProcessor."""
-    size = values.get("size") or {"shortest_edge": 224}
+def _read_preprocessor(values: Mapping[str, Any], siglip: bool) -> dict[str, Any]:
+    """The arguments of CLIPConfig in `preprocessor_config.json`; absent keys as in the processor that it names.
+
+    Without a name it is the processor of the model: CLIPImageProcessor, or SiglipImageProcessor, which crops nothing.
+    """
+    kind = str(values.get("image_processor_type") or "")
+    if kind.startswith("Siglip2"):
+        raise ConfigError(
+            f"preprocessor_config.json: image_processor_type {kind!r} is that of the NaFlex model, which is not "
+            "supported; use the files of a fixed-resolution checkpoint"
+        )
+    if kind.startswith(("CLIP", "Siglip")):
+        siglip = kind.startswith("Siglip")
+    size = values.get("size") or ({"height": 224, "width": 224} if siglip else {"shortest_edge": 224})
     resample = values.get("resample", RESAMPLE_IDS["bicubic"])
     names = {number: name for name, number in RESAMPLE_IDS.items()}
     edge: int | None = None
@@ -373,12 +525,18 @@ def _read_preprocessor(values: Mapping[str, Any]) -> dict[str, Any]:
             edge = size["shortest_edge"]
         else:
             target = _pair(size, "size")
-    crop = _pair(values.get("crop_size") or 224, "crop_size") if values.get("do_center_crop", True) else None
+    crop = None
+    if values.get("do_center_crop", not siglip):
+        if siglip and not values.get("crop_size"):
+            raise ConfigError(
+                "preprocessor_config.json: do_center_crop is set and crop_size is not; set both or neither"
+            )
+        crop = _pair(values.get("crop_size") or 224, "crop_size")
 
     mean, std = (0.0,) * 3, (1.0,) * 3
     if values.get("do_normalize", True):
-        mean = tuple(values.get("image_mean") or OPENAI_MEAN)
-        std = tuple(values.get("image_std") or OPENAI_STD)
+        mean = tuple(values.get("image_mean") or (HALF if siglip else OPENAI_MEAN))
+        std = tuple(values.get("image_std") or (HALF if siglip else OPENAI_STD))
     # The towers divide by 255; any other factor moves into mean and std. 255 * (1 / 255) is exactly one.
     factor = 255 * (values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0)
     return {

@@ -1,4 +1,4 @@
-"""Where each parameter lies in the files: the Hugging Face layout of a CLIPModel."""
+"""Where each parameter lies in the files: the Hugging Face layout of a CLIPModel or SiglipModel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvlm.clip.config import CLIPConfig
+from jaxvlm.clip.config import CLIPConfig, SiglipVisionConfig
 
 Path = tuple[str, ...]
 
@@ -25,18 +25,15 @@ class Entry:
 
 
 def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
-    """Every parameter of the model in the layout of transformers' `CLIPModel`."""
+    """Every parameter of the model in the layout of transformers' `CLIPModel` or `SiglipModel`."""
+    if isinstance(config.vision, SiglipVisionConfig):
+        yield from _siglip(config, config.vision)
+        return
     yield same(("logit_scale",), "logit_scale")
-    size = config.vit.patch_size
     embeddings = "vision_model.embeddings."
     yield same(("visual", "cls"), embeddings + "class_embedding")
     yield same(("visual", "pos"), embeddings + "position_embedding.weight")
-    yield Entry(
-        ("visual", "patch", "kernel"),
-        (embeddings + "patch_embedding.weight",),
-        lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),  # [D, 3, P, P] to [P P 3, D]
-        lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
-    )
+    yield patches(config.vit.patch_size, embeddings + "patch_embedding.weight")
     yield from norm(("visual", "ln_pre"), "vision_model.pre_layrnorm.")  # the layout's own spelling
     yield from _blocks("visual", "vision_model.", config.vit.num_hidden_layers)
     yield from norm(("visual", "ln_post"), "vision_model.post_layernorm.")
@@ -47,6 +44,32 @@ def huggingface_entries(config: CLIPConfig) -> Iterator[Entry]:
     yield from _blocks("text", "text_model.", config.text.num_hidden_layers)
     yield from norm(("text", "ln_final"), "text_model.final_layer_norm.")
     yield transposed(("text", "proj", "kernel"), "text_projection.weight")
+
+
+def _siglip(config: CLIPConfig, vision: SiglipVisionConfig) -> Iterator[Entry]:
+    yield reshaped(("logit_scale",), "logit_scale", 1)
+    if config.logit_bias_init_value is not None:
+        yield reshaped(("logit_bias",), "logit_bias", 1)
+    embeddings = "vision_model.embeddings."
+    yield same(("visual", "pos"), embeddings + "position_embedding.weight")
+    yield patches(vision.patch_size, embeddings + "patch_embedding.weight")
+    yield same(("visual", "patch", "bias"), embeddings + "patch_embedding.bias")
+    yield from _blocks("visual", "vision_model.", vision.num_hidden_layers)
+    yield from norm(("visual", "ln_post"), "vision_model.post_layernorm.")
+    pool, head = ("visual", "pool"), "vision_model.head."
+    yield reshaped((*pool, "probe"), head + "probe", 1, 1, -1)
+    yield transposed((*pool, "qkv", "kernel"), head + "attention.in_proj_weight")
+    yield same((*pool, "qkv", "bias"), head + "attention.in_proj_bias")
+    yield from dense((*pool, "out"), head + "attention.out_proj.")
+    yield from norm((*pool, "ln"), head + "layernorm.")
+    yield from dense((*pool, "fc1"), head + "mlp.fc1.")
+    yield from dense((*pool, "fc2"), head + "mlp.fc2.")
+
+    yield same(("text", "token"), "text_model.embeddings.token_embedding.weight")
+    yield same(("text", "pos"), "text_model.embeddings.position_embedding.weight")
+    yield from _blocks("text", "text_model.", config.text.num_hidden_layers)
+    yield from norm(("text", "ln_final"), "text_model.final_layer_norm.")
+    yield from dense(("text", "proj"), "text_model.head.")
 
 
 def leaf(params: Any, path: Path) -> Any:
@@ -75,6 +98,22 @@ def same(path: Path, name: str) -> Entry:
 def transposed(path: Path, name: str) -> Entry:
     """A matrix that the file holds as [out, in]."""
     return Entry(path, (name,), lambda w: w.T, lambda k: (k.T,))
+
+
+def reshaped(path: Path, name: str, *shape: int) -> Entry:
+    """A parameter that the file holds in another shape, with axes of one element that ours does not have."""
+    ours = tuple(size for size in shape if size != 1)
+    return Entry(path, (name,), lambda w: w.reshape(ours), lambda v: (v.reshape(shape),))
+
+
+def patches(size: int, name: str) -> Entry:
+    """The kernel of the patch embedding, which the file holds as that of a convolution."""
+    return Entry(
+        ("visual", "patch", "kernel"),
+        (name,),
+        lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),  # [D, 3, P, P] to [P P 3, D]
+        lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
+    )
 
 
 def norm(path: Path, prefix: str) -> Iterator[Entry]:

@@ -1,5 +1,6 @@
-"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`, of its own ViTs and ResNets."""
+"""The OpenCLIP layout, `open_clip_config.json` and `open_clip_model.safetensors`: its own ViTs, ResNets and SigLIP."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ from jaxvlm.clip.config import (
     CLIPConfig,
     Resize,
     ResNetConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
     TextConfig,
     VisionConfig,
 )
-from jaxvlm.clip.layout import Entry, Path, dense, norm, same, transposed
+from jaxvlm.clip.layout import Entry, Path, dense, norm, patches, reshaped, same, transposed
 from jaxvlm.errors import ConfigError
 
 CONFIG = "open_clip_config.json"
@@ -43,6 +46,21 @@ _TEXT_OFF: dict[str, Any] = {
     "block_type": None,
     "hf_model_name": None,
 }
+# What SigLIP's towers have, after OpenCLIP's default.
+_SIGLIP_VISION: dict[str, tuple[Any, Any]] = {"timm_pool": ("avg", "map"), "timm_proj": ("linear", "none")}
+_SIGLIP_TEXT: dict[str, tuple[Any, Any]] = {
+    **{name: (absent, absent) for name, absent in _TEXT_OFF.items()},
+    "no_causal_mask": (False, True),
+    "pool_type": ("argmax", "last"),
+}
+# timm's names of SigLIP's image towers, and width, layers, heads and MLP ratio of a size.
+_SIGLIP_NAME = re.compile(r"vit_([a-z0-9]+)_patch(\d+)_siglip_(\d+)")
+SIGLIP_SIZES: dict[str, tuple[int, int, int, float]] = {
+    "base": (768, 12, 12, 4.0),
+    "large": (1024, 24, 16, 4.0),
+    "so400m": (1152, 27, 16, 3.7362),
+    "giantopt": (1536, 40, 16, 4.0),
+}
 BATCH_NORM_EPS = 1e-5  # PyTorch's default, which all of these models have
 _SCALED = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
 
@@ -50,22 +68,32 @@ _SCALED = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "
 def config_from_openclip(values: Mapping[str, Any]) -> CLIPConfig:
     """Reads the contents of `open_clip_config.json`; absent keys have OpenCLIP's defaults.
 
-    Raises ConfigError for towers that are not CLIP's ViT or residual network and its causal transformer: models of timm
-    or of transformers, other pooling.
+    Raises ConfigError for towers that are not CLIP's ViT or residual network and its causal transformer, nor SigLIP's:
+    other models of timm or of transformers, other pooling.
     """
     model, preprocess = values.get("model_cfg"), values.get("preprocess_cfg", {})
     if not isinstance(model, Mapping) or not isinstance(preprocess, Mapping):
         raise ConfigError(f"{CONFIG}: model_cfg and preprocess_cfg have to be JSON objects; fetch it again")
     vision, text = (_tower(model, name) for name in ("vision_cfg", "text_cfg"))
-    for tower, section, off in (("vision_cfg", vision, _VISION_OFF), ("text_cfg", text, _TEXT_OFF)):
-        for name, absent in {**off, **dict.fromkeys(_SCALED, False)}.items():
-            if section.get(name, absent) not in (absent, None):
-                raise ConfigError(
-                    f"{CONFIG}: {tower}.{name} is {section[name]!r}, which is not supported yet; the towers are "
-                    "CLIP's own"
-                )
     quick = bool(model.get("quick_gelu", False))
     size = _square(vision.get("image_size", 224), "image_size")
+    shared: dict[str, Any] = {
+        "projection_dim": int(model.get("embed_dim", 512)),
+        "image_mean": _three(preprocess.get("mean"), OPENAI_MEAN, "mean"),
+        "image_std": _three(preprocess.get("std"), OPENAI_STD, "std"),
+        "resize": _resize(preprocess, size),
+    }
+    if model.get("init_logit_bias") is not None:
+        shared["logit_bias_init_value"] = float(model["init_logit_bias"])
+    name = _SIGLIP_NAME.fullmatch(str(vision.get("timm_model_name")))
+    if name and name[1] in SIGLIP_SIZES:
+        _check(vision, "vision_cfg", _SIGLIP_VISION)
+        if text.get("proj_type", "linear") == "none":
+            text = {**text, "proj_type": "linear", "head": False}
+        _check(text, "text_cfg", {**_SIGLIP_TEXT, "proj_bias": (False, text.get("head", True))})
+        return CLIPConfig(vision=_siglip_vision(name, size), text=_siglip_text(text, quick), **shared)
+    _check(vision, "vision_cfg", {name: (absent, absent) for name, absent in _VISION_OFF.items()})
+    _check(text, "text_cfg", {name: (absent, absent) for name, absent in _TEXT_OFF.items()})
     return CLIPConfig(
         vision=_vision(vision, quick, size),
         text=TextConfig(
@@ -81,10 +109,54 @@ def config_from_openclip(values: Mapping[str, Any]) -> CLIPConfig:
             bos_token_id=int(text.get("vocab_size", 49408)) - 2,
             eos_token_id=LEGACY_EOS,  # OpenCLIP pools at the largest id
         ),
-        projection_dim=int(model.get("embed_dim", 512)),
-        image_mean=_three(preprocess.get("mean"), OPENAI_MEAN, "mean"),
-        image_std=_three(preprocess.get("std"), OPENAI_STD, "std"),
-        resize=_resize(preprocess, size),
+        **shared,
+    )
+
+
+def _check(section: Mapping[str, Any], tower: str, wanted: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raises ConfigError for a value that is not the wanted one, which stands after OpenCLIP's default."""
+    for name, (default, value) in {**wanted, **dict.fromkeys(_SCALED, (False, False))}.items():
+        found = section.get(name)
+        if (default if found is None else found) != value:
+            raise ConfigError(
+                f"{CONFIG}: {tower}.{name} is {found!r}, which is not supported yet; the towers are CLIP's own or "
+                "SigLIP's"
+            )
+
+
+def _siglip_vision(name: re.Match[str], size: int) -> SiglipVisionConfig:
+    width, layers, heads, ratio = SIGLIP_SIZES[name[1]]
+    patch = int(name[2])
+    if size != int(name[3]):
+        raise ConfigError(
+            f"{CONFIG}: vision_cfg.image_size is {size} and timm_model_name {name[0]!r} says {name[3]}; fetch it again"
+        )
+    # The approximation where timm's models of these names have it. The older ones do with the exact function, though
+    # transformers' files of the same weights name the approximation.
+    tanh = name[1] == "giantopt" or (name[1], patch) == ("so400m", 16) or (name[1], size) == ("large", 512)
+    return SiglipVisionConfig(
+        hidden_size=width,
+        intermediate_size=int(width * ratio),
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=size,
+        patch_size=patch,
+        hidden_act="gelu_pytorch_tanh" if tanh or patch == 32 else "gelu",
+    )
+
+
+def _siglip_text(text: Mapping[str, Any], quick: bool) -> SiglipTextConfig:
+    width = int(text.get("width", 512))
+    return SiglipTextConfig(
+        vocab_size=int(text.get("vocab_size", 49408)),
+        hidden_size=width,
+        intermediate_size=int(width * text.get("mlp_ratio", 4.0)),
+        num_hidden_layers=int(text.get("layers", 12)),
+        num_attention_heads=int(text.get("heads", 8)),
+        max_position_embeddings=int(text.get("context_length", 77)),
+        hidden_act=_activation(text, quick),
+        layer_norm_eps=_epsilon(text),
+        head=bool(text.get("head", True)),
     )
 
 
@@ -117,29 +189,63 @@ def openclip_entries(config: CLIPConfig, names: Iterable[str]) -> Iterator[Entry
     """
     text = "text." if "text.token_embedding.weight" in set(names) else ""
     yield same(("logit_scale",), "logit_scale")
+    if config.logit_bias_init_value is not None:
+        yield same(("logit_bias",), "logit_bias")
     vision = config.vision
-    yield from _resnet(vision) if isinstance(vision, ResNetConfig) else _vit(vision)
+    if isinstance(vision, ResNetConfig):
+        yield from _resnet(vision)
+    elif isinstance(vision, SiglipVisionConfig):
+        yield from _trunk(vision)
+    else:
+        yield from _vit(vision)
     yield same(("text", "token"), f"{text}token_embedding.weight")
     yield same(("text", "pos"), f"{text}positional_embedding")
     yield from _blocks("text", text, config.text.num_hidden_layers)
     yield from norm(("text", "ln_final"), f"{text}ln_final.")
-    yield same(("text", "proj", "kernel"), f"{text}text_projection")
+    if not isinstance(config.text, SiglipTextConfig):
+        yield same(("text", "proj", "kernel"), f"{text}text_projection")
+    elif config.text.head:
+        yield from dense(("text", "proj"), f"{text}text_projection.")
 
 
 def _vit(config: VisionConfig) -> Iterator[Entry]:
-    size = config.patch_size
     yield same(("visual", "cls"), "visual.class_embedding")
     yield same(("visual", "pos"), "visual.positional_embedding")
-    yield Entry(
-        ("visual", "patch", "kernel"),
-        ("visual.conv1.weight",),
-        lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),  # [D, 3, P, P] to [P P 3, D]
-        lambda k: (k.reshape(size, size, 3, -1).transpose(3, 2, 0, 1),),
-    )
+    yield patches(config.patch_size, "visual.conv1.weight")
     yield from norm(("visual", "ln_pre"), "visual.ln_pre.")
     yield from _blocks("visual", "visual.", config.num_hidden_layers)
     yield from norm(("visual", "ln_post"), "visual.ln_post.")
     yield same(("visual", "proj", "kernel"), "visual.proj")  # [D, E], as ours
+
+
+def _trunk(config: SiglipVisionConfig) -> Iterator[Entry]:
+    """SigLIP's image tower by the names of timm's VisionTransformer, whose pool has a matrix for keys and values."""
+    trunk, width = "visual.trunk.", config.hidden_size
+    yield reshaped(("visual", "pos"), f"{trunk}pos_embed", 1, config.num_positions, -1)
+    yield patches(config.patch_size, f"{trunk}patch_embed.proj.weight")
+    yield same(("visual", "patch", "bias"), f"{trunk}patch_embed.proj.bias")
+    for i in range(config.num_hidden_layers):
+        path, layer = ("visual", f"block_{i}"), f"{trunk}blocks.{i}."
+        yield from dense((*path, "qkv"), f"{layer}attn.qkv.")
+        yield from dense((*path, "out"), f"{layer}attn.proj.")
+        yield from dense((*path, "fc1"), f"{layer}mlp.fc1.")
+        yield from dense((*path, "fc2"), f"{layer}mlp.fc2.")
+        yield from norm((*path, "ln1"), f"{layer}norm1.")
+        yield from norm((*path, "ln2"), f"{layer}norm2.")
+    yield from norm(("visual", "ln_post"), f"{trunk}norm.")
+    pool, head = ("visual", "pool"), f"{trunk}attn_pool."
+    yield reshaped((*pool, "probe"), f"{head}latent", 1, 1, -1)
+    for kind in ("weight", "bias"):
+        yield Entry(
+            (*pool, "qkv", "kernel" if kind == "weight" else "bias"),
+            (f"{head}q.{kind}", f"{head}kv.{kind}"),
+            lambda *parts: np.concatenate(parts).T,  # of a bias the transpose is itself
+            lambda value: tuple(np.split(value.T, [width])),
+        )
+    yield from dense((*pool, "out"), f"{head}proj.")
+    yield from norm((*pool, "ln"), f"{head}norm.")
+    yield from dense((*pool, "fc1"), f"{head}mlp.fc1.")
+    yield from dense((*pool, "fc2"), f"{head}mlp.fc2.")
 
 
 def _resnet(config: ResNetConfig) -> Iterator[Entry]:

@@ -58,7 +58,7 @@ def image_bytes(
     if isinstance(vision, ResNetConfig):
         # The stem: three maps of a quarter of the pixels, float32.
         return 3 * vision.width * (vision.image_size // 2) ** 2 * 4
-    tokens = (vision.num_positions - 1 if keep is None else len(keep)) + 1
+    tokens = vision.num_positions - (0 if keep is None else config.num_patches - len(keep))
     head = vision.hidden_size // vision.num_attention_heads
     width = vision.hidden_size
     pixels = 3 * vision.image_size**2

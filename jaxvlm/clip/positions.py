@@ -65,7 +65,7 @@ def resize_positions(
     resized = resize_config(config, image_size)
     if resized is config:
         return config, dict(params)
-    before, after = (x.vit.image_size // x.vit.patch_size for x in (config, resized))
+    before, after = (x.image_size // x.patched.patch_size for x in (config, resized))
     tree = dict(params["params"])
     pos = tree["visual"]["pos"]
     table = np.asarray(pos, np.float32)

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxvlm.clip.config import CLIPConfig, Resize
-from jaxvlm.clip.model import Frames, normalise
+from jaxvlm.clip.transformer import Frames, normalise
 from jaxvlm.errors import ConfigError
 
 RESAMPLINGS = ("pillow", "antialiased", "aliased")

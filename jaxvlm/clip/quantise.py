@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxvlm.clip.config import ResNetConfig
-from jaxvlm.clip.model import CLIP, stack_layers, unstack_layers
+from jaxvlm.clip.model import CLIP
+from jaxvlm.clip.transformer import stack_layers, unstack_layers
 from jaxvlm.errors import ConfigError
 
 NUMBERS = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}

@@ -49,6 +49,8 @@ def clip_config(
     Raises `ConfigError` for sizes that no towers can have.
     """
     validate_sizes(config)
+    if tokenizer.bos_id is None or tokenizer.eos_id is None:
+        raise ConfigError("the tokenizer adds no first and last token; give one of build_word_tokenizer")
     size = config.image_size
     return CLIPConfig(
         vision=VisionConfig(

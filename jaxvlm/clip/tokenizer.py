@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+import string
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int32
 
-from jaxvlm.clip.checkpoint import load_config, resolve
-from jaxvlm.clip.config import LEGACY_EOS
+from jaxvlm.clip.checkpoint import load_config, resolve, tokenizer_settings
+from jaxvlm.clip.config import LEGACY_EOS, SiglipTextConfig
 from jaxvlm.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -28,26 +30,37 @@ PAD, BOS, UNK, EOS = "[PAD]", "[BOS]", "[UNK]", "[EOS]"
 class Tokenizer:
     """Pads sentences to a fixed context: `tokenizer(["a pole"])` is i32[1, context].
 
-    `pad_id`, `bos_id` and `eos_id` are the ids around a sentence.
+    `pad_id`, `bos_id` and `eos_id` are the ids around a sentence; CLIP has a first and a last token, SigLIP the last
+    one alone, and an id that is not there is None.
     """
 
-    def __init__(self, backend: "tokenizers.Tokenizer", context: int, pad_token: str | None = None):
-        """Wraps a `tokenizers.Tokenizer`; without a known `pad_token` the end-of-text token pads.
+    def __init__(
+        self,
+        backend: "tokenizers.Tokenizer",
+        context: int,
+        pad_token: str | None = None,
+        padding_side: str = "right",
+    ):
+        """Wraps a `tokenizers.Tokenizer`; without a known `pad_token` the end-of-text token pads, on `padding_side`.
 
-        Raises CheckpointError when the backend does not put a token before and one after a sentence.
+        Raises CheckpointError when the backend puts more than one token before or after a sentence, when nothing can
+        pad, and for a side that is neither `left` nor `right`.
         """
         backend.no_padding()
         backend.no_truncation()
-        frame = backend.encode("").ids
-        if len(frame) != 2:
-            raise CheckpointError(
-                f"the tokenizer adds {len(frame)} tokens around a sentence, not a first and a last one; "
-                "use the files of a CLIP checkpoint"
-            )
+        if padding_side not in ("left", "right"):
+            raise CheckpointError(f"padding_side is {padding_side!r}; sentences are padded 'left' or 'right'")
+        self.bos_id, self.eos_id = _frame(backend)
         pad_id = None if pad_token is None else backend.token_to_id(pad_token)
+        pad_id = self.eos_id if pad_id is None else pad_id
+        if pad_id is None:
+            raise CheckpointError(
+                f"the tokenizer has no end-of-text token, and pad_token {pad_token!r} is not in its vocabulary; name "
+                "the one that pads in tokenizer_config.json"
+            )
         self.context = context
-        self.bos_id, self.eos_id = frame
-        self.pad_id = self.eos_id if pad_id is None else pad_id
+        self.pad_id = pad_id
+        self.padding_side = padding_side
         self._backend = backend
 
     @property
@@ -65,18 +78,21 @@ class Tokenizer:
         if not prompts:
             raise ConfigError("there is no prompt; give at least one sentence")
         ids = np.full((len(prompts), self.context), self.pad_id, np.int32)
+        first, last = (int(token is not None) for token in (self.bos_id, self.eos_id))
         for row, prompt in zip(ids, prompts, strict=True):
             tokens = self._backend.encode(prompt).ids
-            if len(tokens) <= 2:
+            if len(tokens) <= first + last or not prompt.strip():
                 raise ConfigError(f"prompt {prompt!r} is empty; write a sentence")
-            if self.eos_id in tokens[:-1]:
+            if last and self.eos_id in tokens[:-1]:
                 raise ConfigError(f"prompt {prompt!r} holds the end-of-text token; leave it out")
             if len(tokens) > self.context:
+                added = ("", " with the one around it", " with the first and last one")[first + last]
                 raise ConfigError(
-                    f"prompt {prompt!r} has {len(tokens)} tokens with the first and last one, but the text "
-                    f"tower takes {self.context}; shorten it"
+                    f"prompt {prompt!r} has {len(tokens)} tokens{added}, but the text tower takes {self.context}; "
+                    "shorten it"
                 )
-            row[: len(tokens)] = tokens
+            start = self.context - len(tokens) if self.padding_side == "left" else 0
+            row[start : start + len(tokens)] = tokens
         return ids
 
     def unknown_words(self, text: str) -> list[str]:
@@ -95,17 +111,31 @@ def load_tokenizer(name_or_path: str | Path) -> Tokenizer:
 
     Without them a text tower of CLIP's 49,408 ids gets CLIP's own byte-pair encoding, which comes with the package.
 
+    SigLIP needs `tokenizer.json` and, in `tokenizer_config.json`, its `pad_token`: the tower looks at padding, and is
+    pooled at the last place. `padding_side` is read there (absent: right). Sentences are lower-cased where
+    `tokenizer.json` or `do_lower_case` says so, and cleaned first as OpenCLIP's `tokenizer_kwargs` say.
+
     Raises CheckpointError when the files are missing or broken, or not those of the checkpoint's text tower.
     """
     directory = resolve(name_or_path)
     text = load_config(directory).text
-    tokenizer = Tokenizer(
-        _read_backend(directory, text.vocab_size), text.max_position_embeddings, _pad_token(directory)
-    )
+    if isinstance(text, SiglipTextConfig):
+        tokenizer = _siglip_tokenizer(directory, text)
+    else:
+        tokenizer = Tokenizer(
+            _read_backend(directory, text.vocab_size), text.max_position_embeddings, _pad_token(directory)
+        )
     if tokenizer.vocab_size > text.vocab_size:
         raise CheckpointError(
             f"{directory}: the tokenizer has {tokenizer.vocab_size} ids and the tower {text.vocab_size}; "
             "use the files of one checkpoint"
+        )
+    if isinstance(text, SiglipTextConfig):
+        return tokenizer
+    if tokenizer.bos_id is None or tokenizer.eos_id is None:
+        raise CheckpointError(
+            f"{directory}: the tokenizer does not add a first and a last token to a sentence, as CLIP's does; use the "
+            "files of one checkpoint"
         )
     pooled = tokenizer.vocab_size - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
     if tokenizer.eos_id != pooled:
@@ -114,6 +144,59 @@ def load_tokenizer(name_or_path: str | Path) -> Tokenizer:
             f"id {pooled}; use the files of one checkpoint"
         )
     return tokenizer
+
+
+def _siglip_tokenizer(directory: Path, text: SiglipTextConfig) -> Tokenizer:
+    from tokenizers import normalizers
+
+    file = directory / "tokenizer.json"
+    if not file.is_file():
+        raise CheckpointError(
+            f"{directory} has no tokenizer.json, and SigLIP's vocabularies do not come with this package; put that of "
+            "the checkpoint there (transformers' AutoTokenizer.from_pretrained(...).save_pretrained writes it)"
+        )
+    backend = _from_file(file)
+    settings = tokenizer_settings(directory)
+    cleaning = _cleaning(settings.get("clean"))
+    if settings.get("do_lower_case"):
+        cleaning.append(normalizers.Lowercase())
+    if cleaning:
+        backend.normalizer = normalizers.Sequence(
+            cleaning + ([] if backend.normalizer is None else [backend.normalizer])
+        )
+    pad_token = _pad_token(directory)
+    if pad_token is None or backend.token_to_id(pad_token) is None:
+        raise CheckpointError(
+            f"{directory}: pad_token of tokenizer_config.json is {pad_token!r}, no token of tokenizer.json, but SigLIP "
+            "looks at what pads a sentence; use the files of one checkpoint"
+        )
+    side = settings.get("padding_side") or "right"
+    return Tokenizer(backend, text.max_position_embeddings, pad_token, side)
+
+
+def _cleaning(clean: Any) -> list:
+    """What OpenCLIP does to a sentence before its tokenizer does, but for mending broken encodings and HTML."""
+    from tokenizers import Regex, normalizers
+
+    if clean is None:
+        return []
+    steps: list = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if clean == "whitespace":
+        return steps
+    if clean == "lower":
+        return [*steps, normalizers.Lowercase()]
+    if clean == "canonicalize":
+        # Punctuation that stands alone leaves two spaces, so these are joined last.
+        marks = Regex(f"[{re.escape(string.punctuation)}]")
+        return [
+            normalizers.Replace("_", " "),
+            normalizers.Replace(marks, ""),
+            normalizers.Lowercase(),
+            *steps,
+        ]
+    raise CheckpointError(
+        f"tokenizer_kwargs.clean of OpenCLIP's config is {clean!r}; known are whitespace, lower and canonicalize"
+    )
 
 
 def build_word_tokenizer(vocabulary: Sequence[str], directory: str | Path, context: int) -> Tokenizer:
@@ -212,12 +295,7 @@ def _byte_order() -> list[int]:
 def _read_backend(directory: Path, vocab_size: int) -> "tokenizers.Tokenizer":
     file = directory / "tokenizer.json"
     if file.is_file():
-        from tokenizers import Tokenizer as Backend
-
-        try:
-            return Backend.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{file} is not a tokenizer ({error}); fetch it again") from None
+        return _from_file(file)
     if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         from transformers import CLIPTokenizer
 
@@ -227,6 +305,28 @@ def _read_backend(directory: Path, vocab_size: int) -> "tokenizers.Tokenizer":
     raise CheckpointError(
         f"{directory} has no tokenizer; put tokenizer.json, or vocab.json and merges.txt, there"
     )
+
+
+def _from_file(file: Path) -> "tokenizers.Tokenizer":
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        return Backend.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"{file} is not a tokenizer ({error}); fetch it again") from None
+
+
+def _frame(backend: "tokenizers.Tokenizer") -> tuple[int | None, int | None]:
+    """The ids that are put before and after a sentence."""
+    ids = backend.encode("").ids
+    if len(ids) > 2:
+        raise CheckpointError(
+            f"the tokenizer adds {len(ids)} tokens around a sentence, not at most a first and a last one; "
+            "use the files of a CLIP or SigLIP checkpoint"
+        )
+    if len(ids) == 1:
+        return (None, ids[0]) if backend.encode("a").ids[-1] == ids[0] else (ids[0], None)
+    return (ids[0], ids[1]) if ids else (None, None)
 
 
 def _pad_token(directory: Path) -> str | None:

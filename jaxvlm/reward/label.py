@@ -11,7 +11,13 @@ from jaxtyping import Array, Float
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import draw_batch
-from jaxvlm.reward.similarity import goal_baseline, softmax_negatives, validate_alpha, validate_prompts
+from jaxvlm.reward.similarity import (
+    goal_baseline,
+    sigmoid_similarity,
+    softmax_negatives,
+    validate_alpha,
+    validate_prompts,
+)
 
 
 @struct.dataclass
@@ -22,10 +28,14 @@ class RewardParams:
     goal: jax.Array  # f32[e], mean of normalised goal prompt embeddings
     baseline: jax.Array  # f32[e], mean of normalised baseline prompt embeddings
     alpha: jax.Array  # f32[], goal-baseline regularisation in [0, 1]
-    negatives: jax.Array | None  # f32[k, e], normalised; None selects the goal-baseline reward
+    negatives: jax.Array | None  # f32[k, e], normalised; given, they select the softmax
     temperature: jax.Array  # f32[], of the softmax over goal and negatives
     assets: Any  # look of the scenes, as `env.assets(look)` gives it
     cameras: Any  # pytree of cameras with a leading axis of views; rewards average over it
+    logit_scale: jax.Array | None = (
+        None  # f32[], log of the factor of SigLIP's sigmoid; given, it selects the sigmoid
+    )
+    logit_bias: jax.Array | None = None  # f32[], added inside the sigmoid
 
 
 def make_reward_params(
@@ -37,6 +47,7 @@ def make_reward_params(
     negative_prompts: Sequence[str] = (),
     alpha: float = 0.0,
     temperature: float = 0.01,
+    sigmoid: bool = False,
     assets: Any,
     cameras: Sequence[Any],
 ) -> RewardParams:
@@ -50,18 +61,29 @@ def make_reward_params(
       negative_prompts: where given, the reward is the softmax probability of the goal among them.
       alpha: goal-baseline regularisation strength in [0, 1].
       temperature: of the softmax, above 0.
+      sigmoid: the reward is the sigmoid of the similarity with `logit_scale` and `logit_bias` of the CLIP, which SigLIP
+        and a few other checkpoints have; several goal prompts are averaged, and the mean renormalised, inside it.
       assets: the look of the scenes.
       cameras: at least one view.
 
     Raises:
-      ConfigError: prompts, alpha or temperature that cannot work.
+      ConfigError: prompts, alpha or temperature that cannot work; `sigmoid` with a CLIP that has no `logit_bias`.
     """
     alpha = validate_alpha(alpha)
-    validate_prompts(goal_prompts, baseline_prompts, negative_prompts, alpha)
+    validate_prompts(goal_prompts, baseline_prompts, negative_prompts, alpha, sigmoid)
     if not temperature > 0:
         raise ConfigError(f"temperature is {temperature!r}; the softmax over prompts needs one above 0")
     if not cameras:
         raise ConfigError("no camera is given; name at least one view")
+    logits: dict[str, jax.Array] = {}
+    if sigmoid:
+        for name in ("logit_scale", "logit_bias"):
+            if name not in clip_params["params"]:
+                raise ConfigError(
+                    f"sigmoid is set, but the CLIP has no {name}: only models trained with SigLIP's loss have one; "
+                    "choose such a checkpoint or leave sigmoid out"
+                )
+            logits[name] = jnp.asarray(clip_params["params"][name], jnp.float32)
     goal = jnp.mean(embed(goal_prompts), axis=0)
     return RewardParams(
         clip=clip_params,
@@ -73,6 +95,7 @@ def make_reward_params(
         temperature=jnp.float32(temperature),
         assets=assets,
         cameras=jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *cameras),
+        **logits,
     )
 
 
@@ -80,6 +103,8 @@ def score(params: RewardParams, embeddings: Float[Array, "*batch e"]) -> Float[A
     """Scores image embeddings of any leading shape against the prompts in `params`."""
 
     def one(state: jax.Array) -> jax.Array:
+        if params.logit_scale is not None and params.logit_bias is not None:
+            return sigmoid_similarity(state, params.goal, params.logit_scale, params.logit_bias)
         if params.negatives is None:
             return goal_baseline(state, params.goal, params.baseline, params.alpha)
         return softmax_negatives(state, params.goal, params.negatives, params.temperature)

@@ -95,6 +95,29 @@ def softmax_negatives(
     return jax.nn.softmax(candidates @ normalise(state) / temperature)[0]
 
 
+def sigmoid_similarity(
+    state: Float[Array, " e"],
+    goal: Float[Array, " e"],
+    logit_scale: Scalar | float,
+    logit_bias: Scalar | float,
+) -> Float[Array, ""]:
+    """Probability that a state and the goal belong together, as SigLIP was trained to say it.
+
+    Zhai et al. 2023, algorithm 1 (https://arxiv.org/abs/2303.15343): the sigmoid of `t c + b` with the cosine
+    similarity `c`, `t = exp(logit_scale)` and `b = logit_bias`, both of them learned with the towers.
+
+    Args:
+      state: f32[e], an image embedding of any norm.
+      goal: f32[e], a prompt embedding of any norm.
+      logit_scale: f32[], log of the factor of the similarity.
+      logit_bias: f32[], added to the scaled similarity.
+
+    Returns:
+      f32[], in [0, 1].
+    """
+    return jax.nn.sigmoid(jnp.exp(logit_scale) * similarity(state, goal) + logit_bias)
+
+
 def validate_alpha(alpha: float) -> float:
     """Returns `alpha`; raises `ConfigError` when it is no number in [0, 1]."""
     if (
@@ -108,9 +131,13 @@ def validate_alpha(alpha: float) -> float:
 
 
 def validate_prompts(
-    goal: Sequence[str], baseline: Sequence[str], negatives: Sequence[str], alpha: float
+    goal: Sequence[str],
+    baseline: Sequence[str],
+    negatives: Sequence[str],
+    alpha: float,
+    sigmoid: bool = False,
 ) -> None:
-    """Checks that the prompt lists fit together; raises `ConfigError` naming the list otherwise."""
+    """Checks that the prompt lists fit together and the reward; raises `ConfigError` naming the list otherwise."""
     for use, prompts in (("goal", goal), ("baseline", baseline), ("negative", negatives)):
         if isinstance(prompts, str):
             raise ConfigError(f"the {use} prompts are the single string {prompts!r}; give a list of prompts")
@@ -119,6 +146,14 @@ def validate_prompts(
                 raise ConfigError(f"a {use} prompt is {prompt!r}; a prompt needs at least one word")
     if not goal:
         raise ConfigError("there is no goal prompt; say what to learn with --prompt '...'")
+    if sigmoid and negatives:
+        raise ConfigError(
+            f"sigmoid is set and negative prompts {list(negatives)!r} are given, which select the softmax; use one"
+        )
+    if sigmoid and alpha > 0:
+        raise ConfigError(
+            f"sigmoid is set with alpha {alpha:g}; the sigmoid reward takes no baseline, so set alpha to 0"
+        )
     if negatives and alpha > 0:
         raise ConfigError(
             f"negative prompts are given with alpha {alpha:g}; the softmax reward takes no baseline, so set alpha to 0"

@@ -154,6 +154,7 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         negative_prompts=settings.negative,
         alpha=settings.alpha,
         temperature=settings.temperature,
+        sigmoid=settings.sigmoid,
         assets=env.assets(settings.look),
         cameras=[env.cameras[camera] for camera in settings.camera],
     )
@@ -253,7 +254,8 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     settings = config.reward
     if settings.look not in env.looks:
         raise ConfigError(f"unknown look {settings.look!r}; this task can be drawn as {', '.join(env.looks)}")
-    validate_prompts(settings.prompt, settings.baseline, settings.negative, validate_alpha(settings.alpha))
+    alpha = validate_alpha(settings.alpha)
+    validate_prompts(settings.prompt, settings.baseline, settings.negative, alpha, settings.sigmoid)
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
         config.buffer_rows,
@@ -269,7 +271,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         settings = replace(settings, clip=_whole_path(settings.clip))
         reward, notes = build_reward(settings, env, tower)
         tower, more = with_shortcuts(tower, settings, env, env_params)
-        reward, notes = reward.replace(clip=tower.params), (*notes, *more)
+        reward, notes = replace(reward, clip=tower.params), (*notes, *more)
         size = tower.size
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     fitting = most_frames(tower) if tower else None

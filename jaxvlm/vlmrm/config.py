@@ -30,6 +30,9 @@ class RewardSettings:
     """Strength of goal-baseline regularisation, from 0 to 1."""
     temperature: float = 0.01
     """Temperature of the softmax over goal and negatives."""
+    sigmoid: bool = False
+    """The reward is SigLIP's probability that frame and goal belong together, `sigmoid(exp(logit_scale) cosine +
+    logit_bias)`; the checkpoint has to have a logit bias."""
     look: str = "plain"
     """How the scene is drawn."""
     camera: tuple[str, ...] = ("default",)

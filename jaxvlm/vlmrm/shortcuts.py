@@ -32,13 +32,12 @@ def with_shortcuts(
     if settings.patches == "covered":
         check_keep((0,), clip.config)  # refuses a residual network before anything is drawn
         frames = random_frames(tower, settings, env, env_params)
-        views = [covered_patches(view, clip.config.vit.patch_size) for view in np.moveaxis(frames, 1, 0)]
+        views = [covered_patches(view, clip.config.patched.patch_size) for view in np.moveaxis(frames, 1, 0)]
         keep = tuple(sorted(set().union(*views)))
-        before = clip.config.vit.num_positions - 1
         clip = clip.clone(keep=keep)
         notes.append(
-            f"--patches covered: {len(keep)} of {before} patches are kept, those where {EPISODES} episodes of random "
-            f"actions show anything and their neighbours{compared(tower, clip, params, frames)}"
+            f"--patches covered: {len(keep)} of {clip.config.num_patches} patches are kept, those where {EPISODES} "
+            f"episodes of random actions show anything and their neighbours{compared(tower, clip, params, frames)}"
         )
     if settings.layers == "scanned":
         clip, params = clip.clone(scan=True), stack_layers(params)

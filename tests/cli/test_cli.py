@@ -151,6 +151,11 @@ BAD_INPUT = {
     "long prompt": (["train", "cartpole", "--prompt", "pole " * 60], "24"),
     "alpha": (["train", "cartpole", "--alpha", "1.5"], "alpha is 1.5"),
     "prompt lists": (["train", "cartpole", "--alpha", "0.5", "--negative", "cart"], "takes no baseline"),
+    "sigmoid and negatives": (
+        ["train", "cartpole", "--sigmoid", "True", "--alpha", "0", "--negative", "cart"],
+        "select the softmax",
+    ),
+    "sigmoid": (["train", "cartpole", "--sigmoid", "True", "--alpha", "0"], "the CLIP has no logit_bias"),
     "no checkpoint": (["train", "cartpole", "--clip", "no/such/directory"], "no/such/directory"),
     "look": (["train", "cartpole", "--look", "textured"], "unknown look 'textured'"),
     "buffer": (["train", "cartpole", "--buffer-size", str(10**12)], "GB"),

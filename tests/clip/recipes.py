@@ -8,9 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from jaxvlm.clip import CLIPConfig, TextConfig, VisionConfig, param_shapes
+from jaxvlm.clip import (
+    CLIPConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    TextConfig,
+    VisionConfig,
+    param_shapes,
+)
+from jaxvlm.clip.config import HALF
 from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
-from jaxvlm.clip.openclip import CONFIG, WEIGHTS, config_from_openclip, openclip_entries
+from jaxvlm.clip.openclip import CONFIG, SIGLIP_SIZES, WEIGHTS, config_from_openclip, openclip_entries
 
 # Head size 40, another MLP ratio than 4, towers that differ: what code for one model gets wrong.
 ODD = {
@@ -29,12 +37,29 @@ ODD = {
         text=TextConfig(37, 80, 208, 2, 2, 11, "gelu", eos_token_id=3, pad_token_id=0, bos_token_id=1),
         projection_dim=16,
     ),
+    # Head size 72 as So400m's, pixels that fill no patch.
+    "siglip": CLIPConfig(
+        vision=SiglipVisionConfig(144, 269, 2, 2, 46, 14),
+        text=SiglipTextConfig(37, 72, 150, 2, 1, 9, layer_norm_eps=1e-3),
+        projection_dim=144,
+        logit_scale_init_value=0.0,
+        logit_bias_init_value=0.0,
+        image_mean=HALF,
+        image_std=HALF,
+    ),
 }
 
 
 # As `open_clip_config.json`; the text tower at the top, and under `text.` as in models of custom towers. An MLP ratio
 # that is not whole, as bigG's, and other heads than 64.
 _TEXT = {"context_length": 11, "vocab_size": 37, "width": 120, "heads": 3, "layers": 2}
+_HALF = [0.5, 0.5, 0.5]
+_SIGLIP_TEXT = {
+    "context_length": 9, "vocab_size": 37, "width": 144, "heads": 2, "layers": 2, "mlp_ratio": 1.87,
+    "no_causal_mask": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+    "tokenizer_kwargs": {"clean": "canonicalize"},
+}  # fmt: skip
+SIGLIP_SIZES["odd"] = (144, 2, 2, 1.87)  # timm has none as small
 OPENCLIP: dict[str, dict[str, Any]] = {
     "gelu": {
         "model_cfg": {
@@ -62,6 +87,32 @@ OPENCLIP: dict[str, dict[str, Any]] = {
             "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 2], "width": 8, "head_width": 32, "patch_size": None},
             "text_cfg": _TEXT,
         },
+    },
+    "siglip": {
+        "model_cfg": {
+            "embed_dim": 144,
+            "init_logit_bias": -10,
+            "custom_text": True,
+            "vision_cfg": {
+                "image_size": 46, "timm_model_name": "vit_odd_patch14_siglip_46", "timm_model_pretrained": False,
+                "timm_pool": "map", "timm_proj": "none"
+            },
+            "text_cfg": {**_SIGLIP_TEXT, "width": 72, "heads": 1, "proj_bias": True},
+        },
+        "preprocess_cfg": {"mean": _HALF, "std": _HALF, "interpolation": "bicubic", "resize_mode": "squash"},
+    },
+    "siglip_headless": {
+        "model_cfg": {
+            "embed_dim": 144,
+            "init_logit_bias": -10,
+            "custom_text": True,
+            "vision_cfg": {
+                "image_size": 64, "timm_model_name": "vit_odd_patch32_siglip_64", "timm_pool": "map",
+                "timm_proj": "none"
+            },
+            "text_cfg": {**_SIGLIP_TEXT, "proj_type": "none", "act_kwargs": {"approximate": "tanh"}},
+        },
+        "preprocess_cfg": {"mean": _HALF, "std": _HALF, "interpolation": "bilinear", "resize_mode": "squash"},
     },
 }  # fmt: skip
 
@@ -103,7 +154,9 @@ def random_params(config: CLIPConfig, seed: int = 0, entries: list[Entry] | None
         shape = leaf(shapes, entry.path).shape
         noise = rng.standard_normal(shape, np.float32)
         fan_in = np.prod(shape[:-1]) if entry.path[-1] == "kernel" else 4
-        mean = np.float32(entry.path[-1] in ("scale", "logit_scale"))
+        mean = np.float32(entry.path[-1] in ("scale", "logit_scale")) - np.float32(
+            entry.path[-1] == "logit_bias"
+        )
         leaves[entry.path] = jnp.asarray(mean + noise * fan_in**-0.5)
     return {"params": nest(leaves)}
 
@@ -114,6 +167,10 @@ def inputs(config: CLIPConfig, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     size = config.image_size
     frames = rng.integers(0, 256, (4, size, size, 3), np.uint8)
     ids = rng.integers(4, config.text.vocab_size - 1, (4, config.context), np.int32)
+    if isinstance(config.text, SiglipTextConfig):
+        for row, end in zip(ids, (2, 5, 7, config.context), strict=True):
+            row[end:] = 0
+        return frames, ids
     ids[:, 0] = config.text.bos_token_id
     legacy = config.text.eos_token_id == 2
     for row, end in zip(ids, (2, 5, 7, config.context - 1), strict=True):

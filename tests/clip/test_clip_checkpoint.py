@@ -160,7 +160,7 @@ def test_openclip_directory(directory):
     fails("model_cfg and preprocess_cfg have to be JSON objects", load_config, directory, error=ConfigError)
 
 
-@pytest.mark.parametrize("model_type", ["siglip", "clip_vision_model", None])
+@pytest.mark.parametrize("model_type", ["siglip_vision_model", "clip_vision_model", None])
 def test_other_families(directory, model_type):
     edit_config(directory, lambda x: x.update(model_type=model_type))
     fails(f"model_type {model_type!r} is not supported yet", load, directory, error=ConfigError)

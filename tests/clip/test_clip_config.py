@@ -58,6 +58,8 @@ def test_preprocessor():
         ({"vision": {"image_size": [224, 192]}}, "not square"),
         ({"vision": {"num_channels": 4}}, "num_channels is 4"),
         ({"text": {"eos_token_id": [1, 2]}}, "eos_token_id"),
+        ({"preprocessor": {"image_mean": [0.5, 1e300, 0.5]}}, "take pixels out of float32"),
+        ({"preprocessor": {"image_std": [0.5, 1e-300, 0.5]}}, "take pixels out of float32"),
         ({"preprocessor": {"resample": 1}}, "resample '1' is unknown"),
         ({"preprocessor": {"size": {"longest_edge": 5}}}, "size .* needs height and width"),
     ],

@@ -37,9 +37,9 @@ VALUES = st.one_of(
 def whole(tmp_path_factory):
     """A good checkpoint of each layout, which tests copy."""
     folder = tmp_path_factory.mktemp("whole")
-    config = ODD["mixed"]
-    save_checkpoint(folder / "huggingface", config, random_params(config))
-    for name in ("gelu", "resnet"):
+    for name, layout in (("mixed", "huggingface"), ("siglip", "huggingface_siglip")):
+        save_checkpoint(folder / layout, ODD[name], random_params(ODD[name]))
+    for name in ("gelu", "resnet", "siglip"):
         (folder / name).mkdir()
         write_openclip(folder / name, name, openclip_model(name)[1])
     return folder
@@ -67,12 +67,12 @@ def replaced(values, path, value):
     node[path[-1]] = value
 
 
-@pytest.mark.parametrize("name", ["huggingface", "gelu", "resnet"])
+@pytest.mark.parametrize("name", ["huggingface", "huggingface_siglip", "gelu", "resnet", "siglip"])
 @FUZZ
 @given(data=st.data())
 def test_configs_with_other_values(whole, tmp_path, name, data):
     directory = copied(whole, name, tmp_path)
-    file = data.draw(st.sampled_from(HUGGING_FACE[:2])) if name == "huggingface" else CONFIG
+    file = data.draw(st.sampled_from(HUGGING_FACE[:2])) if name.startswith("huggingface") else CONFIG
     values = json.loads((directory / file).read_text())
     for _ in range(data.draw(st.integers(1, 2))):
         path = data.draw(st.sampled_from(places(values)))

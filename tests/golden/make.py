@@ -1,4 +1,5 @@
-"""Writes the golden values of `tests/clip/test_clip_golden.py` with transformers' PyTorch CLIPModel.
+"""Writes the golden values of `tests/clip/test_clip_golden.py` with transformers' PyTorch CLIPModel and
+SiglipModel.
 
 Run from the repository's root with PyTorch installed: `python -m tests.golden.make [NAME ...]`. It writes beside
 itself, all or those named,

@@ -1,4 +1,4 @@
-"""The towers against transformers' PyTorch CLIPModel, reading the same files."""
+"""The towers against transformers' PyTorch CLIPModel and SiglipModel, reading the same files."""
 
 import jax
 import numpy as np
@@ -27,9 +27,10 @@ TOLERANCE = 1e-5  # of embeddings of length about 4, before normalisation
 
 
 def huggingface_embeddings(directory, frames, ids):
-    from transformers import CLIPModel
+    from transformers import CLIPModel, SiglipModel
 
-    model = CLIPModel.from_pretrained(directory, dtype=torch.float32).eval()
+    kind = SiglipModel if load_config(directory).siglip else CLIPModel
+    model = kind.from_pretrained(directory, dtype=torch.float32).eval()
     pixels = np.asarray(normalise(frames, load_config(directory))).transpose(0, 3, 1, 2)
     with torch.no_grad():
         image = model.get_image_features(torch.tensor(pixels)).pooler_output
@@ -93,16 +94,18 @@ def test_embedded_tokenizer(domain):
     np.testing.assert_array_equal(tokenizer(prompts), expected)
 
 
-def test_random_init_has_the_spread_of_transformers():
-    from transformers import CLIPConfig as TheirConfig
-    from transformers import CLIPModel
+@pytest.mark.parametrize("name", ["gelu", "siglip"])
+def test_random_init_has_the_spread_of_transformers(name):
+    import transformers
 
     from jaxvlm.clip import random_init
     from jaxvlm.clip.layout import huggingface_entries, leaf
 
-    config = ODD["gelu"]
+    config = ODD[name]
     torch.manual_seed(0)
-    theirs = CLIPModel(TheirConfig(**config.to_dict())).state_dict()
+    kind = "Siglip" if config.siglip else "CLIP"
+    theirs_config = getattr(transformers, f"{kind}Config")(**config.to_dict())
+    theirs = getattr(transformers, f"{kind}Model")(theirs_config).state_dict()
     ours = random_init(config, jax.random.key(0))["params"]
     for entry in huggingface_entries(config):
         value = np.asarray(leaf(ours, entry.path))
@@ -111,3 +114,22 @@ def test_random_init_has_the_spread_of_transformers():
         error = 5 * expected.std() / np.sqrt(2 * value.size)
         assert abs(value.std() - expected.std()) <= error + 1e-7, entry.path
         assert abs(value.mean() - expected.mean()) <= 5 * expected.std() / np.sqrt(value.size) * 2 + 1e-6
+
+
+def test_probability_is_the_sigmoid_of_the_logits(tmp_path):
+    from transformers import SiglipModel
+
+    from jaxvlm.reward import sigmoid_similarity
+
+    config = ODD["siglip"]
+    clip, params = load(save_checkpoint(tmp_path, config, random_params(config)), np.float32)
+    frames, ids = inputs(config)
+    model = SiglipModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    pixels = torch.tensor(np.asarray(normalise(frames, config)).transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        logits = model(pixel_values=pixels, input_ids=torch.tensor(ids, dtype=torch.long)).logits_per_image
+    image, text, logit_scale = jax.jit(clip.apply)(params, frames, ids)
+    score = jax.vmap(jax.vmap(sigmoid_similarity, (None, 0, None, None)), (0, None, None, None))
+    ours = score(image, text, logit_scale, params["params"]["logit_bias"])
+    np.testing.assert_allclose(ours, torch.sigmoid(logits).numpy(), rtol=0, atol=1e-6)
+    assert np.ptp(ours) > 0.01

@@ -7,6 +7,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.reward import (
     goal_baseline,
     normalise,
+    sigmoid_similarity,
     similarity,
     softmax_negatives,
     validate_alpha,
@@ -76,6 +77,15 @@ def test_softmax_negatives_against_numpy():
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+def test_sigmoid_similarity_against_numpy():
+    state, goal = np.random.default_rng(4).normal(size=(2, 8)).astype(np.float32)
+    cosine = state @ goal / np.linalg.norm(state) / np.linalg.norm(goal)
+    for logit_scale, logit_bias in ((0.0, 0.0), (4.7, -16.5), (4.7, 30.0)):
+        expected = 1 / (1 + np.exp(-(np.exp(logit_scale) * cosine + logit_bias)))
+        got = jax.jit(sigmoid_similarity)(jnp.array(state), jnp.array(goal), logit_scale, logit_bias)
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
 def test_shapes_and_types_are_checked():
     with pytest.raises((AssertionError, TypeError)):
         goal_baseline(jnp.ones((2, 4)), jnp.ones(4), jnp.ones(4), 0.0)
@@ -102,3 +112,13 @@ def test_alpha_out_of_range(alpha):
 def test_prompt_lists_that_do_not_fit(goal, baseline, negatives, alpha, message):
     with pytest.raises(ConfigError, match=message):
         validate_prompts(goal, baseline, negatives, alpha)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "alpha", "message"),
+    [(["b"], 0.0, r"negative prompts \['b'\]"), ([], 0.5, "sigmoid is set with alpha 0.5")],
+)
+def test_the_sigmoid_takes_the_goal_alone(negatives, alpha, message):
+    validate_prompts(["a"], ["c"], [], 0.0, sigmoid=True)
+    with pytest.raises(ConfigError, match=message):
+        validate_prompts(["a"], ["c"], negatives, alpha, sigmoid=True)
