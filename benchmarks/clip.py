@@ -3,15 +3,17 @@
     python benchmarks/clip.py                               # ViT-B/32 at batches 1, 8, 32, one core, beside PyTorch
     python benchmarks/clip.py l14 h14 bigg --batch 256      # on a GPU: other models and batches
     python benchmarks/clip.py b32 --attention xla cudnn --scan no yes      # how the same numbers are computed
-    python benchmarks/clip.py l14 --quantise int8 fp8       # through qwix, with the cosine to the tower as it is
+    python benchmarks/clip.py l14 --quantise int8 fp8       # in 8-bit numbers, by qwix
+    python benchmarks/clip.py tiny:humanoid-112 --quantise int8            # a checkpoint: how far embeddings move as well
     python benchmarks/clip.py l14 --xla xla_gpu_enable_triton_gemm=false   # with a compiler option as well
     python benchmarks/clip.py rn50 --no-peer --json out.json
 
-Weights are random, which changes no speed. Both sides start from uint8 frames of the tower's size on the device and end
-with embeddings; normalising them is part of it. Ours computes in float32 on a CPU, in bfloat16 elsewhere, as `load`
-does; the peer is transformers' CLIPModel in the same dtype in eager mode under `inference_mode`, with PyTorch's own
-choice of attention. Repeats alternate between all sides; medians; compiling is timed apart. On a single CPU core the
-clock is the process's own, so that what else runs there counts less.
+Weights are random but for checkpoints, which changes no speed; how far 8-bit numbers move embeddings is said of
+checkpoints alone, as the least cosine over frames of noise. Both sides start from uint8 frames of the tower's size on
+the device and end with embeddings; normalising them is part of it. Ours computes in float32 on a CPU, in bfloat16
+elsewhere, as `load` does; the peer is transformers' CLIPModel in the same dtype in eager mode under `inference_mode`,
+with PyTorch's own choice of attention. Repeats alternate between all sides; medians; compiling is timed apart. On a
+single CPU core the clock is the process's own, so that what else runs there counts less.
 
 MFU (model FLOP utilisation): operations of the model's matrix products, without what an implementation adds, over time
 and the device's peak. `--peak` is in TFLOP/s; for the H100 and H200 it is 790 in bfloat16, what a large matrix product
@@ -69,6 +71,10 @@ def config_of(model: str) -> Any:
     """The config of a model with hardly any text tower."""
     if model in MODELS:
         return clip_of_shape(*MODELS[model])
+    if model not in RESNETS:
+        from jaxvlm.clip import load_config
+
+        return load_config(model)
     from jaxvlm.clip.config import ResNetConfig
 
     layers, width, size, projection = RESNETS[model]
@@ -130,13 +136,14 @@ def ours(case: Case, config: Any, frames: Any) -> tuple[Callable[[], Any], dict[
     import jax
     import jax.numpy as jnp
 
-    from jaxvlm.clip import CLIP, quantise, stack_layers
+    from jaxvlm.clip import CLIP, load, quantise, stack_layers
     from jaxvlm.compiler import compiler_options
 
     dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     if case.model not in CACHE:
         CACHE.clear()
-        CACHE[case.model] = random_params(config, dtype)
+        known = case.model in {**MODELS, **RESNETS}
+        CACHE[case.model] = random_params(config, dtype) if known else load(case.model, dtype)[1]
     exact = stack_layers(CACHE[case.model]) if case.scan else CACHE[case.model]
     plain = CLIP(config, attention=case.attention, scan=case.scan)
     clip, params = plain, exact
@@ -157,7 +164,7 @@ def ours(case: Case, config: Any, frames: Any) -> tuple[Callable[[], Any], dict[
     )
     figures = {"compile_seconds": time.perf_counter() - start}
     figures["temporary_mb"] = getattr(encode.memory_analysis(), "temp_size_in_bytes", float("nan")) / 1e6
-    if case.quantise != "none":
+    if case.quantise != "none" and case.model not in MODELS:
         few = frames[: min(16, len(frames))]
         a = jax.jit(lambda params, frames: plain.apply(params, frames, method="encode_image"))(exact, few)
         b = encode(params, frames)[: len(few)]
@@ -268,7 +275,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     known = [*MODELS, *RESNETS]
-    parser.add_argument("models", nargs="*", help=f"of {', '.join(known)}; by default b32")
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(known)}, or checkpoints; by default b32")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--attention", nargs="+", default=["auto"], help="auto, xla, cudnn")
     parser.add_argument("--scan", nargs="+", default=["no"], choices=["no", "yes"])
@@ -281,8 +288,11 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if unknown := set(options.models) - set(known):
-        parser.error(f"unknown model {', '.join(sorted(unknown))}; choose of {', '.join(known)}")
+    if unknown := {name for name in options.models if name not in known and not set(":/") & set(name)}:
+        parser.error(
+            f"unknown model {', '.join(sorted(unknown))}; choose of {', '.join(known)}, or name a checkpoint: "
+            "tiny:..., owner/name, ./directory"
+        )
     if min(*options.batch, options.repeats, options.calls, 1) < 1:
         parser.error("--batch, --repeats and --calls have to be at least 1")
     with_peer = not options.no_peer and find_spec("torch") is not None

@@ -1,5 +1,7 @@
 """The same numbers by other means: scanned layers, 16-bit and 8-bit products, left-out patches, exported programs."""
 
+from dataclasses import replace
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -56,6 +58,35 @@ def test_scanned_layers_compute_the_same(model):
     np.testing.assert_allclose(ours, image, rtol=0, atol=1e-5)
     np.testing.assert_allclose(text, CLIP(GELU).apply(params, ids, method="encode_text"), rtol=0, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, unstack_layers(stacked), params)
+
+
+@pytest.fixture(scope="module")
+def siglip():
+    """One of four layers: config, parameters, frames and their embeddings."""
+    config = ODD["siglip"]
+    config = replace(config, vision=replace(config.vision, num_hidden_layers=4))
+    params, frames = random_params(config), inputs(config)[0]
+    return config, params, frames, encode(CLIP(config), params, frames)
+
+
+def test_siglip_by_other_means(siglip):
+    config, params, frames, image = siglip
+    scanned = encode(CLIP(config, scan=True), stack_layers(params), frames)
+    np.testing.assert_allclose(scanned, image, rtol=0, atol=1e-5)
+    every = tuple(range(config.num_patches))
+    np.testing.assert_allclose(encode(CLIP(config, keep=every), params, frames), image, rtol=0, atol=1e-5)
+    half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), params)
+    assert cosines(encode(CLIP(config), half, frames), image).min() > 0.9995
+
+
+def test_siglip_does_not_see_left_out_patches(siglip):
+    config, params, frames, image = siglip
+    clip, patch = CLIP(config, keep=(1, 5)), config.patched.patch_size
+    first = encode(clip, params, frames)
+    changed = np.array(frames)
+    changed[:, :patch, :patch] = 255 - changed[:, :patch, :patch]
+    np.testing.assert_array_equal(encode(clip, params, changed), first)
+    assert np.abs(encode(CLIP(config), params, changed) - image).max() > 1e-3
 
 
 def test_a_scanned_program_is_smaller():
