@@ -4,7 +4,7 @@
     python benchmarks/clip.py l14 h14 bigg --batch 256      # on a GPU: other models and batches
     python benchmarks/clip.py b32 --attention xla cudnn --scan no yes      # how the same numbers are computed
     python benchmarks/clip.py l14 --quantise int8 fp8       # in 8-bit numbers, by qwix
-    python benchmarks/clip.py tiny:humanoid-112 --quantise int8            # a checkpoint: how far embeddings move as well
+    python benchmarks/clip.py tiny:humanoid-112 --quantise int8   # a checkpoint, and how far its embeddings move
     python benchmarks/clip.py l14 --xla xla_gpu_enable_triton_gemm=false   # with a compiler option as well
     python benchmarks/clip.py rn50 --no-peer --json out.json
 
