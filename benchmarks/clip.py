@@ -58,12 +58,17 @@ class Case:
     side: str  # jaxvlm or pytorch
     attention: str = "auto"
     scan: bool = False
+    dtype: str = ""  # as `load` chooses it
     quantise: str = "none"
     xla: str = ""  # NAME=VALUE, one compiler option more
 
     def __str__(self) -> str:
         extra = [self.attention] * (self.attention != "auto") + ["scan"] * self.scan
-        extra += [self.quantise] * (self.quantise != "none") + [self.xla] * bool(self.xla)
+        extra += (
+            [self.dtype] * bool(self.dtype)
+            + [self.quantise] * (self.quantise != "none")
+            + [self.xla] * bool(self.xla)
+        )
         return " ".join([self.side, *extra])
 
 
@@ -139,8 +144,8 @@ def ours(case: Case, config: Any, frames: Any) -> tuple[Callable[[], Any], dict[
     from jaxvlm.clip import CLIP, load, quantise, stack_layers
     from jaxvlm.compiler import compiler_options
 
-    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    if case.model not in CACHE:
+    dtype = jnp.dtype(case.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16"))
+    if (kept := CACHE.get(case.model)) is None or jax.tree.leaves(kept["params"]["visual"])[0].dtype != dtype:
         CACHE.clear()
         known = case.model in {**MODELS, **RESNETS}
         CACHE[case.model] = random_params(config, dtype) if known else load(case.model, dtype)[1]
@@ -176,12 +181,12 @@ def ours(case: Case, config: Any, frames: Any) -> tuple[Callable[[], Any], dict[
 CACHE: dict[str, Any] = {}  # parameters of the model that is measured
 
 
-def peer(config: Any, frames: Any) -> Callable[[], Any]:
+def peer(config: Any, frames: Any, name: str) -> Callable[[], Any]:
     """The same by transformers' CLIPModel; frames of a residual network have no peer."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = getattr(torch, name or ("float32" if device == "cpu" else "bfloat16"))
     with torch.device(device):
         model = torch_tower(config).to(dtype)
     scale = torch.tensor(config.image_std, device=device, dtype=torch.float32)[:, None, None]
@@ -212,7 +217,7 @@ def measure(cases: list[Case], options: argparse.Namespace, peak: float | None) 
             if case.side == "jaxvlm":
                 calls[case], figures[case] = ours(case, config, frames)
             else:
-                calls[case], figures[case] = peer(config, frames), {}
+                calls[case], figures[case] = peer(config, frames, case.dtype), {}
             calls[case]()
         except Exception as error:
             calls.pop(case, None)
@@ -255,7 +260,7 @@ def measure(cases: list[Case], options: argparse.Namespace, peak: float | None) 
 def row_of(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """A line of the table."""
     low, high = row["spread"]
-    beside = [other["images_per_second"] for other in rows if other["side"] == "pytorch"]
+    beside = [other["images_per_second"] for other in rows if other["side"].startswith("pytorch")]
     ratio = f"{row['images_per_second'] / beside[0]:.2f}" if beside else "-"
     share = f"{row['mfu']:.1%}" if row["mfu"] else "-"
     cosine = f"{row['least_cosine']:.5f}" if "least_cosine" in row else "-"
@@ -277,6 +282,9 @@ def main() -> None:
     known = [*MODELS, *RESNETS]
     parser.add_argument("models", nargs="*", help=f"of {', '.join(known)}, or checkpoints; by default b32")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument(
+        "--dtype", nargs="+", default=[""], help="float32, bfloat16, float16; by default the backend's"
+    )
     parser.add_argument("--attention", nargs="+", default=["auto"], help="auto, xla, cudnn")
     parser.add_argument("--scan", nargs="+", default=["no"], choices=["no", "yes"])
     parser.add_argument("--quantise", nargs="+", default=[], help="int8, fp8: measured as well, by qwix")
@@ -325,12 +333,12 @@ def main() -> None:
         "temporary MB | least cosine |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     results = []
-    for model, batch in product(options.models or ["b32"], options.batch):
-        cases = [Case(model, batch, "pytorch")] if with_peer and model in MODELS else []
+    for model, dtype, batch in product(options.models or ["b32"], options.dtype, options.batch):
+        cases = [Case(model, batch, "pytorch", dtype=dtype)] if with_peer and model in MODELS else []
         for attention, scan in product(options.attention, options.scan):
             if model in RESNETS and (attention, scan) != (options.attention[0], options.scan[0]):
                 continue
-            cases.append(Case(model, batch, "jaxvlm", attention, scan == "yes"))
+            cases.append(Case(model, batch, "jaxvlm", attention, scan == "yes", dtype))
         cases += [
             Case(model, batch, "jaxvlm", options.attention[0], quantise=kind) for kind in options.quantise
         ]

@@ -62,6 +62,9 @@ def main() -> None:
     arms = list(dict.fromkeys(arm for found in results.values() for arm in found))
     print(f"| arm | {' | '.join(results)} |")
     print("|---" * (len(results) + 1) + "|")
+    seeds = [len(next(iter(found.values()))[0]) for found in results.values()]
+    if len(set(seeds)) > 1:
+        print(f"| seeds | {' | '.join(map(str, seeds))} |")
     for arm in arms:
         print(f"| {arm} | {' | '.join(cell(arm, found) for found in results.values())} |")
 

@@ -134,8 +134,8 @@ def most_frames(tower: Tower, free: int | None = None) -> int | None:
     free = free_memory() if free is None else free
     if free is None:
         return None
-    leaf = jax.tree.leaves(tower.params)[0]
-    encoding = image_bytes(tower.clip.config, leaf.dtype, tower.clip.attention, tower.clip.keep)
+    dtype = jax.tree.leaves(tower.params["params"]["visual"])[0].dtype  # not that of the temperature
+    encoding = image_bytes(tower.clip.config, dtype, tower.clip.attention, tower.clip.keep)
     # Drawing: some float32 pictures, of colours, distances and normals.
     drawing = 64 * tower.size**2
     return max(1, free // 4 // (encoding + drawing))

@@ -1,0 +1,70 @@
+"""What `build` makes of memory and of the settings that compute the image tower otherwise."""
+
+import dataclasses
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.registry import make_task
+from jaxvlm.vlmrm.build import build
+from tests.vlmrm.conftest import tiny_config
+
+build_module = sys.modules["jaxvlm.vlmrm.build"]  # the package's `build` is the function
+
+
+def test_frames_at_a_time_fit_into_memory(monkeypatch):
+    half = build_module.load_tower("tiny", "humanoid")
+    half = dataclasses.replace(half, params=jax.tree.map(lambda x: x.astype(jnp.bfloat16), half.params))
+    half.params["params"]["logit_scale"] = jnp.float32(3.0)  # as `load` keeps it
+    full = build_module.load_tower("tiny", "humanoid")
+    # Drawing takes as much in either case.
+    assert 1.1 < build_module.most_frames(half, 10**9) / build_module.most_frames(full, 10**9) < 2.5
+    assert build_module.most_frames(full, 10**9) == pytest.approx(
+        10 * build_module.most_frames(full, 10**8), rel=0.01
+    )
+    assert build_module.most_frames(full, 10) == 1
+    monkeypatch.setattr(build_module, "free_memory", lambda: 10**8)
+    assert build_module.choose_chunk(full, "gpu") in (32, 64)
+    monkeypatch.setattr(build_module, "free_memory", lambda: 10**12)
+    assert build_module.choose_chunk(full, "gpu") == 2048
+    monkeypatch.setattr(build_module, "free_memory", lambda: None)
+    assert build_module.choose_chunk(full, "gpu") == 2048
+
+
+def test_more_frames_than_fit_are_not_taken():
+    task = make_task("cartpole")
+    built = build(tiny_config(reward_chunk=10**9), task.env, task.params, domain="cartpole")
+    assert built.program.chunk < 10**9
+    assert any("--chunk 1000000000" in note and "fit into the free memory" in note for note in built.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"reward_patches": "covered"}, r"covered: \d+ of 16 patches are kept.*least \d\.\d{4}"),
+        ({"reward_quantise": "int8"}, r"--quantise int8; cosine to the tower as it is: least 0\.9"),
+        ({"reward_layers": "scanned"}, None),
+    ],
+)
+def test_shortcuts_of_the_image_tower(changes, match):
+    pytest.importorskip("qwix")
+    task = make_task("cartpole")
+    plain = build(tiny_config(), task.env, task.params, domain="cartpole")
+    built = build(tiny_config(**changes), task.env, task.params, domain="cartpole")
+    assert built.clip_digest == plain.clip_digest
+    frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
+    exact = np.asarray(plain.program.encode(plain.inputs.reward.clip, frames))
+    ours = np.asarray(built.program.encode(built.inputs.reward.clip, frames))
+    cosine = (exact * ours).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(ours, axis=-1)
+    assert cosine.min() > 0.99
+    if match:
+        assert any(re.search(match, note) for note in built.notes)
+        if "reward_quantise" in changes:
+            assert np.abs(exact - ours).max() > 1e-4
+    else:
+        assert built.notes == plain.notes
+        np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-4)
