@@ -248,7 +248,7 @@ def measure(cases: list[Case], options: argparse.Namespace, peak: float | None) 
                 "side": str(case),
                 "images_per_second": rate,
                 "tflops": rate * flops / 1e12,
-                "mfu": rate * flops / peak if peak else None,
+                "mfu": rate * flops / peak if peak and case.dtype != "float32" else None,
                 "spread": [case.batch / max(times[case]), case.batch / min(times[case])],
                 **figures[case],
             }

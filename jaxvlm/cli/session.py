@@ -106,7 +106,11 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
 
 def facts(built: Built) -> dict[str, Any]:
     """What figures depend on besides settings and versions, for `environment.json`."""
-    return {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
+    clip = getattr(getattr(built.program.encode, "__self__", None), "clip", None)
+    found = {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
+    # Which patches are left out is found anew each time, from random actions.
+    keep = getattr(clip, "keep", None)
+    return found if keep is None else {**found, "patches": list(keep)}
 
 
 def describe(config: TrainConfig) -> str:

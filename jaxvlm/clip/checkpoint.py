@@ -40,6 +40,11 @@ _FILES_WANTED = (
     f"{openclip.CONFIG} and {openclip.WEIGHTS}"
 )
 
+_PICKLES_OF_THE_HUB = (
+    "Of a hub's repository pickled weights are not fetched: where there are no others, download it yourself into a "
+    "directory and give that, and the way to convert them is told"
+)
+
 # The names that VLM-RM's paper and OpenCLIP use, on the hub.
 ALIASES = {
     "RN50/openai": "timm/resnet50_clip.openai",
@@ -344,7 +349,9 @@ def _weight_files(directory: Path) -> list[Path]:
                 f"{refused}safetensors.torch.save_file(torch.load({pickles[0]!r}, weights_only=True), "
                 f"{openclip.WEIGHTS!r})"
             )
-        raise CheckpointError(f"{directory} has no {openclip.WEIGHTS}; put it beside {openclip.CONFIG}")
+        raise CheckpointError(
+            f"{directory} has no {openclip.WEIGHTS}; put it beside {openclip.CONFIG}. {_PICKLES_OF_THE_HUB}"
+        )
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
     if (directory / WEIGHTS_INDEX).is_file():
@@ -360,7 +367,9 @@ def _weight_files(directory: Path) -> list[Path]:
         raise CheckpointError(
             f"{refused}transformers.AutoModel.from_pretrained(directory).save_pretrained(directory)"
         )
-    raise CheckpointError(f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}")
+    raise CheckpointError(
+        f"{directory} has no {WEIGHTS}; a checkpoint needs {_FILES_WANTED}. {_PICKLES_OF_THE_HUB}"
+    )
 
 
 def _read_params(directory: Path, config: CLIPConfig, dtype: np.dtype) -> dict:

@@ -30,8 +30,7 @@ def precision(dtype: jnp.dtype) -> lax.Precision:
 class Dense(nn.Module):
     """`x @ kernel + bias` accumulated in float32.
 
-    The result is float32 where it is `wide`, else of the kernel's dtype: what a GPU writes is half as much then, and
-    the bias is added before the one rounding.
+    The result is float32 where it is `wide`, else of the kernel's dtype: what a GPU writes is half as much then.
     """
 
     features: int

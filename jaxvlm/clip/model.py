@@ -5,7 +5,7 @@ Those of SigLIP are in `jaxvlm.clip.siglip`.
 The dtype of the parameters decides how the towers compute:
 
 * float32: every product runs at `Precision.HIGHEST`, so TF32 or bfloat16 passes never degrade it silently;
-* bfloat16, float16: products of that dtype accumulated in float32 and rounded once.
+* bfloat16, float16: products of that dtype accumulated in float32, results in that dtype.
 
 Position add, LayerNorm, softmax and activations are float32 in either case, and so are the embeddings.
 """

@@ -25,15 +25,16 @@ def covered_patches(
         margin: rings of patches around those that are covered which are kept as well.
 
     Returns:
-        Patch numbers row by row from 0, ascending. Raises ConfigError where frames do not divide into patches or all
-        are the same.
+        Patch numbers row by row from 0, ascending. Raises ConfigError where frames hold no patch or all are the same.
     """
-    if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[1] % patch_size:
+    if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[1] < patch_size:
         raise ConfigError(
-            f"frames of shape {frames.shape} do not divide into patches of {patch_size} pixels; "
-            "give uint8 [n, size, size, 3]"
+            f"frames of shape {frames.shape} hold no patches of {patch_size} pixels; give uint8 [n, size, size, 3]"
         )
     side = frames.shape[1] // patch_size
+    frames = frames[
+        :, : side * patch_size, : side * patch_size
+    ]  # what does not fill a patch is not looked at
     differs = (frames != frames[:1]).any((0, 3))
     covered = differs.reshape(side, patch_size, side, patch_size).any((1, 3))
     if not covered.any():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.clip.config import CLIPConfig, Resize, ResNetConfig
+from jaxvlm.clip.config import MOST_PIXELS, CLIPConfig, Resize, ResNetConfig
 from jaxvlm.clip.preprocess import aliased_matrix, antialiased_matrix
 from jaxvlm.errors import ConfigError
 
@@ -29,15 +29,19 @@ def resize_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
             f"the image tower is a residual network, which takes frames of {vision.image_size} pixels and not of "
             f"{image_size}; leave the size out, or choose a ViT"
         )
+    if image_size == vision.image_size:
+        return config
     patch = vision.patch_size
-    if image_size < patch or image_size % patch:
-        near = max(patch, image_size // patch * patch)
+    if not patch <= image_size <= MOST_PIXELS:
+        raise ConfigError(
+            f"frames of {image_size} pixels cannot be taken; give a side from {patch} to {MOST_PIXELS} pixels"
+        )
+    if image_size % patch:
+        near = image_size // patch * patch
         raise ConfigError(
             f"frames of {image_size} pixels do not divide into the {patch} x {patch} patches of this CLIP; take "
             f"{near} or {near + patch}"
         )
-    if image_size == vision.image_size:
-        return config
     rule = config.resize and _scaled(config.resize, image_size, vision.image_size)
     return replace(config, vision=replace(vision, image_size=image_size), resize=rule)
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxvlm.clip.config import ResNetConfig
+from jaxvlm.clip.config import CLIPConfig, ResNetConfig
 from jaxvlm.clip.model import CLIP
 from jaxvlm.clip.transformer import stack_layers, unstack_layers
 from jaxvlm.errors import ConfigError
@@ -30,20 +30,7 @@ def quantise(clip: CLIP, params: dict, kind: str) -> tuple[CLIP, dict]:
 
     Raises ConfigError for another kind, for a residual network and where qwix is not installed.
     """
-    if kind not in NUMBERS:
-        raise ConfigError(f"quantisation {kind!r} is unknown; choose one of {', '.join(NUMBERS)}")
-    if isinstance(clip.config.vision, ResNetConfig):
-        raise ConfigError(
-            f"quantisation {kind!r} is for ViTs and this image tower is a residual network; leave it out"
-        )
-    try:
-        import qwix
-    except (ImportError, AttributeError) as error:
-        # It reaches into jax's insides, and some pairs of versions do not fit (0.1.8 and jax 0.11.2).
-        raise ConfigError(
-            f"quantisation {kind!r} needs qwix ({error}); install it with pip install 'jaxvlm[quantise]', or a version "
-            f"that goes with jax {jax.__version__}"
-        ) from None
+    qwix = check_quantisation(clip.config, kind)
     rule = qwix.QuantizationRule(
         module_path="visual/block.*",
         # Attention's products are einsums of two activations and stay out.
@@ -64,3 +51,22 @@ def quantise(clip: CLIP, params: dict, kind: str) -> tuple[CLIP, dict]:
         return plain, quantised
     scanned: Any = qwix.quantize_model(clip, provider, methods=methods)
     return scanned, stack_layers(quantised)
+
+
+def check_quantisation(config: CLIPConfig, kind: str) -> Any:
+    """qwix, where it can quantise the image tower of a model; raises ConfigError as `quantise` does."""
+    if kind not in NUMBERS:
+        raise ConfigError(f"quantisation {kind!r} is unknown; choose one of {', '.join(NUMBERS)}")
+    if isinstance(config.vision, ResNetConfig):
+        raise ConfigError(
+            f"quantisation {kind!r} is for ViTs and this image tower is a residual network; leave it out"
+        )
+    try:
+        import qwix
+    except (ImportError, AttributeError) as error:
+        # It reaches into jax's insides, and some pairs of versions do not fit (0.1.8 and jax 0.11.2).
+        raise ConfigError(
+            f"quantisation {kind!r} needs qwix ({error}); install it with pip install 'jaxvlm[quantise]', or a version "
+            f"that goes with jax {jax.__version__}"
+        ) from None
+    return qwix

@@ -122,7 +122,8 @@ def siglip_initial(
     if kind in ("token", "pos"):
         return np.float32(shape[-1] ** -0.5) * rng.standard_normal(shape, np.float32)
     if layer in ("patch", "proj") or (layer == "out" and pooled):
-        # LeCun's, widened for a cut at two deviations that transformers makes at two instead, where there is nothing.
+        # LeCun's, for a normal cut at two deviations; transformers cuts at the numbers -2 and 2, far outside, and so
+        # widens without cutting.
         return np.float32(shape[0] ** -0.5 / 0.87962566) * rng.standard_normal(shape, np.float32)
     # Glorot's. The query, key and value of a block are drawn as three matrices, those of the pool as one.
     inputs, outputs = (shape[0], shape[0]) if kind == "probe" else shape

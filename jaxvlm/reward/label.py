@@ -24,7 +24,7 @@ from jaxvlm.reward.similarity import (
 class RewardParams:
     """Everything numeric that a reward depends on; an argument of the training program, so none of it recompiles."""
 
-    clip: Any  # variables of the CLIP module, {"params": ...}
+    clip: Any  # variables of the CLIP module, {"params": ...}; the image tower's suffice
     goal: jax.Array  # f32[e], mean of normalised goal prompt embeddings
     baseline: jax.Array  # f32[e], mean of normalised baseline prompt embeddings
     alpha: jax.Array  # f32[], goal-baseline regularisation in [0, 1]

@@ -102,7 +102,7 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
         [replace(built.inputs, env_params=own) for built, own in zip(tasks, params, strict=True)]
     )
     # As many frames at a time as one task would draw alone.
-    chunk = max(1, first.chunk // len(tasks))
+    chunk = max(1, min(built.program.chunk for built in tasks) // len(tasks))
     return Joint(tuple(tasks), replace(first, env=env, chunk=chunk), inputs, axes, tuple(params))
 
 
@@ -116,7 +116,9 @@ def _difference(one: Built, other: Built) -> str | None:
                 found |= {f"{name}.{inner}": v for inner, v in value.items()}
             else:
                 found[name] = value
-        for name in ("task", "reward.clip", "reward.prompt", "reward.baseline", "reward.negative"):
+        # The chunk is what fitted into the memory that was free, which changes from one task to the next.
+        names = ("clip", "prompt", "baseline", "negative", "chunk")
+        for name in ("task", *(f"reward.{name}" for name in names)):
             del found[name]
         # The encoder of a `Tower` is its method; what the tower is shapes the program, its weights do not.
         clip = getattr(getattr(built.program.encode, "__self__", None), "clip", None)
@@ -124,6 +126,7 @@ def _difference(one: Built, other: Built) -> str | None:
         return found | {
             "frame size": built.program.frame_size,
             "CLIP": getattr(clip, "config", None),
+            "patches that are kept": getattr(clip, "keep", None),
             "shapes of prompts, looks and cameras": leaves,
         }
 

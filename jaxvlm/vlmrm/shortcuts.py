@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxvlm.clip import covered_patches, quantise, stack_layers
-from jaxvlm.clip.model import check_keep
+from jaxvlm.clip.quantise import check_quantisation
 from jaxvlm.render import draw_batch
 from jaxvlm.rl import collect, env_keys, init_rollout
 from jaxvlm.rl.rollout import random_policy
@@ -27,11 +27,18 @@ def with_shortcuts(
     `settings.patches` and `settings.quantise` are judged by frames of random actions, the same in every call.
     Raises ConfigError for a residual network, which neither is for, and where qwix is missing.
     """
-    clip, params, notes = tower.clip, tower.params, []
-    frames = None
+    # The text tower has done its part.
+    clip, params, notes = tower.clip, {"params": {"visual": tower.params["params"]["visual"]}}, []
+    if settings.layers == "scanned" or settings.patches == "covered":
+        clip.config.patched  # noqa: B018  # refuses a residual network before anything is drawn
+    if settings.quantise != "none":
+        check_quantisation(clip.config, settings.quantise)
+    if settings.patches == "all" and settings.quantise == "none":
+        if settings.layers == "scanned":
+            clip, params = clip.clone(scan=True), stack_layers(params)
+        return replace(tower, clip=clip, params=params), ()
+    frames = random_frames(tower, settings, env, env_params)
     if settings.patches == "covered":
-        check_keep((0,), clip.config)  # refuses a residual network before anything is drawn
-        frames = random_frames(tower, settings, env, env_params)
         views = [covered_patches(view, clip.config.patched.patch_size) for view in np.moveaxis(frames, 1, 0)]
         keep = tuple(sorted(set().union(*views)))
         clip = clip.clone(keep=keep)
@@ -42,7 +49,6 @@ def with_shortcuts(
     if settings.layers == "scanned":
         clip, params = clip.clone(scan=True), stack_layers(params)
     if settings.quantise != "none":
-        frames = random_frames(tower, settings, env, env_params) if frames is None else frames
         clip, params = quantise(clip, params, settings.quantise)
         notes.append(f"--quantise {settings.quantise}{compared(tower, clip, params, frames)}")
     return replace(tower, clip=clip, params=params), tuple(notes)

@@ -27,12 +27,12 @@ def ours(directory, size):
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("factor", [1, 2, 4, 7])
 def test_transformers(tmp_path, name, factor):
-    from transformers import CLIPModel
+    from transformers import AutoModel
 
     config = ODD[name]
     save_checkpoint(tmp_path, config, random_params(config))
-    image, pixels = ours(tmp_path, factor * config.vit.patch_size)
-    model = CLIPModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    image, pixels = ours(tmp_path, factor * config.patched.patch_size)
+    model = AutoModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
     with torch.no_grad():
         theirs = model.get_image_features(pixels, interpolate_pos_encoding=True).pooler_output.numpy()
     print(f"{name} at {pixels.shape[-1]}: {np.abs(image - theirs).max():.1e}")
