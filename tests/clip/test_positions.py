@@ -115,8 +115,8 @@ def test_preprocessing_ends_at_the_new_size():
     ("size", "message"),
     [
         (100, "frames of 100 pixels do not divide into the 14 x 14 patches of this CLIP; take 98 or 112"),
-        (5, "frames of 5 pixels do not divide into the 14 x 14 patches of this CLIP; take 14 or 28"),
-        (-14, "frames of -14 pixels do not divide"),
+        (5, "frames of 5 pixels cannot be taken; give a side from 14 to 65536 pixels"),
+        (-14, "frames of -14 pixels cannot be taken"),
     ],
 )
 def test_sizes_that_do_not_divide(tmp_path, size, message):

@@ -140,3 +140,14 @@ def test_a_clip_of_another_kind_is_refused_and_an_equal_one_is_held_once(tasks):
     joint = join([named[0], copied], first.program.env, params)
     ours, theirs = (jax.tree.leaves(built.inputs.reward.clip) for built in joint.tasks)
     assert all(a is b for a, b in zip(ours, theirs, strict=True))
+
+
+def test_tasks_go_together_whatever_memory_was_free_for_each(tasks):
+    """The chunk is cut to what fits, which changes from one task to the next."""
+    chunks = (7, 9)
+    given = []
+    for built, chunk in zip(tasks, chunks, strict=True):
+        config = replace(built.program.config, reward=replace(built.program.config.reward, chunk=chunk))
+        given.append(replace(built, program=replace(built.program, config=config, chunk=chunk)))
+    both = join(given, tasks[0].program.env, [built.inputs.env_params for built in given])
+    assert both.program.chunk == 7 // 2
