@@ -50,7 +50,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     enable_compilation_cache()
     task = find_task(config.task, config.variant)
     print(describe(config), flush=True)
-    built = build(config, task.env, task.params, domain=task.domain)
+    built = build_shown(config, task)
     for note in (*built.notes, *preflight(config, task, built)):
         print(f"note: {note}", flush=True)
     config = built.program.config
@@ -71,7 +71,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     config, sinks = _config(run)
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
-    built = build(config, task.env, task.params, domain=task.domain)
+    built = build_shown(config, task)
     for difference in run.record_session(**facts(built)):
         print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
     _train(built, run, sinks, resumed=True)
@@ -89,7 +89,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     config, _ = _config(run)
     episodes = episodes or config.episodes
     task = find_task(config.task, config.variant)
-    built = build(replace(config, episodes=episodes), task.env, task.params, domain=task.domain)
+    built = build_shown(replace(config, episodes=episodes), task)
     for difference in run.differences(clip_digest=built.clip_digest):
         print(f"note: not the same as in training, so figures may differ: {difference}")
     template, actor = abstract_state(built), None
@@ -102,6 +102,17 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     usual = checkpoint == "best" and episodes == config.episodes
     name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
     finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
+
+
+def build_shown(config: TrainConfig, task: Any) -> Built:
+    """`build`, which says so where it plays: a humanoid's physics compiles for a minute."""
+    reward = config.reward
+    if reward.reward == "clip" and (reward.patches == "covered" or reward.quantise != "none"):
+        print(
+            "playing random actions, whose frames are shown to the tower as it is and as it is to be ...",
+            flush=True,
+        )
+    return build(config, task.env, task.params, domain=task.domain)
 
 
 def facts(built: Built) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
-from jaxvlm.cli.session import describe, facts, finish
+from jaxvlm.cli.session import build_shown, describe, facts, finish
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.sinks import check_sinks
-from jaxvlm.vlmrm import Built, TrainConfig, build
+from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.joint import iterate_joint, join, start_joint, task_state
 
 
@@ -29,7 +29,7 @@ def train_together(
     builts = []
     for config, task in zip(configs, tasks, strict=True):
         print(describe(config), flush=True)
-        built = build(config, task.env, task.params, domain=task.domain)
+        built = build_shown(config, task)
         for note in (*built.notes, *preflight(config, task, built)):
             print(f"note: {note}", flush=True)
         builts.append(built)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from jaxvlm.clip import (
@@ -177,3 +178,12 @@ def inputs(config: CLIPConfig, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
         row[end] = config.text.vocab_size - 1 if legacy else config.text.eos_token_id
         row[end + 1 :] = config.text.pad_token_id
     return frames, ids
+
+
+def needs_qwix():
+    """Some pairs of versions do not fit: importing qwix then fails by whatever it looks for in jax."""
+    try:
+        import qwix
+    except (ImportError, AttributeError) as error:
+        pytest.skip(f"qwix cannot be imported: {error}")
+    assert qwix

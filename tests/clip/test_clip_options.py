@@ -29,22 +29,13 @@ from jaxvlm.clip.figures import embed_states, embed_texts
 from jaxvlm.clip.layers import attend, fused
 from jaxvlm.clip.patches import image_bytes
 from jaxvlm.errors import ConfigError
-from tests.clip.recipes import ODD, inputs, openclip_model, random_params
+from tests.clip.recipes import ODD, inputs, needs_qwix, openclip_model, random_params
 
 GELU = ODD["gelu"]
 
 
 def cosines(a, b):
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-
-
-def needs_qwix():
-    """Some pairs of versions do not fit: importing qwix then fails by whatever it looks for in jax."""
-    try:
-        import qwix
-    except (ImportError, AttributeError) as error:
-        pytest.skip(f"qwix cannot be imported: {error}")
-    assert qwix
 
 
 def encode(clip, params, frames):

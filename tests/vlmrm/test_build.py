@@ -11,7 +11,7 @@ import pytest
 
 from envs.registry import make_task
 from jaxvlm.vlmrm.build import build
-from tests.clip.test_clip_options import needs_qwix
+from tests.clip.recipes import needs_qwix
 from tests.vlmrm.conftest import tiny_config
 
 build_module = sys.modules["jaxvlm.vlmrm.build"]  # the package's `build` is the function
