@@ -13,6 +13,11 @@ VERBS = {
     "resume": ("resume", "go on with a run that was stopped: jaxvlm resume RUN"),
     "evaluate": ("evaluate", "ground truth and a GIF of a run's policy: jaxvlm evaluate RUN"),
     "landscape": ("landscape", "plot the reward over pole angle or car position: jaxvlm landscape cartpole"),
+    "probe": ("probe", "which poses does a sentence reward most: jaxvlm probe humanoid-kneeling"),
+    "dataset make": ("dataset", "keep states of runs or of a sampler, with labels: jaxvlm dataset make RUN"),
+    "epic": ("epic", "distance of rewards to labels, per model and alpha: jaxvlm epic DATASET"),
+    "rate": ("rate", "judge episodes by eye, in the browser: jaxvlm rate RUN"),
+    "reproduce": ("reproduce", "figures and tables of the papers by one command: jaxvlm reproduce fig4"),
     "transfer": ("transfer", "start new tasks from known policies, by sentence: jaxvlm transfer --grid 12"),
     "clip train": ("clip_train", "train an embedded CLIP from captioned renders: jaxvlm clip train cartpole"),
     "clip check": (

@@ -28,11 +28,20 @@ from jaxvlm.runtime import (
     tile,
 )
 from jaxvlm.runtime.environment import describe_environment
-from jaxvlm.runtime.files import write_json
+from jaxvlm.runtime.files import write_atomic, write_json
 from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.plots import learning_curves
 from jaxvlm.runtime.sinks import check_sinks
-from jaxvlm.vlmrm import Built, Episodes, TrainConfig, build, join_episodes, run_episodes, summarise
+from jaxvlm.vlmrm import (
+    Built,
+    Episodes,
+    TrainConfig,
+    build,
+    episode_table,
+    join_episodes,
+    run_episodes,
+    summarise,
+)
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
 if TYPE_CHECKING:
@@ -216,6 +225,8 @@ def finish(
     }
     figures = run.path / f"{name}.json"
     write_json(figures, result)
+    table = run.path / f"{name}-episodes.csv"
+    write_atomic(table, episode_table(episodes, task.metric, result["seeds"]))
     frames = draw_episodes(built, task, episodes)
     gif = save_gif(run.videos / f"{checkpoint}.gif", tile(frames), task.gif_fps)
     sheet = save_contact_sheet(run.videos / f"{checkpoint}.png", frames)
@@ -231,6 +242,7 @@ def finish(
     print(report(result, task.metric))
     print(f"  run        {run.path}")
     print(f"  figures    {figures}")
+    print(f"  episodes   {table}")
     print(f"  video      {gif}")
     print(f"  moments    {sheet}")
     print(f"  curves     {curves}")

@@ -9,6 +9,7 @@ from jaxvlm.vlmrm.config import RewardSettings as RewardSettings
 from jaxvlm.vlmrm.config import SACSettings as SACSettings
 from jaxvlm.vlmrm.config import TrainConfig as TrainConfig
 from jaxvlm.vlmrm.evaluate import Episodes as Episodes
+from jaxvlm.vlmrm.evaluate import episode_table as episode_table
 from jaxvlm.vlmrm.evaluate import join_episodes as join_episodes
 from jaxvlm.vlmrm.evaluate import run_episodes as run_episodes
 from jaxvlm.vlmrm.evaluate import summarise as summarise

@@ -137,3 +137,21 @@ def summarise(episodes: Episodes, metric: str) -> dict[str, Any]:
         summary["mean_clip_reward"] = float(rewards.mean())
         summary["per_seed"]["mean_clip_reward"] = rewards.mean(1).tolist()
     return summary
+
+
+def episode_table(episodes: Episodes, metric: str, seeds: Sequence[int]) -> str:
+    """CSV with a row for every deterministic episode: seed, episode, success, share of steps, returns, length."""
+    scored = episodes.clip_reward is not None
+    lines = [
+        f"seed,episode,success,{metric},ground_truth_return,{'clip_reward,' if scored else ''}length",
+    ]
+    columns = [episodes.success, episodes.fraction, episodes.ground_truth_return, episodes.length]
+    if episodes.clip_reward is not None:
+        columns.insert(3, episodes.clip_reward)
+    arrays = [np.asarray(column) for column in columns]
+    for place, seed in enumerate(seeds):
+        for episode in range(arrays[0].shape[1]):
+            success, *numbers, length = (array[place, episode] for array in arrays)
+            values = ",".join(f"{number:.6g}" for number in numbers)
+            lines.append(f"{seed},{episode},{int(success)},{values},{int(length)}")
+    return "\n".join(lines) + "\n"

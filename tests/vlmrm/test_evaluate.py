@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvlm.vlmrm import join_episodes, run_episodes, summarise
+from jaxvlm.vlmrm import episode_table, join_episodes, run_episodes, summarise
 from jaxvlm.vlmrm.train import init_state, seeds_of
 from tests.vlmrm.conftest import build_random, tiny_config
 
@@ -125,3 +125,13 @@ def test_summary(episodes):
     assert summary["upright_fraction"] == pytest.approx(float(jnp.mean(episodes.fraction)), abs=1e-6)
     assert summary["mean_clip_reward"] is None
     assert len(summary["per_seed"]["success_rate"]) == 2
+
+
+def test_a_row_for_every_episode(episodes):
+    header, *rows = episode_table(episodes, "upright_fraction", [3, 4]).splitlines()
+    assert header == "seed,episode,success,upright_fraction,ground_truth_return,length"
+    assert len(rows) == episodes.success.size
+    values = [row.split(",") for row in rows]
+    assert [row[0] for row in values] == ["3"] * (len(rows) // 2) + ["4"] * (len(rows) // 2)
+    fractions = [float(row[3]) for row in values]
+    assert fractions == pytest.approx(episodes.fraction.reshape(-1).tolist(), abs=1e-5)
