@@ -1,0 +1,185 @@
+"""What is there to draw figures from: finished runs, tables of states, and files, as plain data."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxvlm.evaluation import Interval, bootstrap, mean_interval, rate_interval
+from jaxvlm.reproduce.figure import Place, Row
+from jaxvlm.runtime.metrics import read_rows
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its settings, its evaluation, its training."""
+
+    path: Path
+    origin: str = ""  # where it comes from, if not from a row of its own; said in the report
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`."""
+        return read_json(self.path / "config.json") or {}
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """`evaluation.json`."""
+        return read_json(self.path / "evaluation.json") or {}
+
+    @cached_property
+    def training(self) -> list[dict[str, Any]]:
+        """Rows of `metrics.jsonl`, lists over seeds in them."""
+        path = self.path / "metrics.jsonl"
+        return read_rows(path) if path.exists() else []
+
+    @cached_property
+    def sessions(self) -> list[dict[str, Any]]:
+        """`environment.json`: versions, devices and the CLIP's digest, one a session."""
+        found = read_json(self.path / "environment.json")
+        return found if isinstance(found, list) else []
+
+    @property
+    def seeds(self) -> int:
+        """Agents."""
+        return len(self.rates)
+
+    @cached_property
+    def rates(self) -> list[float]:
+        """Success of every seed's agent, over its episodes."""
+        return list(self.evaluation["per_seed"]["success_rate"])
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of each seed."""
+        return int(self.evaluation["episodes"])
+
+    @cached_property
+    def success(self) -> Interval:
+        """Success over seeds and episodes, with a bootstrap that draws whole seeds."""
+        return success_interval(self.rates, self.episodes)
+
+    @cached_property
+    def rewards(self) -> list[float]:
+        """The CLIP reward that every seed's agent was kept for: the highest of its training, as the paper chooses."""
+        rows = [row["reward"] for row in self.training if isinstance(row.get("reward"), list)]
+        if rows:
+            table = np.asarray([[math.nan if v is None else v for v in row] for row in rows], np.float64)
+            return [float(value) for value in np.nanmax(table, axis=0)]
+        return list(self.evaluation["per_seed"].get("mean_clip_reward") or [math.nan] * self.seeds)
+
+    @property
+    def chosen(self) -> int:
+        """Index of the seed with the most CLIP reward; the first where none is known."""
+        rewards = np.asarray(self.rewards[: self.seeds])
+        return int(np.nanargmax(rewards)) if np.isfinite(rewards).any() else 0
+
+    @cached_property
+    def best(self) -> Interval:
+        """Success of the seed with the most CLIP reward, Wilson's interval over its episodes."""
+        return rate_interval(round(self.rates[self.chosen] * self.episodes), self.episodes)
+
+    @cached_property
+    def share(self) -> Interval:
+        """Share of successful steps, the mean over seeds with Student's interval."""
+        metric = next(name for name in self.evaluation["per_seed"] if name.endswith("_fraction"))
+        return mean_interval(self.evaluation["per_seed"][metric])
+
+    @cached_property
+    def table(self) -> list[dict[str, float]] | None:
+        """Rows of `evaluation-episodes.csv`; None in runs of earlier versions."""
+        path = self.path / "evaluation-episodes.csv"
+        if not path.exists():
+            return None
+        with path.open(encoding="utf-8", newline="") as lines:
+            return [{name: number(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
+
+    @cached_property
+    def shares(self) -> list[np.ndarray] | None:
+        """Share of successful steps of every episode, an f64[episodes] for each seed; None where there is no table."""
+        if not self.table:
+            return None
+        metric = next((name for name in self.table[0] if name.endswith("_fraction")), None)
+        if metric is None:
+            return None
+        seeds = sorted({row["seed"] for row in self.table})
+        return [np.asarray([row[metric] for row in self.table if row["seed"] == seed]) for seed in seeds]
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the CLIP's digest; empty where it learned from something else."""
+        found = self.evaluation.get("clip_digest") or (self.sessions[0] if self.sessions else {}).get(
+            "clip_digest"
+        )
+        return str(found)[:12] if found else ""
+
+    @property
+    def clip(self) -> str:
+        """The checkpoint's name."""
+        return str(self.config.get("reward", {}).get("clip", ""))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a section is drawn from."""
+
+    place: Place
+    reused: dict[str, Path] = field(
+        default_factory=dict
+    )  # run directories that stand in for rows, by the rows' names
+    others: tuple[Path, ...] = ()  # further finished runs, which stand beside the rows
+
+    def run(self, name: str) -> Trained | None:
+        """A finished training, by its row's name."""
+        path = self.place.folder / "runs" / name
+        if name in self.reused:
+            return Trained(self.reused[name], origin=str(self.reused[name]))
+        return Trained(path) if (path / "evaluation.json").exists() else None
+
+    def runs_of(self, task: str) -> list[Trained]:
+        """Further runs of a task, from the folders that were given."""
+        found = [Trained(path, origin=str(path)) for path in self.others]
+        return [run for run in found if run.config.get("task") == task]
+
+    def file(self, product: str) -> Path | None:
+        """A product that exists."""
+        path = self.place.folder / product
+        return path if path.exists() else None
+
+    def has(self, row: Row) -> bool:
+        """Whether a row's product exists, or another run stands in for it."""
+        return row.name in self.reused or self.file(row.product) is not None
+
+
+def success_interval(rates: Sequence[float], episodes: int) -> Interval:
+    """Mean success of several seeds; resamples draw whole seeds, whose episodes resemble each other."""
+    outcomes = [np.arange(episodes) < round(rate * episodes) for rate in rates]
+    groups = np.repeat(np.arange(len(rates)), episodes)
+    flat = np.concatenate(outcomes).astype(np.float64)
+    if len(rates) == 1:
+        return rate_interval(int(flat.sum()), episodes)
+    return bootstrap(lambda values: float(np.mean(values)), [flat], groups=groups)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content, None where it is missing or not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def number(cell: str | None) -> float:
+    """A cell of a table; NaN where it is empty or says True, False as numbers."""
+    if cell in ("True", "False"):
+        return float(cell == "True")
+    try:
+        return float(cell) if cell else math.nan
+    except ValueError:
+        return math.nan
