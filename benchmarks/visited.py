@@ -127,7 +127,7 @@ def main() -> None:
     from envs.humanoid.kinematics import pose_scene
     from envs.humanoid.predicates import GOALS, holds
     from envs.registry import make_task
-    from jaxvlm.clip.figures import auc
+    from jaxvlm.reward import auc
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower

@@ -63,8 +63,8 @@ def run(arguments: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxvlm.cli.landscape import sweep_scenes
-    from jaxvlm.clip.figures import auc, spearman
     from jaxvlm.errors import ConfigError
+    from jaxvlm.reward import auc, spearman
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
     from jaxvlm.runtime import enable_compilation_cache

@@ -11,9 +11,9 @@ from jaxvlm.cli.common import domains, find_dataset
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.clip.card import CONCEPTS
 from jaxvlm.clip.checkpoint import resolve
-from jaxvlm.clip.figures import auc
 from jaxvlm.compiler import compiler_options
 from jaxvlm.render import RayAssets, validate_camera
+from jaxvlm.reward import auc
 from jaxvlm.reward.label import encode_scenes, score
 from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.presets import is_humanoid

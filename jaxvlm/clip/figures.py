@@ -14,50 +14,12 @@ from jaxvlm.clip.model import CLIP
 from jaxvlm.clip.tokenizer import Tokenizer
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
+from jaxvlm.reward.epic import pearson_distance
+from jaxvlm.reward.ranking import auc, spearman
 from jaxvlm.reward.similarity import goal_baseline
 
 ALPHAS = (0.0, 0.5, 1.0)
 GOAL_FIGURES = ("auc", "rank_correlation", "epic_indicator", "epic_graded")
-
-
-def auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Probability that a true item scores above a false one, ties half: the area under the ROC curve.
-
-    Not a number when all items are true or all false.
-    """
-    positives = int(truth.sum())
-    negatives = truth.size - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    rank_sum = float(ranks(scores)[truth].sum())
-    return (rank_sum - positives * (positives - 1) / 2) / (positives * negatives)
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, ties sharing their mean rank, float64[n]."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation; not a number when either side is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else float("nan")
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of ranks."""
-    return pearson(ranks(a), ranks(b))
-
-
-def epic(scores: np.ndarray, truth: np.ndarray) -> float:
-    """EPIC distance of two rewards that depend on the state alone: sqrt((1 - correlation) / 2).
-
-    Gleave et al. 2020 (arXiv 2006.13478) as VLM-RM uses it: 0 for the same up to scale, 0.707 for unrelated.
-    """
-    return float(np.sqrt(max(0.0, (1.0 - pearson(scores, truth)) / 2)))
 
 
 def embed_states(
@@ -236,8 +198,8 @@ def _ranking_figures(scores: np.ndarray, log_odds: np.ndarray) -> dict[str, floa
     values = (
         auc(scores, truth),
         spearman(scores, log_odds),
-        epic(scores, truth.astype(np.float64)),
-        epic(scores, log_odds),
+        float(pearson_distance(scores, truth)),
+        float(pearson_distance(scores, log_odds)),
     )
     return dict(zip(GOAL_FIGURES, values, strict=True))
 

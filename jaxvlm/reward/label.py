@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import draw_batch
@@ -16,7 +17,7 @@ from jaxvlm.reward.similarity import (
     sigmoid_similarity,
     softmax_negatives,
     validate_alpha,
-    validate_prompts,
+    validate_phases,
 )
 
 
@@ -25,7 +26,7 @@ class RewardParams:
     """Everything numeric that a reward depends on; an argument of the training program, so none of it recompiles."""
 
     clip: Any  # variables of the CLIP module, {"params": ...}; the image tower's suffice
-    goal: jax.Array  # f32[e], mean of normalised goal prompt embeddings
+    goal: jax.Array  # f32[e], mean of normalised goal prompt embeddings; f32[phase, e] in a task of phases
     baseline: jax.Array  # f32[e], mean of normalised baseline prompt embeddings
     alpha: jax.Array  # f32[], goal-baseline regularisation in [0, 1]
     negatives: jax.Array | None  # f32[k, e], normalised; given, they select the softmax
@@ -43,6 +44,7 @@ def make_reward_params(
     embed: Callable[[Sequence[str]], Float[Array, "p e"]],
     *,
     goal_prompts: Sequence[str],
+    then_prompts: Sequence[str] = (),
     baseline_prompts: Sequence[str] = (),
     negative_prompts: Sequence[str] = (),
     alpha: float = 0.0,
@@ -57,6 +59,8 @@ def make_reward_params(
       clip_params: variables of the CLIP module.
       embed: maps prompts to normalised embeddings, f32[p, e].
       goal_prompts: at least one; their embeddings are averaged and, as in VLM-RM, not renormalised.
+      then_prompts: one for each later phase of a task of several, whose first phase has the goal prompts; `label` then
+        wants to know the phase of each scene. Baseline, negatives and alpha are those of all phases.
       baseline_prompts: needed where alpha is above 0.
       negative_prompts: where given, the reward is the softmax probability of the goal among them.
       alpha: goal-baseline regularisation strength in [0, 1].
@@ -70,7 +74,7 @@ def make_reward_params(
       ConfigError: prompts, alpha or temperature that cannot work; `sigmoid` with a CLIP that has no `logit_bias`.
     """
     alpha = validate_alpha(alpha)
-    validate_prompts(goal_prompts, baseline_prompts, negative_prompts, alpha, sigmoid)
+    validate_phases(goal_prompts, then_prompts, baseline_prompts, negative_prompts, alpha, sigmoid)
     if not temperature > 0:
         raise ConfigError(f"temperature is {temperature!r}; the softmax over prompts needs one above 0")
     if not cameras:
@@ -85,11 +89,12 @@ def make_reward_params(
                 )
             logits[name] = jnp.asarray(clip_params["params"][name], jnp.float32)
     goal = jnp.mean(embed(goal_prompts), axis=0)
+    # Without baseline prompts alpha is 0, where the baseline has no weight.
+    baseline = jnp.mean(embed(baseline_prompts), axis=0) if baseline_prompts else jnp.zeros_like(goal)
     return RewardParams(
         clip=clip_params,
-        goal=goal,
-        # Without baseline prompts alpha is 0, where the baseline has no weight.
-        baseline=jnp.mean(embed(baseline_prompts), axis=0) if baseline_prompts else jnp.zeros_like(goal),
+        goal=jnp.concatenate([goal[None], embed(then_prompts)]) if then_prompts else goal,
+        baseline=baseline,
         alpha=jnp.float32(alpha),
         negatives=embed(negative_prompts) if negative_prompts else None,
         temperature=jnp.float32(temperature),
@@ -99,18 +104,44 @@ def make_reward_params(
     )
 
 
-def score(params: RewardParams, embeddings: Float[Array, "*batch e"]) -> Float[Array, "*batch"]:
-    """Scores image embeddings of any leading shape against the prompts in `params`."""
+def phases_of(params: RewardParams) -> int:
+    """How many phases a reward has: 1 where one goal serves a whole episode."""
+    return params.goal.shape[0] if params.goal.ndim == 2 else 1
 
-    def one(state: jax.Array) -> jax.Array:
+
+def in_phase(params: RewardParams, phase: int) -> RewardParams:
+    """The reward of one phase alone, as that of a task without phases; of such a task itself in any phase."""
+    return replace(params, goal=params.goal[phase]) if params.goal.ndim == 2 else params
+
+
+def score(
+    params: RewardParams, embeddings: Float[Array, "*batch e"], phases: Int[Array, "*batch"] | None = None
+) -> Float[Array, "*batch"]:
+    """Scores image embeddings of any leading shape against the prompts in `params`.
+
+    `phases` says which of its goals counts for each; a reward of one goal has no use for it.
+
+    Raises:
+      ConfigError: a reward of several phases without `phases`.
+    """
+    if params.goal.ndim == 1:
+        goals, axis = params.goal, None
+    elif phases is None:
+        raise ConfigError(
+            f"the reward has {params.goal.shape[0]} phases; say which one each state belongs to, or take one `in_phase`"
+        )
+    else:
+        goals, axis = params.goal[phases.reshape(-1)], 0
+
+    def one(state: jax.Array, goal: jax.Array) -> jax.Array:
         if params.logit_scale is not None and params.logit_bias is not None:
-            return sigmoid_similarity(state, params.goal, params.logit_scale, params.logit_bias)
+            return sigmoid_similarity(state, goal, params.logit_scale, params.logit_bias)
         if params.negatives is None:
-            return goal_baseline(state, params.goal, params.baseline, params.alpha)
-        return softmax_negatives(state, params.goal, params.negatives, params.temperature)
+            return goal_baseline(state, goal, params.baseline, params.alpha)
+        return softmax_negatives(state, goal, params.negatives, params.temperature)
 
     with jax.default_matmul_precision("highest"):
-        flat = jax.vmap(one)(embeddings.reshape(-1, embeddings.shape[-1]))
+        flat = jax.vmap(one, in_axes=(0, axis))(embeddings.reshape(-1, embeddings.shape[-1]), goals)
     return flat.reshape(embeddings.shape[:-1])
 
 
@@ -161,6 +192,7 @@ def label(
     size: int,
     chunk: int,
     batch_ndim: int = 2,
+    phases: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Rewards of scenes by their pictures: draws, encodes and scores, averaged over views.
 
@@ -172,6 +204,7 @@ def label(
       size: side of a frame in pixels, the tower's own.
       chunk: frames drawn and encoded at a time.
       batch_ndim: how many leading axes are batch axes.
+      phases: i32, which phase each scene belongs to, of the batch shape; for a reward of several.
 
     Returns:
       f32 rewards of the batch shape.
@@ -181,4 +214,6 @@ def label(
     flat = jax.tree.map(lambda leaf: leaf.reshape(math.prod(batch_shape), *leaf.shape[batch_ndim:]), scenes)
     embeddings = encode_scenes(params, flat, encode=encode, render=render, size=size, chunk=chunk)
     with jax.named_scope("score"):
-        return jnp.mean(score(params, embeddings), axis=-1).reshape(batch_shape)
+        if phases is not None:  # the same from every view
+            phases = jnp.broadcast_to(phases.reshape(-1, 1), embeddings.shape[:2])
+        return jnp.mean(score(params, embeddings, phases), axis=-1).reshape(batch_shape)

@@ -164,3 +164,21 @@ def validate_prompts(
         raise ConfigError(
             f"goal and baseline prompts are both {list(goal)!r}; with alpha {alpha:g} they have to differ"
         )
+
+
+def validate_phases(
+    goal: Sequence[str],
+    then: Sequence[str],
+    baseline: Sequence[str],
+    negatives: Sequence[str],
+    alpha: float,
+    sigmoid: bool = False,
+) -> None:
+    """`validate_prompts` for every phase: the first has the prompts `goal`, each later one its sentence of `then`."""
+    validate_prompts(goal, baseline, negatives, alpha, sigmoid)
+    if isinstance(then, str):
+        raise ConfigError(
+            f"the sentences of later phases are the single string {then!r}; give a list of them"
+        )
+    for sentence in then:
+        validate_prompts((sentence,), baseline, negatives, alpha, sigmoid)

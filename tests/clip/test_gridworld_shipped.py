@@ -12,7 +12,8 @@ from envs.captions.gridworld import steps_to
 from envs.gridworld.room import OBJECTS
 from jaxvlm.clip import load, load_tokenizer, resolve
 from jaxvlm.clip.captions import vocabulary
-from jaxvlm.clip.figures import auc, embed_states, embed_texts
+from jaxvlm.clip.figures import embed_states, embed_texts
+from jaxvlm.reward import auc
 
 STATES = 600
 GOALS = [goal.concept for goal in captioned_dataset("gridworld").goals]

@@ -11,7 +11,8 @@ import pytest
 from envs.captions import captioned_dataset
 from jaxvlm.clip import load, load_tokenizer, resolve
 from jaxvlm.clip.captions import select, vocabulary
-from jaxvlm.clip.figures import auc, embed_states, embed_texts
+from jaxvlm.clip.figures import embed_states, embed_texts
+from jaxvlm.reward import auc
 
 STATES = 1200
 

@@ -19,8 +19,9 @@ from envs.captions import captioned_dataset
 from envs.humanoid.model import load_model
 from envs.humanoid.poses import make_library, sample_qpos
 from jaxvlm.clip import load, load_tokenizer
-from jaxvlm.clip.figures import embed_texts, spearman
+from jaxvlm.clip.figures import embed_texts
 from jaxvlm.render import free_camera, make_ray_assets, render_ray, scene_from_data, to_uint8
+from jaxvlm.reward import spearman
 
 POSES = 200
 MODIFIED = ((0.0, 0.0, 1.0), 3.5, 180.0, -10.0)
