@@ -119,8 +119,11 @@ def epic_distance(
     Returns:
       f32[], in [0, 1]; not a number where a canonical reward is constant.
     """
-    shaped = [canonical(reward, transitions, coverage, discount) for reward in (first, second)]
-    return pearson_distance(*shaped, weights)
+    return pearson_distance(
+        canonical(first, transitions, coverage, discount),
+        canonical(second, transitions, coverage, discount),
+        weights,
+    )
 
 
 def canonical_table(
@@ -160,8 +163,11 @@ def epic_distance_table(
     """
     if transitions is None:
         transitions = states[:, None, None] * actions[:, None] * states
-    shaped = [canonical_table(reward, states, actions, discount).reshape(-1) for reward in (first, second)]
-    return pearson_distance(*shaped, transitions.reshape(-1))
+    return pearson_distance(
+        canonical_table(first, states, actions, discount).reshape(-1),
+        canonical_table(second, states, actions, discount).reshape(-1),
+        transitions.reshape(-1),
+    )
 
 
 def goal_correlation(
