@@ -16,6 +16,7 @@ from envs.gridworld.cells import cell
 from envs.gridworld.room import ObjectRoom
 from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
+from envs.phases import Phased
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
 
@@ -48,6 +49,9 @@ class Task:
     variants: Mapping[str, Environment] = field(
         default_factory=dict
     )  # other set-ups of the environment, by name
+    then_prompts: tuple[str, ...] = ()  # sentences of the later phases of a task of several, one each
+    then_concepts: tuple[str, ...] = ()  # what `concept` is of the first phase
+    starts: tuple[int, ...] = ()  # steps after which the later phases begin
 
     @property
     def params(self) -> Any:
@@ -176,6 +180,65 @@ def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...
     )
 
 
+THEN = "-then-"  # between the phases of a task's name
+HUMANOID_TRANSITION = 20  # steps, 0.3 s: what a body takes to fall by half a metre, from standing to kneeling
+
+
+def _sequence(name: str, parts: Sequence[Task], transition: int) -> Task:
+    """Tasks of one environment that differ in its goal, one after the other in an episode, each for an equal share."""
+    first, steps = parts[0], parts[0].episode_length
+    starts = tuple(steps * k // len(parts) for k in range(1, len(parts)))
+
+    def phased(variant: str | None, clock: bool = True) -> Phased:
+        envs = [part.env if variant is None else part.variants[variant] for part in parts]
+        inner = [_bare(env) for env in envs]
+        if isinstance(inner[0], Humanoid):
+            named: Any = replace(inner[0], goal=tuple(env.goal for env in inner))  # pyright: ignore
+            limit, goals = TimeLimit(named, steps), tuple(range(len(parts)))
+        else:
+            limit, goals = TimeLimit(inner[0], steps), tuple(int(part.overrides["goal"]) for part in parts)
+        return Phased(limit, goals, starts, clock=clock, transition=transition)
+
+    variants = {variant: phased(variant) for variant in first.variants if variant != "handwritten"}
+    return replace(
+        first,
+        name=name,
+        summary=", then ".join(part.summary.split(",")[0] for part in parts),
+        env=phased(None),
+        variants={**variants, "no-clock": phased(None, clock=False)},
+        overrides={},
+        then_prompts=tuple(part.goal_prompts[0] for part in parts[1:]),
+        then_concepts=tuple(part.concept or "" for part in parts[1:]),
+        starts=starts,
+        threshold=0.5,
+        window=steps,
+    )
+
+
+def _phases(name: str) -> Task:
+    """`humanoid-A-then-B` of any two or more poses, `gridworld-A-then-B` of objects.
+
+    Raises `ConfigError` that names the part nobody knows.
+    """
+    family, _, rest = name.partition("-")
+    parts = rest.split(THEN)
+    names = [f"{family}-{_SHORT.get(part, part)}" for part in parts]
+    if family not in ("humanoid", "gridworld"):
+        raise ConfigError(
+            f"task {name!r} has phases; those are tasks of the humanoid and of the grid-world only"
+        )
+    for part, full in zip(parts, names, strict=True):
+        if full not in _MAKERS or THEN in full:
+            known = ", ".join(
+                key.partition("-")[2] for key in _MAKERS if key.startswith(f"{family}-") and THEN not in key
+            )
+            raise ConfigError(f"phase {part!r} of task {name!r} is unknown; choose from {known}")
+    transition = HUMANOID_TRANSITION if family == "humanoid" else ROOM_STEPS // 4
+    return _sequence(name, [_MAKERS[full]() for full in names], transition)
+
+
+_SHORT = MappingProxyType({"stand": "standing", "kneel": "kneeling"})
+
 _MAKERS = {
     "cartpole": lambda: _cartpole(
         "cartpole", "keep the pole up, from nearly upright", 0.05, reward="balance", window=200
@@ -202,6 +265,7 @@ _MAKERS = {
         )
         for goal, (prompt, summary) in _POSES.items()
     },
+    "humanoid-stand-then-kneel": lambda: _phases("humanoid-stand-then-kneel"),
 }
 
 TASKS: tuple[str, ...] = tuple(_MAKERS)
@@ -210,7 +274,8 @@ TASKS: tuple[str, ...] = tuple(_MAKERS)
 def make_task(name: str, variant: str | None = None) -> Task:
     """The task called `name`, its environment set up as `variant` says.
 
-    A name with a colon, such as `brax:ant`, is an environment of another library; see `adapters.foreign_task`.
+    A name with a colon, such as `brax:ant`, is an environment of another library; see `adapters.foreign_task`. Poses or
+    objects joined by `-then-`, as in `humanoid-standing-then-lotus`, are the phases of one task.
 
     Raises `ConfigError` that lists the known names.
     """
@@ -220,6 +285,8 @@ def make_task(name: str, variant: str | None = None) -> Task:
         task = make_foreign_task(name)
     elif name in _MAKERS:
         task = _MAKERS[name]()
+    elif THEN in name:
+        task = _phases(name)
     else:
         raise ConfigError(
             f"unknown task {name!r}; known tasks are {', '.join(TASKS)}, "

@@ -14,7 +14,7 @@ from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.compiler import compiler_options
 from jaxvlm.render import RayAssets, validate_camera
 from jaxvlm.reward import auc
-from jaxvlm.reward.label import encode_scenes, score
+from jaxvlm.reward.label import encode_scenes, in_phase, phases_of, score
 from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.presets import is_humanoid
 
@@ -40,8 +40,12 @@ def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
     if built.inputs.reward is None:
         return notes
     check_cameras(config, task, built)
-    found = (views_note(config, task), signal_note(config, task, built))
-    return [*notes, *(note for note in found if note)]
+    if task.starts and not config.reward.then:
+        notes.append(
+            "one sentence is scored in all phases of this task; give each later phase its own with --then"
+        )
+    signals = [signal_note(config, task, built, phase) for phase in range(phases_of(built.inputs.reward))]
+    return [*notes, *(note for note in (views_note(config, task), *signals) if note)]
 
 
 def check_cameras(config: TrainConfig, task: "Task", built: Built) -> None:
@@ -74,19 +78,22 @@ def views_note(config: TrainConfig, task: "Task") -> str | None:
     )
 
 
-def signal_note(config: TrainConfig, task: "Task", built: Built) -> str | None:
+def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0) -> str | None:
     """A warning where the sentence ranks random states no better than chance; None where it does, or nobody knows.
 
-    The truth is that of the caption which says the same, or of the task's goal for the task's own prompt.
+    The truth is that of the caption which says the same, or of the task's goal for the task's own prompt. Of a task of
+    several phases it is said of the sentence of one of them.
     """
     if task.domain not in domains():
         return None
     dataset = find_dataset(task.domain)
-    concept = concept_of(dataset, task, config.reward.prompt)
+    prompts = (config.reward.prompt, *((sentence,) for sentence in config.reward.then))[phase]
+    concept = concept_of(dataset, task, prompts)
     if concept is None:
         return None
-    reward, program = built.inputs.reward, built.program
-    assert reward is not None
+    program = built.program
+    assert built.inputs.reward is not None
+    reward = in_phase(built.inputs.reward, phase)
     assert program.encode is not None
     count = 512 if program.frame_size <= 96 else 64  # some seconds of a CPU, most of them compilation
     states = dataset.sample_states(jax.random.key(config.seed), count)
@@ -108,7 +115,7 @@ def signal_note(config: TrainConfig, task: "Task", built: Built) -> str | None:
     area = auc(np.asarray(rewards(reward, scenes)), truth)
     if not area < SIGNAL:  # not a number where no state is at the goal
         return None
-    sentence = " + ".join(map(repr, config.reward.prompt))
+    sentence = " + ".join(map(repr, prompts))
     return (
         f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} on {count} random states, "
         "chance is 0.5), so training on it is unlikely to work; see `jaxvlm clip check`"
@@ -119,6 +126,9 @@ def concept_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]
     """The concept whose truth prompts speak of, if it is known."""
     if tuple(prompts) == tuple(task.goal_prompts):
         return task.concept or dataset.goal
+    for sentence, goal in zip(task.then_prompts, task.then_concepts, strict=True):
+        if tuple(prompts) == (sentence,):
+            return goal
     for concept in dataset.concepts:
         if set(prompts) <= set(concept.wordings):
             return concept.name

@@ -139,11 +139,19 @@ def describe(config: TrainConfig) -> str:
     agents = f"{config.seeds} seeds" if config.seeds > 1 else f"seed {config.seed}"
     if reward.reward == "ground-truth":
         return f"{config.task}: learning from the ground-truth reward, {config.steps:,} steps, {agents}"
-    prompts = " + ".join(f'"{prompt}"' for prompt in reward.prompt) or "no sentence"
+    prompts = sentences(config, '"') or "no sentence"
     return (
         f"{config.task}: learning from {prompts} with CLIP {reward.clip}, alpha {reward.alpha:g}, "
         f"{config.steps:,} steps, {agents}"
     )
+
+
+def sentences(config: TrainConfig, quote: str = "") -> str:
+    """The goal prompts in the order in which they count, with the steps at which later ones begin."""
+    first = " + ".join(f"{quote}{prompt}{quote}" for prompt in config.reward.prompt)
+    steps = config.at or ("its step",) * len(config.reward.then)
+    later = zip(steps, config.reward.then, strict=False)
+    return first + "".join(f", from step {step} {quote}{prompt}{quote}" for step, prompt in later)
 
 
 def _config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:
@@ -214,6 +222,7 @@ def finish(
         "reward": config.reward.reward,
         "clip": config.reward.clip,
         "prompt": list(config.reward.prompt),
+        **schedule(config, task),
         "alpha": config.reward.alpha,
         "episodes": config.episodes,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
@@ -235,7 +244,7 @@ def finish(
     learning_curves(
         curves,
         run.rows(),
-        title=config.task if truth else f"{config.task}: {' + '.join(config.reward.prompt)}",
+        title=config.task if truth else f"{config.task}: {sentences(config)}",
         reward_label="ground-truth reward" if truth else "CLIP reward",
     )
     print()
@@ -247,6 +256,23 @@ def finish(
     print(f"  moments    {sheet}")
     print(f"  curves     {curves}")
     return result
+
+
+def schedule(config: TrainConfig, task: "Task") -> dict[str, Any]:
+    """What `evaluation.json` says of the phases of a task of several: goal, sentence and first step of each."""
+    if not task.starts:
+        return {}
+    goals = [task.concept, *task.then_concepts]
+    # One sentence without a later one is scored in every phase.
+    spoken = [" + ".join(config.reward.prompt), *(config.reward.then or ())]
+    starts = [0, *(config.at or task.starts)]
+    return {
+        "phases": [
+            {"goal": goal, "prompt": spoken[min(k, len(spoken) - 1)], "after_step": start}
+            for k, (goal, start) in enumerate(zip(goals, starts, strict=True))
+        ],
+        "transition": getattr(task.env, "transition", 0),
+    }
 
 
 def play(
@@ -306,6 +332,13 @@ def report(result: dict[str, Any], metric: str) -> str:
             f", mean CLIP reward {result['mean_clip_reward']:.3f}"
             if result["mean_clip_reward"] is not None
             else ""
+        ),
+        *(
+            f"  phase {k + 1}    {phase['goal']}: {share:.1%} of its steps from number "
+            f"{phase['after_step'] + result['transition'] + 1} on"
+            for k, (phase, share) in enumerate(
+                zip(result.get("phases", ()), result.get("phase_fraction", ()), strict=True)
+            )
         ),
         f"  exploring  {result['stochastic']['success_rate']:.1%} of the episodes when actions are sampled",
     ]

@@ -37,6 +37,8 @@ def usage() -> str:
             "",
             "poses of the humanoid or objects of the grid-world, joined by commas, are trained in one program:",
             "  jaxvlm train humanoid-standing,humanoid-lotus --seeds 4",
+            "joined by -then- they are the phases of one task; later ones begin at steps of their own:",
+            '  jaxvlm train humanoid-standing-then-lotus --then "a robot meditating" --at 40',
             "",
             "presets:",
             *(f"  {name:<20}{summary}" for name, summary in PRESETS.items()),
@@ -51,11 +53,12 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
     reward = replace(
         config.reward,
         prompt=task.goal_prompts,
+        then=task.then_prompts,
         baseline=task.baseline_prompts,
         look=task.look,
         camera=task.cameras,
     )
-    default = Train(preset=preset_name, config=replace(config, reward=reward))
+    default = Train(preset=preset_name, config=replace(config, reward=reward, at=task.starts))
     return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)
 
 
@@ -82,9 +85,13 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
     Raises:
       ConfigError: a sentence is given, a task is named twice, or the tasks cannot share a program.
     """
-    if any(argument.partition("=")[0] in ("--prompt", "--baseline", "--negative") for argument in arguments):
+    if any(
+        argument.partition("=")[0] in ("--prompt", "--then", "--baseline", "--negative")
+        for argument in arguments
+    ):
         raise ConfigError(
-            "several tasks are trained from their own sentences; give --prompt, --baseline or --negative with one task"
+            "several tasks are trained from their own sentences; give --prompt, --then, --baseline or --negative "
+            "with one task"
         )
     if len(set(names)) < len(names):
         raise ConfigError(f"a task is named twice in {','.join(names)}; use --seeds for more agents of it")

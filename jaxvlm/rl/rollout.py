@@ -45,6 +45,7 @@ class Rows:
     valid: Leaf  # bool[T, N], False in reset rows and where the physics diverged
     success: Leaf  # bool[T, N], info["success"] of the state the action led to
     scene: Any  # pytree [T, N, ...] of the state the action led to, or None
+    phase: Any = None  # i32[T, N], info["phase"], of a task of several phases; of no meaning in reset rows
 
     @property
     def done(self) -> jax.Array:
@@ -164,6 +165,7 @@ def collect(
             valid=valid,
             success=valid & info["success"],
             scene=env.scene(env_state, params) if scenes else None,
+            phase=info.get("phase"),
         )
         observation = unless_reset(observation, reset_observation)
         return RolloutState(env_state, observation, terminated | truncated), rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxvlm.clip.patches import image_bytes
 from jaxvlm.errors import ConfigError
-from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_prompts
+from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_phases
 from jaxvlm.rl import (
     DQN,
     SAC,
@@ -150,6 +150,7 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         tower.params,
         tower.embed,
         goal_prompts=settings.prompt,
+        then_prompts=settings.then,
         baseline_prompts=settings.baseline,
         negative_prompts=settings.negative,
         alpha=settings.alpha,
@@ -159,7 +160,7 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         cameras=[env.cameras[camera] for camera in settings.camera],
     )
     notes = []
-    for prompt in (*settings.prompt, *settings.baseline, *settings.negative):
+    for prompt in (*settings.prompt, *settings.then, *settings.baseline, *settings.negative):
         unknown = tower.tokenizer.unknown_words(prompt)
         if unknown:
             notes.append(
@@ -238,6 +239,27 @@ def _whole_path(name: str) -> str:
     return f"untrained:{folder.resolve()}:{seed}"
 
 
+def _scheduled(config: TrainConfig, env: Any, env_params: Any) -> Any:
+    """Parameters with the phases where the config wants them.
+
+    Raises:
+      ConfigError: sentences or steps of phases that the environment does not have.
+    """
+    phases, then = getattr(env, "phases", 1), config.reward.then
+    if phases == 1 and (then or config.at):
+        given = f"--then {then[0]!r}" if then else f"--at {config.at[0]}"
+        raise ConfigError(
+            f"{given} is given, but {config.task} has one phase; choose a task of several, such as "
+            "humanoid-stand-then-kneel or humanoid-standing-then-lotus"
+        )
+    if then and len(then) != phases - 1:
+        raise ConfigError(
+            f"--then gives {len(then)} sentences, but {config.task} has {phases} phases: give {phases - 1}, one for "
+            "each phase after the first"
+        )
+    return env.with_starts(env_params, config.at) if config.at else env_params
+
+
 def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Built:
     """Makes the program of a run.
 
@@ -255,7 +277,10 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     if settings.look not in env.looks:
         raise ConfigError(f"unknown look {settings.look!r}; this task can be drawn as {', '.join(env.looks)}")
     alpha = validate_alpha(settings.alpha)
-    validate_prompts(settings.prompt, settings.baseline, settings.negative, alpha, settings.sigmoid)
+    validate_phases(
+        settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
+    )
+    env_params = _scheduled(config, env, env_params)
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
         config.buffer_rows,

@@ -21,7 +21,9 @@ class RewardSettings:
     """Side of the frames in pixels, a multiple of the patch of a ViT, whose positional embeddings are resampled;
     0 is the checkpoint's own."""
     prompt: tuple[str, ...] = ()
-    """Goal prompts; their embeddings are averaged."""
+    """Goal prompts; their embeddings are averaged. In a task of several phases they are the first one's."""
+    then: tuple[str, ...] = ()
+    """Sentences of the later phases of such a task, one each; `--then` alone scores all phases by `--prompt`."""
     baseline: tuple[str, ...] = ()
     """Baseline prompts for goal-baseline regularisation; their embeddings are averaged."""
     negative: tuple[str, ...] = ()
@@ -129,6 +131,8 @@ class TrainConfig:
     """Rows per environment and iteration; an episode takes its steps plus one row for the reset."""
     learning_starts: int = 3_000
     """Steps with random actions before the first update."""
+    at: tuple[int, ...] = ()
+    """Steps of an episode after which later phases begin, one for each; none: the task's own."""
     hold: int = 1
     """Steps that a random action of before `--learning-starts` lasts; heavy limbs hardly move under faster noise."""
     updates: int = 200
@@ -181,6 +185,7 @@ class TrainConfig:
                     **data,
                     "reward": RewardSettings(**_tuples(data["reward"])),
                     "algorithm": kind(**_tuples(data["algorithm"])),
+                    "at": tuple(data.get("at", ())),
                 }
             )
         except (KeyError, TypeError) as error:

@@ -24,6 +24,7 @@ class Episodes:
     clip_reward: jax.Array | None  # f32[seed, episode], mean over steps; None without a CLIP reward
     scene: Any  # [seed, time, shown, ...], of the first few episodes
     length: jax.Array  # i32[seed, episode], steps
+    phase_fraction: jax.Array | None = None  # f32[seed, episode, phase], of a task of several
 
 
 def run_episodes(
@@ -62,7 +63,8 @@ def run_episodes(
       actor: whose `act` is called, with `agent` as its state; None for the program's own algorithm.
 
     Returns:
-      `Episodes`.
+      `Episodes`. In a task of several phases the share of success is taken over each phase without the steps that its
+      transition may take, and the least of these shares is the episode's: it succeeds where every phase does.
     """
 
     def one_seed(agent: Any, seed: jax.Array) -> Any:
@@ -85,8 +87,11 @@ def run_episodes(
         rows = jax.vmap(one_seed)(agent, seed)  # [seed, time, episode]
     counted = jax.vmap(first_episode)(rows.done) & rows.valid
     steps = counted.sum(1)
+    by_phase = _phase_fractions(program.env, rows.success, counted, rows.phase)
     in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
     fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
+    if by_phase is not None:
+        fraction = jnp.min(by_phase, axis=-1)
     clip_reward = None
     if score is not False and inputs.reward is not None:
         rewards = jax.lax.cond(
@@ -103,7 +108,25 @@ def run_episodes(
         clip_reward=clip_reward,
         scene=jax.tree.map(lambda leaf: leaf[:, :, :shown], rows.scene),
         length=steps,
+        phase_fraction=by_phase,
     )
+
+
+def _phase_fractions(
+    env: Any, success: jax.Array, counted: jax.Array, phase: jax.Array | None
+) -> jax.Array | None:
+    """Share of successful steps of each phase after its transition, f32[seed, episode, phase]; None without phases.
+
+    `success` and `counted` are bool[seed, time, episode], `phase` i32 of the same shape.
+    """
+    if phase is None:
+        return None
+    shares = []
+    for index in range(env.phases):
+        here = counted & (phase == index)
+        settled = here & (jnp.cumsum(here, axis=1) > env.transition)
+        shares.append((success & settled).sum(1) / jnp.maximum(settled.sum(1), 1))
+    return jnp.stack(shares, axis=-1).astype(jnp.float32)
 
 
 def join_episodes(blocks: Sequence[Episodes], episodes: int) -> Episodes:
@@ -136,14 +159,23 @@ def summarise(episodes: Episodes, metric: str) -> dict[str, Any]:
         rewards = np.asarray(episodes.clip_reward, np.float64)
         summary["mean_clip_reward"] = float(rewards.mean())
         summary["per_seed"]["mean_clip_reward"] = rewards.mean(1).tolist()
+    if episodes.phase_fraction is not None:
+        shares = np.asarray(episodes.phase_fraction, np.float64)  # [seed, episode, phase]
+        summary["phase_fraction"] = shares.mean((0, 1)).tolist()
+        summary["per_seed"]["phase_fraction"] = shares.mean(1).tolist()
     return summary
 
 
 def episode_table(episodes: Episodes, metric: str, seeds: Sequence[int]) -> str:
-    """CSV with a row for every deterministic episode: seed, episode, success, share of steps, returns, length."""
+    """CSV with a row for every deterministic episode: seed, episode, success, share of steps, returns, length.
+
+    A task of several phases has the share of each behind them.
+    """
     scored = episodes.clip_reward is not None
+    shares = None if episodes.phase_fraction is None else np.asarray(episodes.phase_fraction)
+    more = "" if shares is None else "".join(f",phase_{k + 1}" for k in range(shares.shape[-1]))
     lines = [
-        f"seed,episode,success,{metric},ground_truth_return,{'clip_reward,' if scored else ''}length",
+        f"seed,episode,success,{metric},ground_truth_return,{'clip_reward,' if scored else ''}length{more}",
     ]
     columns = [episodes.success, episodes.fraction, episodes.ground_truth_return, episodes.length]
     if episodes.clip_reward is not None:
@@ -153,5 +185,6 @@ def episode_table(episodes: Episodes, metric: str, seeds: Sequence[int]) -> str:
         for episode in range(arrays[0].shape[1]):
             success, *numbers, length = (array[place, episode] for array in arrays)
             values = ",".join(f"{number:.6g}" for number in numbers)
-            lines.append(f"{seed},{episode},{int(success)},{values},{int(length)}")
+            last = "" if shares is None else "".join(f",{share:.6g}" for share in shares[place, episode])
+            lines.append(f"{seed},{episode},{int(success)},{values},{int(length)}{last}")
     return "\n".join(lines) + "\n"

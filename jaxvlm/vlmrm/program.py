@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxvlm.reward import RewardParams, label
+from jaxvlm.reward import RewardParams, label, phases_of
 from jaxvlm.rl import (
     DQN,
     REPLAY_AXES,
@@ -164,6 +164,7 @@ class Program:
                 size=self.frame_size,
                 chunk=self.chunk,
                 batch_ndim=3,
+                phases=rows.phase if phases_of(inputs.reward) > 1 else None,
             )
 
     def insert_stage(
@@ -265,6 +266,7 @@ class Program:
             "success": mean(rows.success),
             "transitions": weight.sum((1, 2)),
             "diverged": rows.diverged.astype(jnp.float32).sum((1, 2)),
+            **_by_phase(rows, rewards, getattr(self.env, "phases", 1)),
             **losses,
         }
         return replace(state, agent=agent), metrics
@@ -285,6 +287,17 @@ def _keep_best(state: TrainState, reward: jax.Array) -> Best:
         reward=jnp.where(better, reward, state.best.reward),
         step=jnp.where(better, state.step, state.best.step),
     )
+
+
+def _by_phase(rows: Rows, rewards: jax.Array, phases: int) -> dict[str, jax.Array]:
+    """Reward and success of each phase of a task of several, f32[seed]; nothing of one that has no phases."""
+    found = {}
+    for phase in range(phases if rows.phase is not None else 0):
+        weight = (rows.valid & (rows.phase == phase)).astype(jnp.float32)
+        count = jnp.maximum(weight.sum((1, 2)), 1.0)
+        for name, values in (("reward", rewards), ("success", rows.success)):
+            found[f"{name}_phase_{phase + 1}"] = jnp.sum(values * weight, axis=(1, 2)) / count
+    return found
 
 
 def _accumulate(stats: RewardStats, rewards: jax.Array, valid: jax.Array) -> RewardStats:
