@@ -57,8 +57,8 @@ BUDGETS = {
         together=False,
         minutes=13.0,
         classic_minutes=6.0,
-        words="two CPU cores: preset laptop, 100,000 steps and 3 seeds for the humanoid; preset default and 3 seeds for "
-        "CartPole and MountainCar",
+        words="two CPU cores: preset laptop, 100,000 steps and 3 seeds for the humanoid; preset default and 3 seeds "
+        "for CartPole and MountainCar",
     ),
     "gpu": Budget(
         name="gpu",
@@ -85,11 +85,14 @@ class Row:
     task: str | None = None  # of a training: its `config.json` is compared with what these flags give
     flags: tuple[str, ...] = ()  # of a training, preset and all
     group: str | None = None  # trainings of one group may share a program
+    comes_with: str | None = (
+        None  # the row that leaves this product as well, unless it is of an earlier version
+    )
 
     @property
     def command(self) -> str:
         """As it is typed."""
-        return "jaxvlm " + " ".join(quoted(argument) for argument in self.arguments)
+        return typed(self.arguments)
 
     @property
     def run(self) -> str | None:
@@ -145,6 +148,7 @@ class Place:
             product=f"runs/{run}/evaluation-episodes.csv",
             needs=(run,),
             minutes=3.0,
+            comes_with=run,
         )
 
     def control(self, run: str, which: str, episodes: int = 100) -> Row:
@@ -229,16 +233,21 @@ class Figure:
 
 
 CAUTION = (
-    "The embedded CLIP is no foundation model: it was trained on pictures of these very scenes, with captions made by the "
-    "predicates that success is judged by. Agents never see the predicates, but their reward knows them. So the figures "
-    "say that the method, the renderer and the algorithms do their part, and how things change from row to row; they do "
-    "not say how well a CLIP that never saw these scenes would do, which is what the paper measured."
+    "The embedded CLIP is no foundation model: it was trained on pictures of these very scenes, with captions made by "
+    "the predicates that success is judged by. Agents never see the predicates, but their reward knows them. So the "
+    "figures say that the method, the renderer and the algorithms do their part, and how things change from row to "
+    "row; they do not say how well a CLIP that never saw these scenes would do, which is what the paper measured."
 )
 
 
 def label_of(clip: str) -> str:
     """A checkpoint as a part of file names: letters, digits, points and dashes."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", clip).strip("-.") or "clip"
+
+
+def typed(arguments: Sequence[str]) -> str:
+    """A command line of jaxvlm as it is typed."""
+    return " ".join(("jaxvlm", *map(quoted, arguments)))
 
 
 def quoted(argument: str) -> str:

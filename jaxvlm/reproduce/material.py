@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,24 @@ from jaxvlm.evaluation import Interval, bootstrap, mean_interval, rate_interval
 from jaxvlm.reproduce.figure import Place, Row
 from jaxvlm.runtime.metrics import read_rows
 
+REUSED = "reused.json"  # in a run directory that was copied from elsewhere
+
 
 @dataclass(frozen=True)
 class Trained:
     """A finished run: its settings, its evaluation, its training."""
 
     path: Path
-    origin: str = ""  # where it comes from, if not from a row of its own; said in the report
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """`config.json`."""
         return read_json(self.path / "config.json") or {}
+
+    @cached_property
+    def origin(self) -> str:
+        """Where it was copied from, with steps and seeds of its own; empty for a run that was made here."""
+        return str((read_json(self.path / REUSED) or {}).get("from", ""))
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
@@ -130,22 +136,21 @@ class Material:
     """What a section is drawn from."""
 
     place: Place
-    reused: dict[str, Path] = field(
-        default_factory=dict
-    )  # run directories that stand in for rows, by the rows' names
     others: tuple[Path, ...] = ()  # further finished runs, which stand beside the rows
 
     def run(self, name: str) -> Trained | None:
         """A finished training, by its row's name."""
         path = self.place.folder / "runs" / name
-        if name in self.reused:
-            return Trained(self.reused[name], origin=str(self.reused[name]))
         return Trained(path) if (path / "evaluation.json").exists() else None
 
     def runs_of(self, task: str) -> list[Trained]:
         """Further runs of a task, from the folders that were given."""
-        found = [Trained(path, origin=str(path)) for path in self.others]
+        found = [Trained(path) for path in self.others]
         return [run for run in found if run.config.get("task") == task]
+
+    def ratings(self, run: Trained) -> np.ndarray | None:
+        """People's ratings of a run's episodes, f64[n] in [0, 1]; None where it was not rated."""
+        return None
 
     def file(self, product: str) -> Path | None:
         """A product that exists."""
@@ -153,8 +158,8 @@ class Material:
         return path if path.exists() else None
 
     def has(self, row: Row) -> bool:
-        """Whether a row's product exists, or another run stands in for it."""
-        return row.name in self.reused or self.file(row.product) is not None
+        """Whether a row's product exists."""
+        return self.file(row.product) is not None
 
 
 def success_interval(rates: Sequence[float], episodes: int) -> Interval:

@@ -1,0 +1,136 @@
+"""`jaxvlm reproduce FIGURE...`: runs what is missing of the papers' figures and writes one HTML report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from jaxvlm.cli.common import parse
+
+if TYPE_CHECKING:
+    from jaxvlm.reproduce import Row
+    from jaxvlm.reproduce.plan import Plan
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run what is missing of the papers' figures, one row after the other, and write one HTML report."""
+
+    figures: tyro.conf.Positional[tuple[str, ...]]
+    """fig2, classic, table1, fig3 to fig8, misspecification, sequence, clip-rl, or all."""
+    budget: Literal["laptop", "gpu"] = "laptop"
+    """Presets, steps and seeds of the trainings: for two CPU cores, hours; or for one GPU."""
+    folder: Path = Path("runs/reproduce")
+    """Folder of run directories, CLIPs, data sets, distances and the report; what exists there is reused."""
+    runs: tuple[Path, ...] = ()
+    """Folders of finished runs: those of a row's task and reward stand in for it with their own steps and seeds, as
+    copies; others stand beside it in table 1."""
+    clip: tuple[str, ...] = ()
+    """Checkpoints, smallest first, instead of the embedded CLIPs: figures 4, 6 and 7 compare them, all others take the
+    last."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """List what would be run, and for about how long."""
+    report_only: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run nothing; write the report from what there is."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Plans, runs, reports."""
+    options = parse(Reproduce, _with_flags(arguments), prog="jaxvlm reproduce")
+    import jax
+
+    # Rows have processes of their own; this one must not take a GPU's memory from them.
+    jax.config.update("jax_platforms", "cpu")
+    from jaxvlm.reproduce import BUDGETS, Place, find_figures
+    from jaxvlm.reproduce.execute import run_plan
+    from jaxvlm.reproduce.plan import make_plan
+    from jaxvlm.reproduce.report import write_report
+
+    figures = find_figures(options.figures)
+    place = Place(options.folder, BUDGETS[options.budget], options.clip)
+    plan = make_plan(figures, place, expected, options.runs)
+    if options.dry_run:
+        show(plan)
+        return
+    if options.report_only:
+        print(f"report  {write_report(plan)}")
+        return
+    count = len(plan.to_do)
+    print(f"{len(plan.rows)} rows, {len(plan.rows) - len(plan.left)} finished, {count} to do", flush=True)
+    outcome = run_plan(
+        plan, lambda outcome: write_report(plan, outcome), tell=lambda line: print(line, flush=True)
+    )
+    report = write_report(plan, outcome)
+    print(f"report  {report}")
+    if outcome.stopped:
+        print("stopped; the same command goes on")
+        raise SystemExit(130)
+    if outcome.failed:
+        print(f"failed: {', '.join(outcome.failed)}; see the logs, the same command tries them again")
+        raise SystemExit(1)
+
+
+def _with_flags(arguments: Sequence[str]) -> list[str]:
+    """The two switches need no value."""
+    switches = ("--dry-run", "--report-only")
+    rest = list(arguments)
+    return [
+        part
+        for place, word in enumerate(rest)
+        for part in (
+            (word, "True")
+            if word in switches and rest[place + 1 : place + 2] not in (["True"], ["False"])
+            else (word,)
+        )
+    ]
+
+
+def expected(row: "Row") -> Mapping[str, Any] | None:
+    """The settings that a training's flags give, as they are kept beside what it makes; None for other rows."""
+    if row.task:
+        from jaxvlm.cli.train import settings
+
+        flags = list(row.flags)
+        preset = "default"
+        if "--preset" in flags:
+            at = flags.index("--preset")
+            preset = flags[at + 1]
+            del flags[at : at + 2]
+        return settings(row.task, preset, flags).config.to_dict()
+    if row.arguments[:2] == ("clip", "train"):
+        from jaxvlm.cli.clip_train import ClipTrain
+
+        return asdict(parse(ClipTrain, row.arguments[3:], prog="jaxvlm clip train").config)
+    return None
+
+
+def show(plan: "Plan") -> None:
+    """Prints what would be run."""
+    from jaxvlm.reproduce.execute import estimate
+    from jaxvlm.reproduce.figure import typed
+    from jaxvlm.reproduce.plan import arguments_of, jobs, ledger
+    from jaxvlm.runtime.progress import duration
+
+    known = ledger(plan.place.folder)
+    for row in plan.rows:
+        if plan.states[row.name] == "finished":
+            print(f"finished  {row.name}")
+    for job in jobs(plan.to_do, plan.place, plan.states):
+        state = plan.states[job[0].name]
+        names = ", ".join(row.name for row in job)
+        if state == "reused":
+            print(f"reuse     {names}: {plan.sources[job[0].name]}, with its own steps and seeds")
+            continue
+        what = "resume" if state == "stopped" else "run"
+        minutes = estimate(job[:1], plan.states, known)
+        print(
+            f"{what:<9} {names}, about {duration(60 * minutes)}: {typed(arguments_of(job, plan.place, state))}"
+        )
+    left = [row for job in jobs(plan.to_do, plan.place, plan.states) for row in job[:1]]
+    total = estimate(left, plan.states, known)
+    print(
+        f"{len(plan.rows)} rows, {len(plan.rows) - len(plan.left)} finished, {len(plan.to_do)} to do, about "
+        f"{duration(60 * total)}"
+    )

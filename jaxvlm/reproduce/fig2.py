@@ -1,0 +1,142 @@
+"""Figure 2: the reward over pole angle and car position, for several alphas."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from jaxvlm.evaluation import mean_interval
+from jaxvlm.reproduce.draw import bands
+from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section
+from jaxvlm.reproduce.material import Material, number
+
+# Task, words, the domain of its CLIP, the goal on the axis, how near a state is to it, what the paper saw.
+PANELS = (
+    ("cartpole", "CartPole", "cartpole", 0.0, "highest at the upright pole for every alpha"),
+    (
+        "mountain-car-plain",
+        "MountainCar, as it is",
+        "mountain_car",
+        0.5,
+        "roughly the right maximum, badly shaped",
+    ),
+    ("mountain-car", "MountainCar, textured", "mountain_car", 0.5, "well shaped once alpha is above 0"),
+)
+SEEDS = (1, 2)  # of CLIPs that are trained like the embedded one, which has seed 0
+MINUTES = 12.0  # of such a training
+
+
+def _clips(domain: str, place: Place) -> list[str]:
+    """Checkpoints of a panel: those given, or the embedded one and two that were trained alike."""
+    if place.clips:
+        return [place.clips[-1]]
+    return ["tiny", *(str(place.folder / "clips" / f"{domain}-s{seed}") for seed in SEEDS)]
+
+
+def _product(task: str, clip: str) -> str:
+    return f"landscapes/{task}-{Path(clip).name}".replace(":", "-") + ".csv"
+
+
+def rows(place: Place) -> list[Row]:
+    """A landscape for each panel and CLIP, and the CLIPs."""
+    found = []
+    for task, _, domain, _, _ in PANELS:
+        for index, clip in enumerate(_clips(domain, place)):
+            needs = ()
+            if index:
+                trained = place.clip_train(
+                    Path(clip).name, domain, "--seed", str(SEEDS[index - 1]), minutes=MINUTES
+                )
+                found.append(trained)
+                needs = (trained.name,)
+            found.append(
+                Row(
+                    name=f"landscape-{task}-{Path(clip).name}",
+                    arguments=(
+                        "landscape",
+                        task,
+                        "--clip",
+                        clip,
+                        "--output",
+                        str(place.folder / "landscapes"),
+                    ),
+                    product=_product(task, clip),
+                    needs=needs,
+                    minutes=0.5,
+                )
+            )
+    return list({row.name: row for row in found}.values())
+
+
+def read_landscape(path: Path) -> tuple[np.ndarray, dict[float, np.ndarray]]:
+    """The axis of a landscape and its curves by alpha."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    axis, *columns = table[0]
+    curves = {
+        float(name.removeprefix("alpha_")): np.asarray([number(row[name]) for row in table])
+        for name in columns
+    }
+    return np.asarray([number(row[axis]) for row in table]), curves
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's."""
+    return float(np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1])
+
+
+def section(found: Material) -> Section:
+    """A panel a task; bands over CLIPs."""
+    compared, blocks = [], list[Block]()
+    for task, words, domain, goal, paper in PANELS:
+        paths = [found.file(_product(task, clip)) for clip in _clips(domain, found.place)]
+        read = [read_landscape(path) for path in paths if path]
+        if not read:
+            compared.append(Compared(words, paper, None))
+            continue
+        x = read[0][0]
+        series, near = {}, -np.abs(x - goal)
+        for alpha in read[0][1]:
+            # Every CLIP has a scale and an offset of its own, which no optimal policy depends on.
+            each = np.stack(
+                [(curves[alpha] - curves[alpha].mean()) / curves[alpha].std() for _, curves in read]
+            )
+            series[f"α = {alpha:g}"] = (each.mean(0), each.min(0), each.max(0))
+            ranks = [rank_correlation(curves[alpha], near) for _, curves in read]
+            tops = [f"{x[int(curves[alpha].argmax())]:.3g}" for _, curves in read]
+            compared.append(
+                Compared(
+                    f"{words}, α = {alpha:g}: rank correlation of reward and nearness to the goal (highest at "
+                    f"{', '.join(dict.fromkeys(tops))})",
+                    paper,
+                    mean_interval(ranks),
+                    f"{len(read)} CLIPs",
+                )
+            )
+        several = len(read) > 1
+        blocks.append(
+            Picture(
+                bands(
+                    x, series, xlabel="pole angle (rad)" if task == "cartpole" else "position of the car",
+                    ylabel="reward (deviations from its mean)", title=words, goal=(goal - 0.05, goal + 0.05),
+                ),
+                says=f"{words}: reward over the state for alphas {', '.join(series)}",
+                caption=f"{words}. Every curve in deviations from its own mean; green: the goal.",
+                seeds=f"{len(read)} CLIP{'s' if several else ''}" + (" trained alike" if several else ""),
+                interval="Bands: from the lowest to the highest of them"
+                if several
+                else "No band: with one CLIP the curve has no spread; further ones are rows that were not run yet",
+            )
+        )  # fmt: skip
+    return Section(
+        found="CartPole's reward is highest at the upright pole for every α. MountainCar's is highest near the top of "
+        "the hill, but without textures it is badly shaped on the way; with textures and goal-baseline regularisation "
+        "it rises along the hill.",
+        compared=tuple(compared),
+        blocks=tuple(blocks),
+        caution=CAUTION,
+    )
+
+
+FIGURE = Figure("fig2", "Figure 2: reward landscapes", rows, section)

@@ -1,0 +1,265 @@
+"""Which rows are there, which fit, which are to be run: looked at before anything starts."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxvlm.errors import ConfigError, RunError
+from jaxvlm.reproduce.figure import Figure, Place, Row
+from jaxvlm.reproduce.material import REUSED, read_json
+from jaxvlm.runtime.files import reason, write_json
+
+State = Literal["finished", "stopped", "missing", "reused", "comes"]
+Expected = Callable[[Row], Mapping[str, Any] | None]
+# Chosen by the device or where metrics go as well: no figure depends on them.
+FREE = ("reward.chunk", "sinks", "preset", "report_every")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows in an order in which they can be run, and how each of them stands."""
+
+    place: Place
+    figures: tuple[Figure, ...]
+    rows: tuple[Row, ...]
+    states: dict[str, State]
+    sources: dict[str, Path]  # runs of other folders that stand in for rows, by the rows' names
+    others: tuple[Path, ...]  # finished runs of other folders that stand beside them
+
+    @property
+    def left(self) -> list[Row]:
+        """Rows that have to be run or copied, or to be looked at once the row that they come with is finished."""
+        return [row for row in self.rows if self.states[row.name] != "finished"]
+
+    @property
+    def to_do(self) -> list[Row]:
+        """Those of them that are known to be work."""
+        return [row for row in self.left if self.states[row.name] != "comes"]
+
+
+def make_plan(
+    figures: Sequence[Figure], place: Place, expected: Expected, folders: Sequence[Path] = ()
+) -> Plan:
+    """Looks at what exists.
+
+    Args:
+      figures: whose rows are wanted.
+      place: the folder, the budget, the checkpoints.
+      expected: what a training's `config.json`, or a CLIP's, has to say; None for rows without settings.
+      folders: of further runs, which are reused where task and reward are a row's.
+
+    Raises:
+      ConfigError: a run of the folder was made with other settings, or two rows of one name differ.
+    """
+    rows: dict[str, Row] = {}
+    for figure in figures:
+        for row in figure.rows(place):
+            if rows.setdefault(row.name, row) != row:
+                raise ConfigError(f"two figures want different rows named {row.name!r}: {row.command}")
+    ordered = in_order(rows)
+    finished = [path for folder in folders for path in finished_runs(folder)]
+    states: dict[str, State] = {}
+    sources: dict[str, Path] = {}
+    for row in ordered:
+        wanted = expected(row)
+        state = state_of(row, place)
+        if state != "missing" and wanted is not None:
+            check(row, place, wanted)
+        if state != "finished" and row.task and wanted is not None:
+            fitting = [
+                path for path in finished if same_reward(wanted, read_json(path / "config.json"), row.task)
+            ]
+            if fitting and state == "missing":
+                sources[row.name] = max(fitting, key=steps_of)
+                state = "reused"
+        if (
+            state == "missing"
+            and row.comes_with
+            and states[row.comes_with] in ("missing", "stopped", "comes")
+        ):
+            state = "comes"
+        states[row.name] = state
+    used = set(sources.values())
+    return Plan(
+        place=place,
+        figures=tuple(figures),
+        rows=tuple(ordered),
+        states=states,
+        sources=sources,
+        others=tuple(path for path in finished if path not in used),
+    )
+
+
+def in_order(rows: Mapping[str, Row]) -> list[Row]:
+    """Rows after those they need; raises `ConfigError` for a need that no row meets."""
+    ordered: dict[str, Row] = {}
+
+    def add(row: Row, path: tuple[str, ...]) -> None:
+        for name in row.needs:
+            if name not in rows or name in path:
+                raise ConfigError(f"row {row.name!r} needs {name!r}, which is no row before it")
+            add(rows[name], (*path, row.name))
+        ordered.setdefault(row.name, row)
+
+    for row in rows.values():
+        add(row, ())
+    return list(ordered.values())
+
+
+def state_of(row: Row, place: Place) -> State:
+    """Whether a row's product exists, or a run that stopped before it."""
+    if (place.folder / row.product).exists():
+        return "finished"
+    if row.run and (place.folder / row.run / "config.json").exists():
+        return "stopped"
+    return "missing"
+
+
+def check(row: Row, place: Place, wanted: Mapping[str, Any]) -> None:
+    """Compares the settings that a row's product was made with with the row's own.
+
+    Raises `ConfigError`: they differ.
+    """
+    folder = (place.folder / row.product).parent
+    found = (
+        read_json(folder / "config.json")
+        if row.task
+        else (read_json(folder / "figures.json") or {}).get("config")
+    )
+    if found is None:
+        raise ConfigError(f"{folder} has no readable settings; remove it or choose another --folder")
+    if (folder / REUSED).exists():
+        if not same_reward(wanted, found, row.task):
+            raise ConfigError(
+                f"{folder} was taken from another folder for another reward; remove it or choose another --folder"
+            )
+        return
+    different = differences(wanted, found)
+    if different:
+        name, (asked, there) = next(iter(different.items()))
+        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+        raise ConfigError(
+            f"{folder} was made with {name} {there}, this row has {asked}{more}; choose another --folder, or give that "
+            "folder's runs with --runs to reuse them with their own steps and seeds"
+        )
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, (wanted, found) by name; settings that earlier versions lacked are left out."""
+    asked, there = flat(wanted), flat(found)
+    pairs = {
+        name: (value, there[name]) for name, value in asked.items() if name in there and name not in FREE
+    }
+    return {
+        name: (value, other)
+        for name, (value, other) in pairs.items()
+        if not (same_checkpoint(value, other) if name == "reward.clip" else value == other)
+    }
+
+
+def same_reward(wanted: Mapping[str, Any], found: Mapping[str, Any] | None, task: str | None) -> bool:
+    """Whether two trainings learn the same task from the same reward, whatever their steps and seeds."""
+    if not found or found.get("task") != task or wanted.get("variant") != found.get("variant"):
+        return False
+    mine, other = dict(wanted["reward"]), dict(found.get("reward", {}))
+    if not mine.get("alpha"):  # then the baseline takes no part
+        mine.pop("baseline", None)
+    if mine.get("reward") == "ground-truth":
+        mine = {"reward": "ground-truth"}
+    return not differences({"reward": mine}, {"reward": other})
+
+
+def same_checkpoint(one: str, other: str) -> bool:
+    """Whether two names of a checkpoint mean one: equal, one folder, or the same name in a folder that was moved."""
+    if one == other or os.path.realpath(one) == os.path.realpath(other):
+        return True
+    tails = [Path(name).parts[-2:] for name in (one, other)]
+    return tails[0] == tails[1] and len(tails[0]) == 2 and tails[0][0] == "clips"
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names; lists and tuples are alike."""
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """Run directories below a folder that hold an evaluation, or the folder itself.
+
+    Raises `ConfigError`: there is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--runs {folder} is no folder; give one that holds run directories")
+    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [p for p in candidates if (p / "evaluation.json").exists() and (p / "config.json").exists()]
+    if not found:
+        raise ConfigError(f"--runs {folder} holds no finished run, that is no folder with an evaluation.json")
+    return found
+
+
+def steps_of(run: Path) -> int:
+    """Environment steps of all seeds of a run."""
+    config = read_json(run / "config.json") or {}
+    return int(config.get("steps", 0)) * int(config.get("seeds", 1))
+
+
+def copy_run(source: Path, target: Path) -> None:
+    """Copies a run without its replay buffers, so that what is evaluated later lies beside it and not in it.
+
+    Raises `RunError` where that is not possible; a half-made copy is removed.
+    """
+
+    def large(folder: str, names: list[str]) -> set[str]:
+        return {name for name in names if Path(folder).name == "checkpoints" and name.isdigit()}
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        shutil.copytree(source, draft, ignore=large, dirs_exist_ok=True)
+        draft.chmod(0o755)
+        write_json(draft / REUSED, {"from": str(source)})
+        draft.rename(target)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise RunError(f"cannot copy {source} to {target}: {reason(error)}") from error
+
+
+def jobs(rows: Sequence[Row], place: Place, states: Mapping[str, State]) -> list[tuple[Row, ...]]:
+    """Rows by the command that makes them: trainings of one group that never began share one, if the budget says so."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        alone = not (place.budget.together and row.group and states[row.name] == "missing")
+        grouped.setdefault(row.name if alone else f"group {row.group}", []).append(row)
+    return [tuple(group) for group in grouped.values()]
+
+
+def arguments_of(job: Sequence[Row], place: Place, state: State) -> tuple[str, ...]:
+    """Arguments of jaxvlm for a job."""
+    row = job[0]
+    if state == "stopped":
+        return ("resume", str(place.folder / (row.run or "")))
+    if len(job) == 1:
+        return row.arguments
+    tasks = [member.task or "" for member in job]
+    suffix = row.name.removeprefix(f"{row.task}-")
+    return ("train", ",".join(tasks), *row.flags, "--name", suffix, "--runs-dir", str(place.folder / "runs"))
+
+
+def ledger(folder: Path) -> dict[str, Any]:
+    """What is known of rows that were run: seconds, end, exit code; `rows.json`."""
+    found = read_json(folder / "rows.json")
+    return found if isinstance(found, dict) else {}
+
+
+def enter(folder: Path, names: Sequence[str], entry: Mapping[str, Any]) -> None:
+    """Adds to the ledger."""
+    write_json(folder / "rows.json", {**ledger(folder), **{name: dict(entry) for name in names}})

@@ -1,0 +1,346 @@
+"""The report: one HTML file that needs nothing else, readable on a phone, in light and dark."""
+
+import base64
+import html
+import json
+import math
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from jaxvlm import __version__
+from jaxvlm.evaluation import Interval
+from jaxvlm.reproduce.draw import data_uri
+from jaxvlm.reproduce.execute import Outcome
+from jaxvlm.reproduce.figure import Block, Figure, Picture, Row, Section, Table, Text
+from jaxvlm.reproduce.material import Material, Trained
+from jaxvlm.reproduce.plan import Plan, ledger
+from jaxvlm.runtime.files import write_atomic
+
+PAPERS = {
+    "VLM-RM": "https://arxiv.org/abs/2310.12921",
+    "CLIP-RL": "https://arxiv.org/abs/2512.01616",
+}
+STYLE = """
+:root{color-scheme:light dark;--page:#fbfbfa;--card:#fff;--ink:#1c1f23;--soft:#5b636d;--line:#d9dcdf;--accent:#00598c;
+--note:#eef4f8;--bad:#a63c00}
+@media(prefers-color-scheme:dark){:root{--page:#15181b;--card:#1d2125;--ink:#e6e8ea;--soft:#a3abb3;--line:#363c42;
+--accent:#7cc0ea;--note:#1c2a33;--bad:#ff9d66}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
+main{max-width:68rem;margin:0 auto;padding:1rem}
+h1{font-size:1.7rem;line-height:1.2;margin:.6rem 0}
+h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.8rem;border-top:1px solid var(--line)}
+h3{font-size:1rem;margin:1.2rem 0 .4rem}
+p{margin:.6rem 0;max-width:46rem}
+a{color:var(--accent)}
+nav ol{columns:2 18rem;padding-left:1.4rem}
+.soft,figcaption,.state{color:var(--soft);font-size:.88rem}
+.state.missing,.failed{color:var(--bad)}
+.caution{background:var(--note);border-left:3px solid var(--accent);padding:.6rem .9rem;max-width:46rem}
+p.caution{font-size:.93rem}
+.scroll{overflow-x:auto;margin:.8rem 0}
+table{border-collapse:collapse;font-size:.9rem}
+caption{text-align:left;color:var(--soft);font-size:.88rem;padding-bottom:.3rem}
+th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+thead th{border-bottom:2px solid var(--line)}
+td{font-variant-numeric:tabular-nums}
+.pictures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));margin:1rem 0}
+figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.5rem}
+figure img{display:block;width:100%;height:auto;background:#fff;border-radius:.2rem}
+figcaption{padding:.4rem .2rem 0}
+details{margin:.8rem 0}
+summary{cursor:pointer;color:var(--accent)}
+pre,code{font:.82rem/1.5 ui-monospace,SFMono-Regular,Menlo,monospace}
+pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.6rem}
+@media(max-width:30rem){body{font-size:15px}main{padding:.7rem}th,td{padding:.25rem .45rem}}
+@media print{details{display:block}details>*{display:block}}
+"""
+
+
+def write_report(plan: Plan, outcome: Outcome | None = None, *, today: date | None = None) -> Path:
+    """Writes `report/index.html` from what there is; a section that cannot be drawn says why. Returns the file."""
+    material = Material(plan.place, others=plan.others)
+    outcome = outcome or Outcome()
+    parts = [_section(figure, material, outcome) for figure in plan.figures]
+    contents = "".join(
+        f'<li><a href="#{figure.name}">{_escape(figure.title)}</a> <span class="state{" missing" if missing else ""}">'
+        f"{_state(figure, material)}</span></li>"
+        for figure, missing in ((figure, _missing(figure, material)) for figure in plan.figures)
+    )
+    body = "".join(
+        [
+            "<h1>The papers' figures, reproduced by jaxvlm</h1>",
+            _opening(plan, material, today or datetime.now().date()),
+            f"<nav><h3>Contents</h3><ol>{contents}<li><a href='#made'>How it was made</a></li></ol></nav>",
+            *parts,
+            _made(plan, material, outcome),
+        ]
+    )
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>jaxvlm: the papers' figures</title><style>{STYLE}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+    path = plan.place.folder / "report" / "index.html"
+    write_atomic(path, page)
+    return path
+
+
+def _opening(plan: Plan, material: Material, today: date) -> str:
+    budget = plan.place.budget
+    rows = plan.rows
+    done = sum(material.has(row) for row in rows)
+    papers = ", ".join(f'<a href="{address}">{name}</a>' for name, address in PAPERS.items())
+    words = (
+        f"Written on {today.isoformat()} by jaxvlm {__version__}{_commit()}, budget {budget.name} ({budget.words}). "
+        f"{done} of {len(rows)} rows are finished."
+    )
+    return (
+        f"<p>Figures and tables of two papers ({papers}), run again with jaxvlm. Beside each value of a paper stands "
+        f"ours, with the number of seeds and an interval.</p><p class='soft'>{_escape(words)}</p>"
+        f'<p class="caution">{_escape(_how_to_read())}</p>'
+    )
+
+
+def _how_to_read() -> str:
+    return (
+        "Intervals are of 95 %. Success over several seeds: a bootstrap that draws whole seeds, whose episodes "
+        "resemble each other; with three or four seeds it is rough, and where all seeds agree it has no width, which "
+        "means that they agree and not that the value is known exactly. The best of n seeds, chosen by CLIP reward "
+        "as in the paper: Wilson's interval over its episodes, for that one agent. Means over seeds of other "
+        "figures: Student's interval."
+    )
+
+
+def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
+    """A figure's part of the page; one that breaks costs nobody else's."""
+    rows = list(figure.rows(material.place))
+    try:
+        section = figure.section(material)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+        section = Section(
+            found="", blocks=(Text(f"This section could not be drawn: {type(error).__name__}: {error}"),)
+        )
+    parts = [f'<section id="{figure.name}"><h2>{_escape(figure.title)}</h2>']
+    if section.found:
+        parts.append(f"<p><strong>What the paper found.</strong> {_words(section.found)}</p>")
+    if section.compared:
+        table = Table(
+            header=("", "paper", "ours", "seeds"),
+            rows=tuple((line.what, line.paper, line.ours, line.seeds) for line in section.compared),
+        )
+        parts.append(_table(table, empty="not run yet"))
+    parts += _blocks(section.blocks)
+    if section.caution:
+        parts.append(f'<p class="caution">{_escape(section.caution)}</p>')
+    parts.append(_details(rows, material, outcome))
+    return "".join([*parts, "</section>"])
+
+
+def _blocks(blocks: Sequence[Block]) -> list[str]:
+    """Blocks in order; pictures that follow each other share a grid."""
+    parts: list[str] = []
+    pictures: list[str] = []
+    for block in blocks:
+        if isinstance(block, Picture):
+            pictures.append(_picture(block))
+            continue
+        if pictures:
+            parts.append(f'<div class="pictures">{"".join(pictures)}</div>')
+            pictures = []
+        if isinstance(block, Table):
+            parts.append(_table(block))
+        else:
+            parts += [f"<p>{_words(words)}</p>" for words in block.words.split("\n\n")]
+    if pictures:
+        parts.append(f'<div class="pictures">{"".join(pictures)}</div>')
+    return parts
+
+
+def _picture(picture: Picture) -> str:
+    if isinstance(picture.drawn, Path):
+        kind = {".png": "png", ".gif": "gif", ".jpg": "jpeg"}[picture.drawn.suffix]
+        source = f"data:image/{kind};base64," + base64.b64encode(picture.drawn.read_bytes()).decode("ascii")
+    else:
+        source = data_uri(picture.drawn)
+    caption = f"{picture.caption} {_sentence(picture.seeds)} {_sentence(picture.interval)}"
+    return (
+        f'<figure><img src="{source}" alt="{_escape(picture.says)}"><figcaption>{_words(caption.strip())}</figcaption>'
+        "</figure>"
+    )
+
+
+def _table(table: Table, empty: str = "–") -> str:
+    head = "".join(f"<th scope='col'>{_escape(cell)}</th>" for cell in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell, empty)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    caption = f"<caption>{_words(table.caption)}</caption>" if table.caption else ""
+    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(cell: str | Interval | None, empty: str) -> str:
+    if cell is None:
+        return f'<span class="soft">{empty}</span>'
+    return _escape(shown(cell)) if isinstance(cell, Interval) else _words(cell)
+
+
+def shown(interval: Interval) -> str:
+    """`0.67 [0.00, 1.00]`; without ends where they are not known."""
+    value = f"{interval.value:.2f}"
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return value
+    return f"{value} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _missing(figure: Figure, material: Material) -> list[Row]:
+    return _not_run(figure.rows(material.place), material)
+
+
+def _not_run(rows: Sequence[Row], material: Material) -> list[Row]:
+    """Rows that are missing, without those that come with another one that is missing."""
+    missing = [row for row in rows if not material.has(row)]
+    names = {row.name for row in missing}
+    return [row for row in missing if row.comes_with not in names]
+
+
+def _state(figure: Figure, material: Material) -> str:
+    rows, missing = list(figure.rows(material.place)), _missing(figure, material)
+    if not missing:
+        return ""
+    return "not run yet" if len(missing) == len(rows) else f"{len(missing)} of {len(rows)} rows not run yet"
+
+
+def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
+    """Commands, settings and versions of a figure's rows; those that are missing in sight."""
+    missing = _not_run(rows, material)
+    parts = []
+    if missing:
+        listed = "\n".join(_escape(row.command) for row in missing)
+        parts.append(
+            f'<p class="state missing">Not run yet: {len(missing)} of {len(rows)} rows. '
+            f"<code>jaxvlm reproduce</code> runs them:</p><pre>{listed}</pre>"
+        )
+    failed = [(row.name, outcome.failed[row.name]) for row in rows if row.name in outcome.failed]
+    failed += [
+        (row.name, f"needs {outcome.skipped[row.name]}") for row in rows if row.name in outcome.skipped
+    ]
+    parts += [f'<p class="failed">{_escape(name)} failed: {_escape(words)}</p>' for name, words in failed]
+    done = [row for row in rows if material.has(row)]
+    if done:
+        known = ledger(material.place.folder)
+        table = Table(
+            header=("row", "steps of a seed", "seeds", "CLIP (digest)", "device", "versions", "finished"),
+            rows=tuple(_facts(row, material, known.get(row.name, {})) for row in done),
+        )
+        commands = "\n".join(_escape(row.command) for row in done)
+        parts.append(
+            f"<details><summary>Commands, settings and versions of {len(done)} finished rows</summary>"
+            f"<pre>{commands}</pre>{_table(table)}</details>"
+        )
+    return "".join(parts)
+
+
+def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | Interval | None, ...]:
+    """What a finished row was made with."""
+    product = material.file(row.product)
+    finished = entry.get("ended") or (_day(product) if product else "")
+    run = material.run(row.name) if row.task else None
+    if run is None:
+        return (row.name, None, None, None, None, None, finished)
+    name = f"{row.name}, taken from {run.origin} as it is" if run.origin else row.name
+    kind = run.evaluation.get("reward")
+    clip = f"{run.clip} ({run.digest})" if kind == "clip" else "none: ground truth"
+    return (
+        name, f"{run.config.get('steps', 0):,}", str(run.seeds), clip, device_of(run), versions_of(run), finished
+    )  # fmt: skip
+
+
+def device_of(run: Trained) -> str:
+    """What a run was trained on."""
+    devices = (run.sessions[-1] if run.sessions else run.evaluation).get("devices", {})
+    return str(devices.get("kind", "unknown"))
+
+
+def versions_of(run: Trained) -> str:
+    """Of what its bits depend on most."""
+    versions = (run.sessions[-1] if run.sessions else run.evaluation).get("versions", {})
+    return ", ".join(
+        f"{name} {versions[name]}" for name in ("jaxvlm", "jax", "mujoco-mjx") if versions.get(name)
+    )
+
+
+def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
+    """The last section: how to make the report again, and what it is made of."""
+    names = " ".join(figure.name for figure in plan.figures)
+    command = f"jaxvlm reproduce {names} --budget {plan.place.budget.name} --folder {plan.place.folder}"
+    if plan.place.clips:
+        command += " --clip " + " ".join(plan.place.clips)
+    runs = [run for row in plan.rows if row.task and (run := material.run(row.name))]
+    versions = sorted(
+        {json.dumps(run.sessions[-1]["versions"], sort_keys=True) for run in runs if run.sessions}
+    )
+    listed = "".join(
+        f"<li>{_escape(', '.join(f'{name} {version}' for name, version in json.loads(line).items() if version))}</li>"
+        for line in versions
+    )
+    devices = sorted({device_of(run) for run in runs})
+    taken = sorted({run.origin for run in runs if run.origin})
+    parts = [
+        '<section id="made"><h2>How it was made</h2>',
+        f"<pre>{_escape(command)}</pre>",
+        "<p>Rows that exist are reused once their settings fit, rows that were stopped are resumed, missing ones "
+        "are run. Every training keeps its settings, versions and devices in its run directory.</p>",
+        f"<p>Trained on: {_escape(', '.join(devices) or 'nothing yet')}. Versions:</p><ul>{listed}</ul>",
+    ]
+    if taken:
+        items = "".join(f"<li>{_escape(path)}</li>" for path in taken)
+        parts.append(
+            f"<p>Runs of other folders that stand in for rows, with steps and seeds of their own:</p><ul>{items}</ul>"
+        )
+    if plan.others:
+        items = "".join(f"<li>{_escape(str(path))}</li>" for path in plan.others)
+        parts.append(f"<p>Runs of other folders that stand beside the rows:</p><ul>{items}</ul>")
+    if outcome.stopped:
+        parts.append('<p class="failed">The command was stopped; the same command goes on.</p>')
+    return "".join([*parts, "</section>"])
+
+
+def _commit() -> str:
+    """`, commit 1a2b3c4` in a checkout, with a star where files differ from it; else nothing."""
+    here = Path(__file__).parent
+    try:
+        asked = ["git", "describe", "--always", "--dirty=*", "--exclude=*"]
+        found = subprocess.run(asked, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    name = found.stdout.strip()
+    return f", commit {name}" if found.returncode == 0 and name else ""
+
+
+def _day(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
+
+
+def _sentence(words: str) -> str:
+    words = words.strip()
+    return words if not words or words.endswith(".") else f"{words}."
+
+
+def _words(text: str) -> str:
+    """Escaped, with links to the papers and `code`."""
+    text = _escape(text)
+    text = re.sub(
+        r"https://arxiv\.org/abs/[\d.]+\d", lambda found: f'<a href="{found[0]}">{found[0][8:]}</a>', text
+    )
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+
+
+def _escape(text: str) -> str:
+    return html.escape(text, quote=True)

@@ -1,0 +1,221 @@
+"""What figures 4, 6 and 7 share: CLIPs of several sizes, the states they are measured on, and their agents."""
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxvlm.evaluation import Interval
+from jaxvlm.reproduce.figure import Place, Row, label_of
+from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.poses import POSES, pose_row
+
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+STEPS = (375, 750, 1500)  # of 64 pictures
+SEEDS = (0, 1, 2)
+STATES = 6000
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of an embedded CLIP."""
+
+    name: str
+    width: int
+    layers: int
+    text_width: int
+    minutes: float  # of a training of 1500 steps on a CPU core
+    seeds: tuple[int, ...]  # that it is trained with at 1500 steps; at fewer steps with the first
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of `jaxvlm clip train`."""
+        numbers = {
+            "width": self.width,
+            "layers": self.layers,
+            "text-width": self.text_width,
+            "text-layers": 2,
+        }
+        return tuple(word for name, value in numbers.items() for word in (f"--{name}", str(value)))
+
+
+SIZES = (
+    Size("xs", 32, 3, 32, 3.0, SEEDS),
+    Size("s", 96, 3, 64, 7.0, SEEDS),
+    Size("m", 192, 5, 96, 25.0, (0,)),
+    Size("l", 384, 5, 96, 60.0, (0,)),
+)
+SHARED = (
+    "--batch-size", "64", "--slope", "0.1", "--augment", "0.12", "--captions-per-concept", "1",
+    "--prompt-emphasis", "3", "--learning-rate", "0.001",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint of the comparison."""
+
+    label: str  # on axes
+    clip: str  # as `--clip` takes it
+    size: str  # the size's name, or the label of a checkpoint that was given
+    steps: int | None = None  # it was trained for; None where that is not ours to say
+    seed: int = 0
+    row: str | None = None  # the row that trains it
+
+
+def models(place: Place) -> list[Model]:
+    """Checkpoints that were given, or the embedded ones of all sizes, lengths of training and seeds."""
+    if place.clips:
+        return [Model(label=clip, clip=clip, size=label_of(clip)) for clip in place.clips]
+    found = []
+    for size in SIZES:
+        seeds = SEEDS if place.budget.together else size.seeds
+        for steps, seed in [*((steps, 0) for steps in STEPS), *((STEPS[-1], seed) for seed in seeds if seed)]:
+            name = f"{size.name}-{steps}-s{seed}"
+            clip = str(place.folder / "clips" / name)
+            found.append(Model(size.name, clip, size.name, steps, seed, f"clip-{name}"))
+    return found
+
+
+def clip_rows(place: Place) -> list[Row]:
+    """Trainings of the embedded CLIPs."""
+    by_name = {size.name: size for size in SIZES}
+    return [
+        place.clip_train(
+            Path(model.clip).name, "humanoid", "--steps", str(model.steps), "--seed", str(model.seed), *SHARED,
+            *by_name[model.size].flags, minutes=by_name[model.size].minutes * (model.steps or 0) / STEPS[-1],
+        )
+        for model in models(place)
+        if model.row
+    ]  # fmt: skip
+
+
+def full(place: Place) -> list[Model]:
+    """The models whose agents are trained: of every size, trained for longest, first seed."""
+    return [model for model in models(place) if model.steps in (None, STEPS[-1]) and model.seed == 0]
+
+
+def agent_name(model: Model) -> str:
+    """Name of the row of kneeling learned from a model."""
+    return f"humanoid-kneeling-{model.size}"
+
+
+def agent_rows(place: Place) -> list[Row]:
+    """Kneeling learned from every size."""
+    factor = {"xs": 0.9, "s": 1.0, "m": 1.6, "l": 3.5}
+    return [
+        place.train(
+            agent_name(model), "humanoid-kneeling", "--clip", model.clip, needs=(model.row,) if model.row else (),
+            minutes=place.budget.minutes * factor.get(model.size, 4.0),
+        )
+        for model in full(place)
+    ]  # fmt: skip
+
+
+def states_rows(place: Place) -> list[Row]:
+    """States of agents of all tasks, of every checkpoint they kept, and of random actions, with labels."""
+    trained = [pose_row(pose.name, 0.0, place) for pose in POSES]
+    name = place.named("humanoid-play")
+    return [
+        *trained,
+        Row(
+            name=f"dataset-{name}",
+            arguments=(
+                "dataset", "make", *(str(place.folder / "runs" / row.name) for row in trained),
+                "random:humanoid-kneeling", "--checkpoint", "all", "--actions", "both", "--episodes", "12",
+                "--states", str(STATES), "--name", name, "--output", str(place.folder / "datasets"),
+            ),
+            product=f"datasets/{name}/dataset.json",
+            needs=tuple(row.name for row in trained),
+            minutes=15.0,
+        ),
+    ]  # fmt: skip
+
+
+def epic_rows(place: Place) -> list[Row]:
+    """EPIC distance and AUC of every model, goal and alpha on those states, and all that this needs."""
+    *_, states = rows = [*clip_rows(place), *states_rows(place)]
+    clips = models(place)
+    name = place.named("scaling")
+    return [
+        *rows,
+        Row(
+            name=f"epic-{name}",
+            arguments=(
+                "epic", str(place.folder / Path(states.product).parent), "--clip", *(model.clip for model in clips),
+                "--alphas", *(f"{alpha:g}" for alpha in ALPHAS), "--name", name, "--output", str(place.folder / "epic"),
+            ),
+            product=f"epic/{name}.json",
+            needs=(states.name, *(model.row for model in clips if model.row)),
+            minutes=2.0 * len(clips),
+        ),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of `jaxvlm epic`."""
+
+    model: Model
+    goal: str
+    alpha: float
+    parameters: int
+    epic: Interval
+    auc: Interval
+    states: int
+
+
+def measured(found: Material) -> list[Measured]:
+    """What was measured of every model; empty before that."""
+    path = found.file(f"epic/{found.place.named('scaling')}.json")
+    written = read_json(path) if path else None
+    known = {model.clip: model for model in models(found.place)}
+    known |= {Path(model.clip).name: model for model in models(found.place)}
+    lines = written.get("rows", []) if isinstance(written, dict) else written or []
+    return [_measured(line, model) for line in lines if (model := _find(known, str(line["model"])))]
+
+
+def _find(known: dict[str, Model], name: str) -> Model | None:
+    return known.get(name) or known.get(Path(name).name)
+
+
+def _measured(line: dict[str, Any], model: Model) -> Measured:
+    def interval(name: str) -> Interval:
+        parts = [line.get(key) for key in (name, f"{name}_low", f"{name}_high")]
+        return Interval(*(math.nan if part is None else float(part) for part in parts))
+
+    return Measured(
+        model, str(line["goal"]), float(line["alpha"]), int(line["parameters"]), interval("epic"), interval("auc"),
+        int(line["n"]),
+    )  # fmt: skip
+
+
+def choose(lines: Sequence[Measured], *, model: Model, goal: str, alpha: float) -> Measured | None:
+    """The line of a model, goal and alpha."""
+    for line in lines:
+        if line.model == model and line.goal == goal and abs(line.alpha - alpha) < 1e-6:
+            return line
+    return None
+
+
+def parameters_of(model: Model, lines: Sequence[Measured]) -> int:
+    """Parameters of a model: as measured, or from the header of its file; 1 where neither is known."""
+    for line in lines:
+        if line.model == model:
+            return line.parameters
+    path = Path(model.clip) / "model.safetensors"
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    except (OSError, ValueError, struct.error):
+        return 1
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def agents(found: Material) -> list[tuple[Model, Trained | None]]:
+    """Kneeling learned from every size, smallest first."""
+    return [(model, found.run(agent_name(model))) for model in full(found.place)]
