@@ -15,6 +15,7 @@ from envs.cartpole import CartPole
 from envs.gridworld.cells import cell
 from envs.gridworld.room import ObjectRoom
 from envs.humanoid.env import Humanoid
+from envs.humanoid.handwritten import REWARDS as HANDWRITTEN
 from envs.mountain_car import MountainCar
 from envs.phases import Phased
 from envs.wrappers import TimeLimit
@@ -164,6 +165,12 @@ def _humanoid(name: str, summary: str, goal: str | None, prompts: tuple[str, ...
             "paper": TimeLimit(replace(env, observation="full", contacts="limbs"), HUMANOID_STEPS),
             # For --reward ground-truth: the pose's graded truth, which has the slope that a predicate lacks.
             **({"graded": TimeLimit(replace(env, reward="graded"), HUMANOID_STEPS)} if goal else {}),
+            # The same for a reward that was written by hand in ten minutes, beside those of a sentence.
+            **(
+                {"handwritten": TimeLimit(replace(env, reward="handwritten"), HUMANOID_STEPS)}
+                if goal in HANDWRITTEN
+                else {}
+            ),
         },
         algorithm="sac",
         domain="humanoid",

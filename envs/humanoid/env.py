@@ -26,6 +26,7 @@ from jaxvlm.render import (
 )
 from jaxvlm.spaces import Box
 
+from .handwritten import REWARDS
 from .kinematics import Pose, locate
 from .looks import LOOKS
 from .measures import measure
@@ -87,7 +88,8 @@ class Humanoid:
     gymnasium's "healthy". Given several names, `params.goal` says which one holds for whom: one program for many.
 
     `reward="gymnasium"` is Humanoid-v4's: forward velocity, health and control cost. `"goal"` is 1 where the
-    goal holds, `"graded"` is `predicates.goal_log_odds`: what the embedded CLIP is taught to say, known exactly.
+    goal holds, `"graded"` is `predicates.goal_log_odds`: what the embedded CLIP is taught to say, known exactly;
+    `"handwritten"` is that of `handwritten.REWARDS`, for kneeling.
 
     A step whose physics leaves the finite numbers keeps the state before it, is truncated, and sets
     `info["diverged"]`.
@@ -95,7 +97,7 @@ class Humanoid:
 
     goal: str | tuple[str, ...] | None = None
     observation: Literal["full", "compact"] = "compact"
-    reward: Literal["gymnasium", "goal", "graded"] = "gymnasium"
+    reward: Literal["gymnasium", "goal", "graded", "handwritten"] = "gymnasium"
     contacts: Contacts = "floor"
     reset_noise: float = 0.01
     pool_size: int = 256
@@ -106,12 +108,16 @@ class Humanoid:
         for goal in self._goals:
             if goal not in GOALS:
                 raise ConfigError(f"unknown goal {goal!r}: choose one of {', '.join(GOALS)}")
-        if self.reward not in ("gymnasium", "goal", "graded"):
+        if self.reward not in ("gymnasium", "goal", "graded", "handwritten"):
             raise ConfigError(
-                f"unknown humanoid reward {self.reward!r}: choose 'gymnasium', 'goal' or 'graded'"
+                f"unknown humanoid reward {self.reward!r}: choose 'gymnasium', 'goal', 'graded' or 'handwritten'"
             )
         if self.reward != "gymnasium" and not self._goals:
             raise ConfigError(f"the humanoid's reward {self.reward!r} needs a goal")
+        if self.reward == "handwritten" and not set(self._goals) <= set(REWARDS):
+            raise ConfigError(
+                f"nobody wrote a reward by hand for {self.goal!r}; there is one for {', '.join(REWARDS)}"
+            )
 
     @property
     def _goals(self) -> tuple[str, ...]:
@@ -184,6 +190,9 @@ class Humanoid:
         elif self.reward == "graded":
             seen = measure(new.pose.scene)
             reward = self._by_goal(lambda goal: goal_log_odds(goal, seen), params)
+        elif self.reward == "handwritten":
+            seen, speed = measure(new.pose.scene), jnp.linalg.norm(new.motion.qvel[:3])
+            reward = self._by_goal(lambda goal: REWARDS[goal](seen, speed), params)
         else:
             velocity = (new.com[0] - state.com[0]) / (SUBSTEPS * TIME_STEP)
             reward = (

@@ -118,7 +118,8 @@ class TrainConfig:
     task: Annotated[str, tyro.conf.Suppress]
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     variant: str | None = None
-    """How the environment is set up, for tasks with a choice; the humanoid's are compact, full, paper and graded."""
+    """How the environment is set up, for tasks with a choice; the humanoid's are compact, full, paper and graded, of
+    kneeling also handwritten, and of tasks with phases no-clock."""
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1
