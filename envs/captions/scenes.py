@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxvlm.render import RayScene
 
 from ..cartpole import CartPoleScene, CartPoleState
 from ..gridworld.env import GridState
+from ..humanoid.measures import measure
+from ..humanoid.predicates import GOALS, goal_log_odds
 from ..mountain_car import MountainCarScene, MountainCarState
 from .humanoid_facts import describe
 
@@ -32,3 +36,25 @@ def states_of(domain: str, scenes: Any) -> Any:
     if domain == "mountain_car":
         return MountainCarState(position=scenes.position, velocity=jnp.zeros_like(scenes.position))
     return scenes if domain == "gridworld" else None
+
+
+def goal_truth(domain: str, scenes: Any) -> dict[str, Float[Array, "..."]] | None:
+    """Log-odds of every goal of a domain in scenes, positive where it holds; None where a scene does not tell.
+
+    Raises `ConfigError` for a domain without captions.
+    """
+    if domain == "humanoid":  # its captions would search for poses to draw first
+        return dict(zip(GOALS, _humanoid_truth(scenes), strict=True))
+    from . import captioned_dataset
+
+    states = states_of(domain, scenes)
+    if states is None:
+        return None
+    captions = captioned_dataset(domain)
+    return {goal.concept: captions.concept(goal.concept).log_odds(states) for goal in captions.goals}
+
+
+@jax.jit  # a few hundred operations, which are slow one by one
+def _humanoid_truth(scenes: RayScene) -> list[Float[Array, "..."]]:
+    measures = measure(scenes)
+    return [goal_log_odds(goal, measures) for goal in GOALS]

@@ -364,7 +364,6 @@ def even_grid(captions: "CaptionedDataset", count: int) -> Any:
 
 def _labelled(dataset: "StateDataset", command: str) -> "StateDataset":
     """With the truth of every goal of the domain, as far as the scenes tell it."""
-    import jax
     import numpy as np
 
     from jaxvlm.errors import ConfigError
@@ -373,22 +372,14 @@ def _labelled(dataset: "StateDataset", command: str) -> "StateDataset":
     ours = import_ours("envs.captions.scenes")
     meta = made_by([command])
     scenes = dataset.scene(ours.scene_type(dataset.domain))
-    if ours.states_of(dataset.domain, scenes) is None:
+    truth = ours.goal_truth(dataset.domain, scenes)
+    if truth is None:
         if not dataset.labels:
             raise ConfigError(
                 f"no goal of {dataset.domain} is labelled by all sources; make a dataset of each"
             )
         return replace(dataset, meta=meta)
-    captions = find_dataset(dataset.domain)
-
-    @jax.jit
-    def log_odds(scenes: Any) -> dict[str, jax.Array]:
-        states = ours.states_of(dataset.domain, scenes)
-        return {goal.concept: captions.concept(goal.concept).log_odds(states) for goal in captions.goals}
-
-    found = log_odds(scenes)
-    # In the order of the goals, which jit does not keep.
-    graded = {goal.concept: np.asarray(found[goal.concept], np.float32) for goal in captions.goals}
+    graded = {goal: np.asarray(values, np.float32) for goal, values in truth.items()}
     return replace(
         dataset, meta=meta, graded=graded, labels={goal: values > 0 for goal, values in graded.items()}
     )
