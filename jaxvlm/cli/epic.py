@@ -67,8 +67,8 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(Epic, spelt_out(arguments), prog="jaxvlm epic")
 
     from jaxvlm.errors import ConfigError
-    from jaxvlm.evaluation.scoring import embed_scenes, measure, parameters_of, score_embeddings
-    from jaxvlm.evaluation.states import StateDataset, made_by
+    from jaxvlm.evaluation.scoring import embed_scenes, histogram, measure, parameters_of, score_embeddings
+    from jaxvlm.evaluation.states import StateDataset, find_dataset_folder, made_by
     from jaxvlm.reward import validate_alpha
     from jaxvlm.runtime import Progress, enable_compilation_cache
     from jaxvlm.runtime.files import write_atomic, write_json
@@ -82,12 +82,7 @@ def run(arguments: Sequence[str]) -> None:
             f"alphas are {options.alphas}, checkpoints {options.clip} and resamples {options.resamples}; "
             "give at least one of each"
         )
-    folder = Path(options.dataset).expanduser()
-    folder = (
-        folder
-        if folder.exists() or not (options.datasets_dir / folder).exists()
-        else options.datasets_dir / folder
-    )
+    folder = find_dataset_folder(options.dataset, options.datasets_dir)
     dataset = StateDataset.load(folder)
     views, known = scenery(dataset.domain, options.look, options.camera)
     views.validate()
@@ -103,12 +98,12 @@ def run(arguments: Sequence[str]) -> None:
         print(f"note: {note}", flush=True)
 
     scenes = dataset.scene(import_ours("envs.captions.scenes").scene_type(dataset.domain))
-    rows, scores, models = [], {}, []
+    rows, histograms, scores, models = [], [], {}, []
     with Progress(len(dataset) * len(towers), unit="states") as progress:
         for place, (name, tower) in enumerate(zip(names, towers, strict=True)):
             begun = time.monotonic()
             embeddings = embed_scenes(tower, scenes, views, progress, place * len(dataset))
-            facts = {"model": name, "clip": options.clip[place], "parameters": parameters_of(tower)}
+            facts = {"model": options.clip[place], "label": name, "parameters": parameters_of(tower)}
             models.append({**facts, "size": tower.size, "digest": tower.digest})
             for goal, prompts in chosen.items():
                 scores[goal, name] = score_embeddings(tower, embeddings, prompts, alphas)
@@ -124,6 +119,16 @@ def run(arguments: Sequence[str]) -> None:
                     seed=options.seed,
                 )
                 rows += [{**facts, **row} for row in measured]
+                holds, known_rows = dataset.truth(goal, options.labels)
+                for alpha, values in zip(alphas, scores[goal, name].mean(-1), strict=True):
+                    histograms.append(
+                        {
+                            **facts,
+                            "goal": goal,
+                            "alpha": alpha,
+                            **histogram(values[known_rows], holds[known_rows]),
+                        }
+                    )
             models[-1]["seconds"] = round(time.monotonic() - begun, 1)
 
     directory = Output(options.output).prepare()
@@ -144,6 +149,7 @@ def run(arguments: Sequence[str]) -> None:
         "models": models,
         **made_by(["jaxvlm", "epic", *arguments]),
         "rows": rows,
+        "histograms": histograms,
     }
     print(table(rows))
     write_json(directory / f"{stem}.json", result)
@@ -271,7 +277,7 @@ def short_names(checkpoints: Sequence[str]) -> list[str]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows in words and figures."""
-    width = max(len("model"), *(len(row["model"]) for row in rows))
+    width = max(len("model"), *(len(row["label"]) for row in rows))
     views = len({row["camera"] for row in rows}) > 1
     goal_width = max(len("goal"), *(len(row["goal"]) for row in rows)) + 2
     lines = [
@@ -285,7 +291,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             for name in ("epic", "auc")
         ]
         lines.append(
-            f"{row['model']:<{width + 2}}{row['goal']:<{goal_width}}"
+            f"{row['label']:<{width + 2}}{row['goal']:<{goal_width}}"
             + (f"{row['camera']:<16}" if views else "")
             + f"{row['alpha']:>6g}  {figures[0]:<22}{figures[1]:<22}"
             + f"{row['positives']:>6} of {row['n']:<5}{row['groups']:>9}"
@@ -328,7 +334,7 @@ def draw_figures(
         made.append(plots.distance_by_size(directory / f"{stem}-size.png", mean, title=title))
     shown: dict[str, dict[str, tuple[Any, Any]]] = {}
     notes = {
-        (row["goal"], row["model"]): f"D {row['epic']:.3f}\nAUROC {row['auc']:.3f}"
+        (row["goal"], row["label"]): f"D {row['epic']:.3f}, AUROC {row['auc']:.3f}"
         for row in mean
         if row["alpha"] == alphas[0]
     }
@@ -397,6 +403,7 @@ def draw_sheet(
             (f"Lowest-scoring states that are {goal}", wide[len(top) :], captions[len(top) :]),
         ],
         title=f"{goal}, CLIP {model}, α = {options.alphas[0]:g}",
+        columns=max(2, 8 // len(options.camera)),
     )
 
 

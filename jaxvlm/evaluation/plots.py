@@ -27,7 +27,8 @@ def distance_by_alpha(
 
     Args:
         path: file to write.
-        rows: with model, goal, alpha and `figure` with its `_low` and `_high`, as `jaxvlm epic` writes them.
+        rows: with label (of the model), goal, alpha and `figure` with its `_low` and `_high`, as those of
+            `jaxvlm epic`.
         title: above all panels.
         figure: which of the rows' figures, `epic`, `auc` or `epic_graded`.
 
@@ -35,11 +36,11 @@ def distance_by_alpha(
         ConfigError: no rows.
         RunError: the file cannot be written.
     """
-    models = _unique(rows, "model")
+    models = _unique(rows, "label")
     canvas, panels = _panels(rows, title)
     for axes, goal in panels:
         for place, model in enumerate(models):
-            chosen = _sorted([row for row in rows if row["goal"] == goal and row["model"] == model], "alpha")
+            chosen = _sorted([row for row in rows if row["goal"] == goal and row["label"] == model], "alpha")
             if not chosen:
                 continue
             x, y, low, high = _columns(chosen, "alpha", figure)
@@ -67,7 +68,7 @@ def distance_by_size(path: str | Path, rows: Sequence[Row], *, title: str = "", 
             colour, share = PALETTE[place % len(PALETTE)], (place - (len(alphas) - 1) / 2) * 0.03
             chosen = [row for row in rows if row["goal"] == goal and row["alpha"] == alpha]
             for trained, marker in ((True, MARKERS[place % len(MARKERS)]), (False, "x")):
-                some = _sorted([row for row in chosen if untrained(row["model"]) != trained], "parameters")
+                some = _sorted([row for row in chosen if untrained(row["label"]) != trained], "parameters")
                 if not some:
                     continue
                 x, y, low, high = _columns(some, "parameters", figure)
@@ -97,7 +98,7 @@ def distance_by_size(path: str | Path, rows: Sequence[Row], *, title: str = "", 
         axes.xaxis.set_minor_formatter(EngFormatter(sep="") if _narrow(rows) else NullFormatter())
         _chance(axes, figure)
         axes.set_title(goal, fontsize=10)
-    if any(untrained(row["model"]) for row in rows):
+    if any(untrained(row["label"]) for row in rows):
         panels[0][0].plot([], [], "x", color=GREY, label="untrained")
     return _finish(canvas, panels, path, "parameters", _NAMES[figure])
 
@@ -144,8 +145,16 @@ def reward_histograms(
                     axes.axvline(values[chosen].mean(), color=colour, linestyle=":", linewidth=1.8)
             axes.set_yticks([])
             if notes and (goal, model) in notes:
+                axes.set_ylim(top=1.22 * axes.get_ylim()[1])
                 axes.text(
-                    0.98, 0.95, notes[goal, model], transform=axes.transAxes, ha="right", va="top", fontsize=7
+                    0.99,
+                    0.98,
+                    notes[goal, model],
+                    transform=axes.transAxes,
+                    ha="right",
+                    va="top",
+                    fontsize=7,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
                 )
         line[0].set_ylabel(goal, fontsize=9)
     for axes, model in zip(grid[0], models, strict=True):
@@ -244,7 +253,8 @@ def _legend(canvas: Figure, axes: Axes) -> None:
 
 
 def _chance(axes: Axes, figure: str) -> None:
-    axes.axhline(0.5 if figure == "auc" else UNRELATED, color=GREY, linestyle=":", linewidth=1, zorder=0)
+    level = 0.5 if figure == "auc" else UNRELATED
+    axes.axhline(level, color=GREY, linestyle=":", linewidth=1, zorder=0, label="unrelated reward")
 
 
 def _narrow(rows: Sequence[Row]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
@@ -223,6 +223,20 @@ def measure(
         for camera, of_alphas in means.items()
         for alpha, values in zip(alphas, of_alphas, strict=True)
     ]
+
+
+def histogram(
+    values: Float[np.ndarray, " n"], holds: Bool[np.ndarray, " n"], bins: int = 40
+) -> dict[str, Any]:
+    """How rewards of goal states and of others are distributed: edges [bins + 1], counts of both, and their means."""
+    edges = np.histogram_bin_edges(values.astype(np.float64), bins)
+    return {
+        "edges": edges.tolist(),
+        "goal_counts": np.histogram(values[holds], edges)[0].tolist(),
+        "other_counts": np.histogram(values[~holds], edges)[0].tolist(),
+        "goal_mean": float(values[holds].mean()),
+        "other_mean": float(values[~holds].mean()),
+    }
 
 
 def _named(name: str, interval: Interval) -> dict[str, float]:

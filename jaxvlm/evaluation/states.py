@@ -225,6 +225,18 @@ class StateDataset:
             raise RunError(f"dataset {path} is damaged: {reason(error)}; make it anew") from error
 
 
+def find_dataset_folder(path_or_name: str | Path, datasets_dir: str | Path = "runs/datasets") -> Path:
+    """The folder of a dataset by path, or by its name under `datasets_dir`; raises `RunError` where neither exists."""
+    given = Path(path_or_name).expanduser()
+    named = Path(datasets_dir).expanduser() / given
+    if given.is_dir() or named.is_dir():
+        return given if given.is_dir() else named
+    raise RunError(
+        f"no dataset named {str(path_or_name)!r}: neither {given} nor {named} is a directory; make one with "
+        "`jaxvlm dataset make`"
+    )
+
+
 def scene_fields(scene: Any) -> dict[str, np.ndarray]:
     """A scene's fields by name, on the host; raises `ConfigError` for a scene that is no flat dataclass of arrays."""
     if not is_dataclass(scene) or isinstance(scene, type):
