@@ -2,7 +2,7 @@
 
 <folder>/
     material.json   goal, how it is drawn, and the run, seed, episode, step and predicate of every picture
-    episodes.npz    the poses the pictures are drawn from, and the predicate in every step
+    episodes.npz    of a run: the poses the pictures are drawn from, and the predicate in every step
     images/         <random name>.webp: all frames of an episode in one sheet, or one frame
     answers.sqlite  see `jaxvlm.rating.store`
 """
@@ -11,7 +11,7 @@ import io
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Item:
     step: int  # of the frame; -1 for a whole episode
     steps: int  # that a whole episode has; 1 for a frame
     share: float | None  # of its steps in which the predicate holds; None where there is no predicate
+    state: int = -1  # row of a set of states; -1 for a frame or episode of a run
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Material:
     task: str
     goal: Goal
     drawing: Drawing
-    trained: int  # environment steps of the agent that is seen; 0 where there is none
+    trained: int = 0  # environment steps of the agent that is seen
+    digest: str = ""  # of the poses, where they lie in a set of states
     trajectories: tuple[Item, ...] = ()
     frames: tuple[Item, ...] = ()
 
@@ -152,14 +154,14 @@ class Material:
         """The predicate in every step of every trajectory, bool[trajectory, time]."""
         return self._arrays(["holds"])["holds"]
 
-    def read_scenes(self) -> list[np.ndarray]:
-        """Leaves of the scene pytree, [trajectory, time, ...] each."""
+    def read_scenes(self) -> dict[str, np.ndarray]:
+        """Fields of the scenes, [trajectory, time, ...] each."""
         arrays = self._arrays(None)
-        return [arrays[f"scene_{number}"] for number in range(len(arrays) - 1)]
+        return {name[6:]: array for name, array in arrays.items() if name.startswith("scene/")}
 
-    def write_episodes(self, holds: np.ndarray, leaves: Sequence[np.ndarray]) -> None:
-        """Keeps the predicate and the scenes' leaves; raises `RunError` where they cannot be written."""
-        arrays = {"holds": holds, **{f"scene_{number}": leaf for number, leaf in enumerate(leaves)}}
+    def write_episodes(self, holds: np.ndarray, scenes: Mapping[str, np.ndarray]) -> None:
+        """Keeps the predicate and the scenes, as they are read; raises `RunError` where they cannot be written."""
+        arrays = {"holds": holds, **{f"scene/{name}": array for name, array in scenes.items()}}
         replace_file(self.folder / "episodes.npz", lambda draft: np.savez_compressed(draft, **arrays))  # pyright: ignore
 
     def _arrays(self, names: list[str] | None) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Episodes for the eye: what a run's agents did in every step, and the frames that are drawn of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.compiler import compiler_options
+from jaxvlm.evaluation.collect import make_player
+from jaxvlm.evaluation.states import scene_fields
 from jaxvlm.render import draw_batch
-from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
-from jaxvlm.vlmrm.program import Inputs, Program
 
 BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 
@@ -19,74 +19,59 @@ BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memo
 class Recorded(NamedTuple):
     """Every step of whole episodes, on the host."""
 
-    scene: Any  # pytree [seed, episode, time, ...], of the state each action led to
+    scenes: dict[
+        str, np.ndarray
+    ]  # field of the scene -> [seed, episode, time, ...], of the state an action led to
     holds: np.ndarray  # bool[seed, episode, time], the predicate's verdict; False after the end
     steps: np.ndarray  # i32[seed, episode], how many there are
 
 
 def record(
-    program: Program,
-    inputs: Inputs,
+    env: Any,
+    act: Callable[..., jax.Array],
+    env_params: Any,
     agent: Any,
-    seed: jax.Array,
+    seeds: jax.Array,
     *,
+    step: int,
     episodes: int,
     length: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Recorded:
-    """Plays episodes deterministically, as `jaxvlm evaluate` does: episode i of a seed is the same in both.
+    """Plays episodes deterministically; episode i of a seed is the one that `jaxvlm evaluate` counts.
 
     Args:
-      program: environment and agent.
-      inputs: environment parameters.
+      env: environment with its time limit.
+      act: see `make_player`.
+      env_params: numeric parameters of the environment.
       agent: agent states, leading axis seed.
-      seed: i32[seed], from which episode starts are drawn.
+      seeds: i32[seed], from which episode starts are drawn.
+      step: environment steps the agents have behind them.
       episodes: of each seed.
       length: steps an episode may take.
       progress: called with the number of episodes of each seed that are played.
     """
     block = min(BLOCK, episodes)
-
-    @partial(jax.jit, compiler_options=compiler_options())
-    def play(
-        inputs: Inputs, agent: Any, seeds: jax.Array, first: jax.Array
-    ) -> tuple[Any, jax.Array, jax.Array]:
-        def one_seed(agent: Any, seed: jax.Array) -> Any:
-            # The stream of `run_episodes`, so that these are the episodes that an evaluation counted.
-            key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
-
-            def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-                last = jnp.int32(program.config.steps)
-                return program.agent.act(agent, observation, key, last, deterministic=True)
-
-            start = init_rollout(program.env, inputs.env_params, env_keys(key_start, block, first))
-            return collect(
-                program.env,
-                inputs.env_params,
-                act,
-                start,
-                key_act,
-                length,
-                first_env_index=first,
-                scenes=True,
-            )[1]
-
-        with jax.default_matmul_precision("highest"):
-            rows = jax.vmap(one_seed)(agent, seeds)  # [seed, time, episode]
-        counted = jax.vmap(first_episode)(rows.done) & rows.valid
-        by_episode = lambda leaf: jnp.swapaxes(leaf, 1, 2)  # noqa: E731
-        return jax.tree.map(by_episode, rows.scene), by_episode(rows.success & counted), counted.sum(1)
-
+    play = make_player(env, act, episodes=block, length=length)
     blocks = []
     for first in range(0, episodes, block):
-        blocks.append(jax.device_get(play(inputs, agent, seed, jnp.int32(first))))
+        played = jax.device_get(
+            play(env_params, agent, seeds, jnp.int32(first), jnp.asarray(True), jnp.int32(step))
+        )
+        arrays = {
+            "holds": played.success & played.counted,
+            "counted": played.counted,
+            **{f"scene/{name}": leaf for name, leaf in scene_fields(played.scene).items()},
+        }
+        blocks.append({name: array.swapaxes(1, 2) for name, array in arrays.items()})
         progress(min(first + block, episodes))
-    scene, holds, steps = jax.tree.map(lambda *parts: np.concatenate(parts, 1)[:, :episodes], *blocks)
-    return Recorded(scene, holds, steps.astype(np.int32))
+    joined = {name: np.concatenate([each[name] for each in blocks], 1)[:, :episodes] for name in blocks[0]}
+    holds, steps = joined.pop("holds"), joined.pop("counted").sum(2).astype(np.int32)
+    return Recorded({name.removeprefix("scene/"): array for name, array in joined.items()}, holds, steps)
 
 
 def make_drawer(
-    render: Callable[[Any, Any, Any, int], jax.Array], assets: Any, cameras: list[Any], size: int
+    render: Callable[[Any, Any, Any, int], jax.Array], assets: Any, cameras: Sequence[Any], size: int
 ) -> Callable[[Any], np.ndarray]:
     """A function that draws scenes, views side by side: pytree [time, ...] -> u8[time, size, views * size, 3].
 

@@ -211,10 +211,20 @@ def interval(found: Interval) -> dict[str, float]:
 
 
 def table(ratings: Ratings) -> str:
-    """CSV with a row for every current answer, run and seed included: not for the eyes of who is still rating."""
+    """CSV with a row for every current answer, run and seed included: not for the eyes of who is still rating.
+
+    Of a set of states it is what `jaxvlm dataset label` reads: `state,label,rater`.
+    """
     column = {item.id: number for number, item in enumerate(ratings.items)}
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
+    if all(item.state >= 0 for item in ratings.items):
+        writer.writerow(["state", "label", "rater"])
+        states = (ratings.items[column[answer.item]].state for answer in ratings.answers)
+        writer.writerows(
+            (state, answer.value, answer.rater) for state, answer in zip(states, ratings.answers, strict=True)
+        )
+        return text.getvalue()
     writer.writerow(["run", "seed", "episode", "step", "rater", "value", "predicate", "answered"])
     for answer in ratings.answers:
         number = column[answer.item]
@@ -261,15 +271,16 @@ def lines(summary: dict[str, Any]) -> list[str]:
     if summary["with_predicate"]:
         text += ["", "with the predicate"]
     for name, found in summary["with_predicate"].items():
-        counts, unit = found["counts"], " points" if summary["mode"] == "share" else ""
+        counts = found["counts"]
+        unit, digits = (" points", 1) if summary["mode"] == "share" else ("", 2)
         text.append(
             f"  {name:<16}same verdict {_percent(found['same_verdict'])} of {found['items']}, "
             f"kappa {_figure(found['kappa_verdict'])}"
         )
         text.append(
             f"    both {counts['both']}, rater alone {counts['rater_only']}, predicate alone "
-            f"{counts['predicate_only']}, neither {counts['neither']}; "
-            f"rater minus predicate {found['difference']:+.2g}{unit} on average, {found['distance']:.2g} apart"
+            f"{counts['predicate_only']}, neither {counts['neither']}; rater minus predicate "
+            f"{found['difference']:+.{digits}f}{unit} on average, {found['distance']:.{digits}f} apart"
         )
     return text
 

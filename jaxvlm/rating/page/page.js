@@ -101,7 +101,7 @@ async function go(place) {
   state.place = place;
   const item = state.items[place];
   const goal = state.goals[item.goal];
-  $("prompt").textContent = goal.prompt;
+  $("prompt").textContent = `“${goal.prompt}”`;
   $("criterion").textContent = goal.criterion;
   const thing = state.mode === "share" ? "Episode" : "Picture";
   $("picture").setAttribute("aria-label", `${thing} ${place + 1} of ${state.items.length}`);

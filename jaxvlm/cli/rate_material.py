@@ -1,0 +1,300 @@
+"""What `jaxvlm rate` shows: episodes of runs and states of a set, recorded and drawn where they are missing."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxvlm.cli.common import find_task, import_ours
+from jaxvlm.errors import ConfigError, RunError
+from jaxvlm.rating.criteria import criterion
+from jaxvlm.rating.material import (
+    Drawing,
+    Goal,
+    Item,
+    Material,
+    draw_missing,
+    missing,
+    new_id,
+    share_of,
+)
+from jaxvlm.runtime import Progress, Run
+
+if TYPE_CHECKING:
+    from envs.registry import Task
+    from jaxvlm.cli.rate import Rate
+    from jaxvlm.evaluation.states import StateDataset
+
+EPISODES = 25  # of each seed; four seeds make the paper's 100
+STATES = 500  # of a set
+SIZE = 224  # pixels a side of a view
+SMOOTH = 128  # frames of a loop at most, unless two steps between frames are too many
+
+Shown = tuple[Material, Sequence[Item]]  # a folder, and what of it is judged
+
+
+def is_dataset(path: str) -> bool:
+    """Whether a path is a set of states."""
+    return (Path(path).expanduser() / "dataset.json").is_file()
+
+
+def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
+    """The material of every run, or of a set of states, and what of it is judged.
+
+    Raises:
+      ConfigError: the combination cannot work, or, with `only_read`, nothing has been recorded yet.
+      RunError: a run cannot be read, or its folder not be written.
+    """
+    if any(map(is_dataset, options.runs)):
+        if len(options.runs) > 1:
+            raise ConfigError("a set of states is labelled alone: name it and nothing else")
+        return [_states(options, only_read)]
+    if options.goal is not None:
+        raise ConfigError("--goal says what states of a set are labelled for; a run's goal is its task's")
+    runs = [Run.open(path, runs_dir=options.runs_dir) for path in options.runs]
+    folders = [options.output / run.name if options.output else run.path / "rating" for run in runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError(
+            f"two of {', '.join(options.runs)} would share a folder: name each run once, or leave --output out"
+        )
+    found = [Material.open(folder) if Material.exists(folder) else None for folder in folders]
+    shown = []
+    for run, folder, material in zip(runs, folders, found, strict=True):
+        if not only_read:
+            known = [each.drawing for each in found if each is not None]
+            material = _run(run, folder, material, known, options)
+        elif material is None:
+            raise ConfigError(f"nothing of {run.path} has been shown to anyone yet: jaxvlm rate {run.path}")
+        shown.append((material, _picked(material, options)))
+    return shown
+
+
+def _picked(material: Material, options: "Rate") -> list[Item]:
+    items = material.picked_frames(options.frames) if options.frames else material.trajectories
+    return [item for item in items if options.episodes is None or item.episode < options.episodes]
+
+
+def _run(
+    run: Run, folder: Path, material: Material | None, known: list[Drawing], options: "Rate"
+) -> Material:
+    """Records and draws what is missing of one run."""
+    task = find_task(run.config["task"], run.config.get("variant"))
+    drawing = _drawing(options, task, known)
+    trained = max((row["step"] for row in run.rows()), default=0)
+    recorded = 1 + max((item.episode for item in material.trajectories), default=-1) if material else 0
+    wanted = max(options.episodes or recorded or EPISODES, recorded)
+    if material is None or wanted > recorded:
+        material = _record(run, task, folder, drawing, trained, wanted, material)
+    elif material.trained != trained:
+        print(
+            f"note: {run.path} has been trained from {material.trained:,} to {trained:,} steps since its episodes were "
+            "recorded, and is shown as it was; for its agents of today use another --output",
+            flush=True,
+        )
+    if options.frames:
+        material = material.with_frames(options.frames)
+        material.save()
+    rows = {(item.seed, item.episode): number for number, item in enumerate(material.trajectories)}
+
+    def scenes() -> Callable[[Item, np.ndarray], Mapping[str, np.ndarray]]:
+        arrays = material.read_scenes()
+        return lambda item, steps: {
+            name: array[rows[item.seed, item.episode], steps] for name, array in arrays.items()
+        }
+
+    return _drawn(material, drawing, task, lambda each: _picked(each, options), scenes)
+
+
+def _drawn(
+    material: Material,
+    drawing: Drawing,
+    task: "Task",
+    pick: Callable[[Material], Sequence[Item]],
+    scenes: Callable[[], Callable[[Item, np.ndarray], Mapping[str, np.ndarray]]],
+) -> Material:
+    """With every picked item's picture there, drawn as it is asked for."""
+    if material.drawing != drawing:
+        # Pictures first: cut off between the two, the next call finds pictures missing and not pictures of two kinds.
+        for item in (*material.trajectories, *material.frames):
+            material.picture(item).unlink(missing_ok=True)
+        material = replace(material, drawing=drawing)
+        material.save()
+    undrawn = len(missing(material, pick(material)))
+    if undrawn:
+        print(f"drawing {undrawn} pictures of {material.source} ...", flush=True)
+        poses, draw = scenes(), _drawer(task, drawing)
+        with Progress(undrawn, unit="pictures") as progress:
+            draw_missing(material, pick(material), poses, draw, progress.update)
+    return material
+
+
+def _drawing(options: "Rate", task: "Task", known: Sequence[Drawing]) -> Drawing:
+    """How pictures are drawn: alike for all runs, as a rater would learn to tell other sizes or views apart."""
+
+    def agreed(name: str, default: Any) -> Any:
+        values = {getattr(drawing, name) for drawing in known}
+        return values.pop() if len(values) == 1 else default
+
+    look = options.look or agreed("look", task.look)
+    cameras = options.camera or agreed("cameras", task.cameras)
+    if look not in task.env.looks:
+        raise ConfigError(f"unknown look {look!r}; this task can be drawn as {', '.join(task.env.looks)}")
+    for name in cameras:
+        if name not in task.env.cameras:
+            raise ConfigError(
+                f"unknown camera {name!r}; this task can be seen from {', '.join(task.env.cameras)}"
+            )
+    every = 1 if task.episode_length <= SMOOTH else 2
+    size = options.size or agreed("size", SIZE)
+    return Drawing(look=look, cameras=cameras, size=size, every=every, fps=2 * task.gif_fps / every)
+
+
+def _drawer(task: "Task", drawing: Drawing) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """What draws poses, given as fields of scenes [frames, ...]."""
+    import jax
+
+    from jaxvlm.rating.record import make_drawer
+    from jaxvlm.runtime import enable_compilation_cache
+
+    enable_compilation_cache()
+    env = task.env
+
+    def scene(key: jax.Array, params: Any) -> Any:
+        return env.scene(env.reset(key, params)[1], params)
+
+    scene_type = type(jax.eval_shape(scene, jax.random.key(0), task.params))
+    cameras = [env.cameras[name] for name in drawing.cameras]
+    draw = make_drawer(env.render, env.assets(drawing.look), cameras, drawing.size)
+    return lambda scenes: draw(scene_type(**scenes))
+
+
+def _goal(task: "Task", prompts: Sequence[str]) -> Goal:
+    """The task's sentence and criterion; where the task has no sentence, as any pose of the humanoid, the run's."""
+    return Goal(" + ".join(task.goal_prompts or prompts), criterion(task.concept, task.name))
+
+
+def _record(
+    run: Run,
+    task: "Task",
+    folder: Path,
+    drawing: Drawing,
+    trained: int,
+    episodes: int,
+    before: Material | None,
+) -> Material:
+    """Plays a run's best agents and keeps every step's pose and predicate; items recorded before keep their names."""
+    from jaxvlm.rating.record import record
+    from jaxvlm.runtime import enable_compilation_cache
+    from jaxvlm.vlmrm import TrainConfig, build
+    from jaxvlm.vlmrm.train import abstract_state, seeds_of
+
+    enable_compilation_cache()
+    config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
+    # Nothing is scored, so the run's CLIP need not be there.
+    blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
+    built = build(blind, task.env, task.params, domain=task.domain)
+    agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+    print(f"playing {episodes} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)
+    with Progress(episodes, unit="episodes") as progress:
+        played = record(
+            task.env,
+            built.program.agent.act,
+            task.params,
+            agent,
+            seeds_of(built),
+            step=config.steps,
+            episodes=episodes,
+            length=task.episode_length,
+            progress=progress.update,
+        )
+    names = {(item.seed, item.episode): item.id for item in before.trajectories} if before else {}
+    items = []
+    for place in range(config.seeds):
+        for episode in range(episodes):
+            steps = int(played.steps[place, episode])
+            if steps:  # an episode whose physics broke down in its first step has nothing to show
+                seed = config.seed + place
+                share = share_of(played.holds[place, episode], steps)
+                items.append(Item(names.get((seed, episode), new_id()), seed, episode, -1, steps, share))
+    places = np.array([item.seed - config.seed for item in items])
+    numbers = np.array([item.episode for item in items])
+    material = Material(
+        folder=folder,
+        source=run.name,
+        task=config.task,
+        goal=_goal(task, config.reward.prompt),
+        drawing=before.drawing if before else drawing,
+        trained=trained,
+        trajectories=tuple(items),
+        frames=before.frames if before else (),
+    )
+    material.write_episodes(
+        played.holds[places, numbers],
+        {name: array[places, numbers] for name, array in played.scenes.items()},
+    )
+    material.save()
+    return material
+
+
+def _states(options: "Rate", only_read: bool) -> Shown:
+    """States of a set, drawn one by one; answers lie beside the set, which is replaced when labels are added."""
+    from jaxvlm.evaluation.states import StateDataset
+
+    path = Path(options.runs[0]).expanduser()
+    dataset = StateDataset.load(path)
+    task, goal = _goal_of(dataset, options.goal)
+    base = options.output or path.resolve().with_name(f"{path.resolve().name}-rating")
+    folder = base / goal
+    material = Material.open(folder) if Material.exists(folder) else None
+    if only_read:
+        if material is None:
+            raise ConfigError(f"no state of {path} has been shown to anyone yet: jaxvlm rate {path}")
+        return material, material.frames[: options.frames or None]
+    digest = hashlib.sha256(b"".join(dataset.scenes[name].tobytes() for name in sorted(dataset.scenes)))
+    drawing = replace(_drawing(options, task, [material.drawing] if material else []), every=1)
+    if material is None:
+        material = Material(
+            folder, path.resolve().name, task.name, _goal(task, ()), drawing, digest=digest.hexdigest()
+        )
+    elif material.digest != digest.hexdigest():
+        raise RunError(f"{folder} belongs to other states than those in {path}: choose another --output")
+    count = options.frames or len(material.frames) or STATES
+    # One order of all states: who asks for more gets the earlier ones too.
+    order = np.random.default_rng(0).permutation(len(dataset))[:count]
+    index = dataset.index
+    for state in map(int, order[len(material.frames) :]):
+        place = (int(index[name][state]) for name in ("seed", "episode", "step"))
+        holds = float(dataset.labels[goal][state])
+        item = Item(new_id(), *place, steps=1, share=holds, state=state)
+        material = replace(material, frames=(*material.frames, item))
+    material.save()
+
+    def scenes() -> Callable[[Item, np.ndarray], Mapping[str, np.ndarray]]:
+        return lambda item, steps: {
+            name: array[item.state : item.state + 1] for name, array in dataset.scenes.items()
+        }
+
+    material = _drawn(material, drawing, task, lambda each: each.frames[:count], scenes)
+    return material, material.frames[:count]
+
+
+def _goal_of(dataset: "StateDataset", goal: str | None) -> tuple["Task", str]:
+    """The goal that states are labelled for, and a task whose goal it is.
+
+    Raises:
+      ConfigError: the set has several goals and none is named, or it has not the one that is.
+    """
+    if goal is None and len(dataset.goals) == 1:
+        goal = dataset.goals[0]
+    if goal is None or goal not in dataset.goals:
+        asked = "which goal is it about" if goal is None else f"it has no goal {goal!r}"
+        raise ConfigError(f"{asked}? Choose --goal from {', '.join(dataset.goals)}")
+    registry = import_ours("envs.registry")
+    tasks = [task for task in map(registry.make_task, registry.TASKS) if task.domain == dataset.domain]
+    fitting = [task for task in tasks if task.concept == goal] or [t for t in tasks if t.concept is None]
+    if not fitting:
+        raise ConfigError(f"no task of {dataset.domain} tells how its states are drawn")
+    return fitting[0], goal

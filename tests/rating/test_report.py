@@ -1,0 +1,141 @@
+"""Success, agreement between raters and with the predicate, by hand."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rating.material import make_material
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.evaluation import rate_interval
+from jaxvlm.rating import Answer, Session
+from jaxvlm.rating.report import ALL, Ratings, histograms, lines, summarise, table
+from jaxvlm.runtime.files import plain
+
+
+@pytest.fixture
+def two_raters(tmp_path):
+    """Two seeds of three episodes of nine steps, all rated by one and five by the other."""
+    material = make_material(tmp_path / "rating", source="a-run")
+    session = Session([(material, material.trajectories)], "share")
+    said = {"ann": [0, 25, 50, 75, 100, 25], "bob": [0, 0, 25, 75, 100, None]}
+    for name, values in said.items():
+        for item, value in zip(material.trajectories, values, strict=True):
+            if value is not None:
+                session.answer(Answer(name, item.id, value, f"{name}-{item.id}"))
+    ratings = Ratings.of(session)
+    session.close()
+    return ratings
+
+
+def test_success_with_intervals(two_raters):
+    summary = summarise(two_raters)
+    (run,) = summary["runs"]
+    assert (run["run"], run["items"], run["seeds"], run["trained"]) == ("a-run", 6, [40, 41], 1000)
+    ann, bob, together, predicate = (run["by"][name] for name in ("ann", "bob", ALL, "predicate"))
+    expected = rate_interval(3, 6)
+    assert (ann["rate"], ann["low"], ann["high"]) == pytest.approx(tuple(expected))
+    assert ann["histogram"] == {"0": 1, "25": 2, "50": 1, "75": 1, "100": 1}
+    assert (bob["successes"], bob["rated"]) == (2, 5)
+    # Medians of both: 0, 12.5, 37.5, 75, 100 and 25 of the one who answered.
+    assert (together["successes"], together["rated"]) == (2, 6)
+    assert ann["per_seed"]["40"]["rate"] == pytest.approx(1 / 3)
+    assert ann["over_seeds"]["value"] == pytest.approx((1 / 3 + 2 / 3) / 2)
+    assert predicate["rated"] == 6
+    share = np.array([item.share for item in two_raters.items])
+    assert predicate["successes"] == int((share >= 0.5).sum())
+
+
+def test_agreement_between_raters(two_raters):
+    between = summarise(two_raters)["between_raters"]
+    (pair,) = between["pairs"]
+    assert between["items"] == pair["items"] == 5
+    assert pair["same"] == pytest.approx(3 / 5)
+    assert pair["same_verdict"] == pytest.approx(4 / 5)
+    # Answers 0 25 50 75 100 and 0 0 25 75 100: by chance (1*2 + 1*1 + 0 + 1 + 1) / 25.
+    assert pair["kappa"]["value"] == pytest.approx((0.6 - 0.2) / 0.8)
+    assert pair["kappa"]["low"] <= pair["kappa"]["value"] <= pair["kappa"]["high"]
+    # Verdicts 0 0 1 1 1 and 0 0 0 1 1.
+    assert pair["kappa_verdict"]["value"] == pytest.approx((0.8 - 0.48) / 0.52)
+    assert 0.4 < between["alpha_nominal"]["value"] < between["alpha_ordinal"]["value"] < 1
+
+
+def test_agreement_with_the_predicate(two_raters):
+    found = summarise(two_raters)["with_predicate"]["ann"]
+    truth = np.array([item.share >= 0.5 for item in two_raters.items])
+    ann = np.array([False, False, True, True, True, False])
+    assert found["counts"] == {
+        "both": int((ann & truth).sum()),
+        "rater_only": int((ann & ~truth).sum()),
+        "predicate_only": int((~ann & truth).sum()),
+        "neither": int((~ann & ~truth).sum()),
+    }
+    assert found["same_verdict"]["rate"] == pytest.approx((ann == truth).mean())
+    said = np.array([0, 25, 50, 75, 100, 25])
+    difference = said - 100 * np.array([item.share for item in two_raters.items])
+    assert found["difference"] == pytest.approx(difference.mean())
+    assert found["distance"] == pytest.approx(np.abs(difference).mean())
+
+
+def test_half_of_the_steps_is_a_success(two_raters):
+    # 0.5 in floating point, and the values around it that a sum of steps may give.
+    values = np.array([50.0, 50 - 1e-9, 49.9, math.nan])
+    assert two_raters.verdict(values).tolist()[:3] == [1, 1, 0]
+    assert two_raters.bucket(np.array([12.4, 12.6, 62.4, math.nan])).tolist()[:3] == [0, 25, 50]
+
+
+def test_words_files_and_the_picture(two_raters, tmp_path):
+    summary = summarise(two_raters)
+    text = "\n".join(lines(summary))
+    assert "a-run: 6 items of 2 seeds, after 1,000 steps" in text
+    assert "Cohen's kappa 0.50 [" in text
+    assert "Krippendorff's alpha" in text
+    assert "nan" not in text
+    json.dumps(plain(summary), allow_nan=False)
+    rows = list(csv.DictReader(io.StringIO(table(two_raters))))
+    assert len(rows) == 11
+    assert rows[0]["run"] == "a-run"
+    assert {row["rater"] for row in rows} == {"ann", "bob"}
+    assert {row["seed"] for row in rows} == {"40", "41"}
+    assert float(rows[0]["predicate"]) == 100 * two_raters.items[0].share
+    path = histograms(tmp_path / "histograms.png", summary)
+    with Image.open(path) as picture:
+        assert picture.width > 400
+
+
+def test_one_rater_has_nobody_to_agree_with(tmp_path):
+    material = make_material(tmp_path / "rating")
+    session = Session([(material, material.trajectories)], "share")
+    with pytest.raises(ConfigError, match="nobody has rated"):
+        Ratings.of(session)
+    session.answer(Answer("ann", material.trajectories[0].id, 0, "t"))
+    summary = summarise(Ratings.of(session))
+    session.close()
+    assert summary["between_raters"] is None
+    assert list(summary["runs"][0]["by"]) == ["ann", "predicate"]
+    # One answer tells of no agreement beyond chance, and says so.
+    assert "kappa undefined" in "\n".join(lines(summary))
+
+
+def test_frames_and_states(tmp_path):
+    material = make_material(tmp_path / "rating", frames=2)
+    session = Session([(material, material.frames)], "frame")
+    for number, item in enumerate(material.frames):
+        session.answer(Answer("ann", item.id, int(item.share), f"a{number}"))
+        session.answer(Answer("bob", item.id, int(item.share), f"b{number}"))
+    ratings = Ratings.of(session)
+    session.close()
+    summary = summarise(ratings)
+    assert summary["between_raters"]["alpha_nominal"]["value"] == 1.0
+    assert summary["with_predicate"][ALL]["same_verdict"]["rate"] == 1.0
+    assert "rater minus predicate +0.00 on average" in "\n".join(lines(summary))
+    assert table(ratings).splitlines()[0] == "run,seed,episode,step,rater,value,predicate,answered"
+    states = tuple(replace(item, state=7 + number) for number, item in enumerate(ratings.items))
+    exported = table(replace(ratings, items=states)).splitlines()
+    assert exported[0] == "state,label,rater"
+    assert exported[1] == f"7,{int(ratings.items[0].share)},ann"
