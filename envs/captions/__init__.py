@@ -3,7 +3,8 @@
 Nothing here is imported by `jaxvlm` outside its command line; training takes the dataset as an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.errors import ConfigError
@@ -25,8 +26,16 @@ DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
 }
 
 
-def captioned_dataset(domain: str) -> CaptionedDataset:
-    """The dataset an embedded CLIP of `domain` is trained on; raises `ConfigError` for an unknown domain."""
+def captioned_dataset(domain: str, states: Sequence[Path] = ()) -> CaptionedDataset:
+    """The dataset an embedded CLIP of `domain` is trained on.
+
+    `states` are files of further states to train on, of the humanoid.
+
+    Raises:
+      ConfigError: an unknown domain, or states that it cannot learn from.
+    """
     if domain not in DATASETS:
         raise ConfigError(f"no captions for domain {domain!r}; choose one of {', '.join(DATASETS)}")
-    return DATASETS[domain]()
+    if states and domain != "humanoid":
+        raise ConfigError(f"the CLIP of {domain} learns from no file of states; only the humanoid's does")
+    return humanoid_captions(states=states) if states else DATASETS[domain]()

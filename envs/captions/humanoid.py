@@ -7,8 +7,10 @@ A state is what a frame shows: poses of geoms and the measures taken of them. `d
 those of rollouts too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +27,7 @@ from ..humanoid.kinematics import pose_scene, with_camera
 from ..humanoid.poses import Library, keep_found, make_library, sample_qpos, with_extra, with_found
 from ..humanoid.postures import drop
 from ..humanoid.predicates import GOALS, goal_log_odds
-from ..humanoid.rollouts import random_falls, visited_states
+from ..humanoid.rollouts import random_falls, read_states, visited_states
 from ..humanoid.search import climb
 from .humanoid_concepts import CONCEPTS
 from .humanoid_facts import PosedHumanoid, describe
@@ -126,21 +128,33 @@ def mine(key: jax.Array, sampler: Any, predicted: Predicted) -> Any:
     return jax.tree_util.Partial(sampler.func, keep_found(library, found))
 
 
-def training_library(library: Library) -> Library:
-    """Adds states of policies and room for what `mine` finds; until then it holds poses of the library."""
+def training_library(library: Library, files: Sequence[Path] = ()) -> Library:
+    """Adds states of policies and room for what `mine` finds; until then it holds poses of the library.
+
+    States in `files` are half of those of policies, however few they are.
+    """
     given = [library.extra] if library.extra_share > 0 else []
     states = np.concatenate([*given, random_falls(), visited_states()])
+    if files:
+        more = np.concatenate([read_states(path) for path in files])
+        states = np.concatenate([states, np.resize(more, states.shape)])
     ring = jax.jit(sample_qpos, static_argnums=1)(jax.random.key(1), FOUND, library)
     return with_found(with_extra(library, states, VISITED_SHARE, 0.08, LOOSE), ring, FOUND_SHARE)
 
 
-def humanoid_captions(library: Library | None = None) -> CaptionedDataset:
+def humanoid_captions(library: Library | None = None, states: Sequence[Path] = ()) -> CaptionedDataset:
     """Humanoids in the eight poses, near them and in many others, seen from the front.
 
     Args:
       library: what poses are put together from; the default is found in a few seconds, and draws a share of its
         states from falls under random actions. Training adds states of policies, and the poses that `mine` finds.
+      states: files of further states to train on, see `training_library`; figures are measured without them.
+
+    Raises:
+      ConfigError: a file that holds no states.
     """
+    for path in states:
+        read_states(path)
     poses = library or make_library()
     return CaptionedDataset(
         domain="humanoid",
@@ -153,6 +167,6 @@ def humanoid_captions(library: Library | None = None) -> CaptionedDataset:
         goals=tuple(Goal(goal, "lying", _sweep(goal)) for goal in GOALS),
         baseline="scene",
         looks=("textured",),
-        training_sampler=lambda: jax.tree_util.Partial(sample_states, training_library(poses)),
+        training_sampler=lambda: jax.tree_util.Partial(sample_states, training_library(poses, states)),
         mine=mine,
     )

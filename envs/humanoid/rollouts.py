@@ -1,5 +1,6 @@
 """States that policies visit: falls under random actions, and what agents reached that learned from a CLIP."""
 
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxvlm.errors import ConfigError
+
+from .measures import INDEX
 from .model import load_model
 
 EPISODE = 100  # actions
@@ -52,7 +56,38 @@ def visited_states() -> Float[np.ndarray, "n 24"]:
     four earlier ones: kneeling, standing and raising arms by the first embedded CLIP, and kneeling by the predicate as
     reward.
     """
-    with np.load(Path(__file__).with_name("visited.npz")) as arrays:
-        qpos = arrays["qpos"].astype(np.float32)
-    qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)  # MJX lets fast turns stretch them
+    return read_states(Path(__file__).with_name("visited.npz"))
+
+
+def read_states(path: str | Path) -> Float[np.ndarray, "n 24"]:
+    """The array `qpos` of an npz, float32 with orientations of length one: MJX lets fast turns stretch them.
+
+    Raises:
+      ConfigError: no such file, or one without finite poses of the humanoid.
+    """
+    try:
+        with np.load(path) as arrays:
+            qpos = arrays["qpos"].astype(np.float32)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{path} holds no states of the humanoid ({error}); give an npz with an array `qpos`, such as "
+            "`jaxvlm evaluate RUN --fooled 12` writes"
+        ) from error
+    if qpos.ndim != 2 or qpos.shape[1] != 24 or not len(qpos) or not np.isfinite(qpos).all():
+        raise ConfigError(
+            f"the array `qpos` in {path} is {list(qpos.shape)}; finite numbers [n, 24] are wanted"
+        )
+    qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
     return qpos
+
+
+def qpos_of(observation: Float[np.ndarray, "n obs"], scene: Any) -> Float[np.ndarray, "n 24"]:
+    """Positions of states from their observations, which have no place on the floor, and their scenes, which have.
+
+    Args:
+      observation: of `Humanoid`, compact or full, whatever a wrapper appends.
+      scene: of the same states, with `geom_pos` f32[n, 18, 3].
+    """
+    # The torso's capsule lies about the origin of the body whose place qpos begins with.
+    place = np.asarray(scene.geom_pos)[:, INDEX["torso1"], :2]
+    return np.concatenate([place, np.asarray(observation)[:, :22]], axis=1).astype(np.float32)

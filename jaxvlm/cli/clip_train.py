@@ -17,6 +17,9 @@ class ClipTrain:
     """Directory of the checkpoint; the default is runs/clip/DOMAIN. It may not exist yet and appears at the end."""
     camera: tuple[str, ...] = ()
     """Views to learn from, their pictures an equal share each; the default is the dataset's."""
+    states: tuple[Path, ...] = ()
+    """Files of states that agents visited, to learn from besides the dataset's own; of the humanoid, such as
+    `jaxvlm evaluate RUN --fooled 12` writes."""
     config: ClipTrainConfig = field(default_factory=ClipTrainConfig)
 
 
@@ -28,8 +31,8 @@ def run(arguments: Sequence[str]) -> None:
             f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())}"
         )
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
-    dataset = find_dataset(domain)
     options = parse(ClipTrain, rest, prog=f"jaxvlm clip train {domain}")
+    dataset = find_dataset(domain, options.states)
 
     from jaxvlm.clip.train import train_clip
     from jaxvlm.errors import ConfigError

@@ -47,9 +47,12 @@ def task_usage(verb: str, summary: str, flags: str) -> str:
     )
 
 
-def find_dataset(domain: str) -> Any:
-    """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`."""
-    return import_ours("envs.captions").captioned_dataset(domain)
+def find_dataset(domain: str, states: Sequence[Path] = ()) -> Any:
+    """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`.
+
+    `states` are files of further states to train on.
+    """
+    return import_ours("envs.captions").captioned_dataset(domain, states)
 
 
 def domains() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from jaxvlm.cli.common import parse
+from jaxvlm.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Evaluate:
     uniform actions, and none."""
     episodes: int | None = None
     """Episodes of each seed; the default is the number after training."""
+    fooled: int = 0
+    """Shows, in place of an evaluation, so many states of the best agents' play that earn most while ground truth says
+    no, and saves states for `jaxvlm clip train --states`."""
+    clip: str | None = None
+    """With `--fooled`: the checkpoint that scores, and not what the run learned from."""
     runs_dir: Path = Path("runs")
     """Folder of the run directories."""
 
@@ -28,6 +34,13 @@ class Evaluate:
 def run(arguments: Sequence[str]) -> None:
     """Evaluates and draws."""
     evaluate = parse(Evaluate, arguments, prog="jaxvlm evaluate")
+    if evaluate.fooled:
+        from jaxvlm.cli.fooled import show_fooled
+
+        show_fooled(evaluate.run, runs_dir=evaluate.runs_dir, count=evaluate.fooled, clip=evaluate.clip)
+        return
+    if evaluate.clip is not None:
+        raise ConfigError("--clip scores the states of --fooled; give --fooled 12 as well, or leave it out")
     from jaxvlm.cli.session import evaluate_run
 
     evaluate_run(

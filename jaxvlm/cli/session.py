@@ -77,7 +77,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     """Goes on from the newest checkpoint of a run."""
     enable_compilation_cache()
     run = Run.open(path, runs_dir=runs_dir)
-    config, sinks = _config(run)
+    config, sinks = read_config(run)
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build_shown(config, task)
@@ -95,7 +95,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     if episodes is not None and episodes < 1:
         raise ConfigError(f"episodes is {episodes}; evaluate at least one")
     run = Run.open(path, runs_dir=runs_dir)
-    config, _ = _config(run)
+    config, _ = read_config(run)
     episodes = episodes or config.episodes
     task = find_task(config.task, config.variant)
     built = build_shown(replace(config, episodes=episodes), task)
@@ -154,7 +154,8 @@ def sentences(config: TrainConfig, quote: str = "") -> str:
     return first + "".join(f", from step {step} {quote}{prompt}{quote}" for step, prompt in later)
 
 
-def _config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:
+def read_config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:
+    """A run's settings and the sinks of its metrics."""
     data = dict(run.config)
     sinks = tuple(data.pop("sinks", ()))
     return TrainConfig.from_dict(data), sinks
