@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from jaxvlm.evaluation import Interval, bootstrap
-from jaxvlm.runtime.plots import BLUE, PALETTE, VERMILION, new_figure
+from jaxvlm.evaluation import Interval
+from jaxvlm.reproduce.material import over_seeds
+from jaxvlm.runtime.plots import BLUE, GREEN, GREY, PALETTE, VERMILION, new_figure
 
 WIDTH, HEIGHT = 4.6, 3.2  # inches
 BUCKETS = (0, 25, 50, 75, 100)  # per cent of an episode's steps, as the paper's rater had them
@@ -54,7 +55,7 @@ def success_bars(
     first = True
     for place, rates in zip(places, seeds, strict=True):
         axes.scatter(
-            rates, spread(place, len(rates)), s=18, facecolors="white", edgecolors=BLUE, linewidths=1.1, zorder=3,
+            rates, spread(float(place), len(rates)), s=18, facecolors="white", edgecolors=BLUE, zorder=3,
             label="each seed" if first else None,
         )  # fmt: skip
         first = False
@@ -172,7 +173,7 @@ def step_histogram(
         capsize=2.5, label="by predicate",
     )  # fmt: skip
     for row in shares:
-        own = [part.value for part in bucket_shares([row])]
+        own = np.bincount(bucket_of(row), minlength=len(BUCKETS)) / len(row)
         axes.plot(
             places + offset,
             own,
@@ -200,13 +201,15 @@ def step_histogram(
 
 def bucket_shares(shares: Sequence[np.ndarray]) -> list[Interval]:
     """Share of episodes in each bucket; seeds are drawn whole where there are several."""
-    flat = np.concatenate([np.asarray(row, np.float64) for row in shares])
-    nearest = np.abs(flat[:, None] * 100 - np.asarray(BUCKETS)).argmin(1)
-    groups = np.repeat(np.arange(len(shares)), [len(row) for row in shares]) if len(shares) > 1 else None
+    nearest = [bucket_of(row) for row in shares]
     return [
-        bootstrap(lambda hits: float(np.mean(hits)), [(nearest == index).astype(np.float64)], groups=groups)
-        for index in range(len(BUCKETS))
+        over_seeds([(row == index).astype(np.float64) for row in nearest]) for index in range(len(BUCKETS))
     ]
+
+
+def bucket_of(shares: np.ndarray) -> np.ndarray:
+    """The nearest bucket of each episode, i64[episodes]."""
+    return np.abs(np.asarray(shares, np.float64)[:, None] * 100 - np.asarray(BUCKETS)).argmin(1)
 
 
 def shade(index: int, count: int) -> tuple[float, float, float]:
@@ -254,4 +257,28 @@ def rates_over(
     axes.set_ylabel("success (share of episodes)")
     if title:
         axes.set_title(title, fontsize=10)
+    return drawing
+
+
+def two_histograms(
+    edges: Sequence[float],
+    goal: Sequence[float],
+    other: Sequence[float],
+    means: tuple[float, float],
+    *,
+    title: str = "",
+) -> Drawing:
+    """Rewards of goal states and of others as shares of each, with a dotted line at each mean, (goal, other)."""
+    drawing, axes = panel(height=2.6)
+    for counts, mean, colour, name in (
+        (other, means[1], GREY, "other states"),
+        (goal, means[0], GREEN, "goal states"),
+    ):
+        shares = np.asarray(counts, np.float64) / max(1.0, float(np.sum(counts)))
+        axes.stairs(shares, np.asarray(edges, np.float64), fill=True, color=colour, alpha=0.5, label=name)
+        axes.axvline(mean, color=colour, linestyle=":", linewidth=1.8)
+    axes.set_xlabel("reward")
+    axes.set_ylabel("share of states")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=8, frameon=False)
     return drawing

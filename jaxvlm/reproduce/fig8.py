@@ -40,9 +40,7 @@ def section(found: Material) -> Section:
                     says=f"{words} over alpha for the three tasks",
                     caption=f"{words[0].upper()}{words[1:]} over α.",
                     seeds=f"{seeds_of(done)} of {done[0].episodes} episodes",
-                    interval="Lines: 95 % bootstrap that draws whole seeds"
-                    if metric == "success"
-                    else "Lines: Student's 95 % interval over seeds",
+                    interval="Lines: 95 % bootstrap that draws whole seeds",
                 )
             )
     named = [

@@ -93,9 +93,12 @@ class Trained:
 
     @cached_property
     def share(self) -> Interval:
-        """Share of successful steps, the mean over seeds with Student's interval."""
+        """Share of successful steps: a bootstrap that draws whole seeds, or Student's interval over seeds' means."""
+        if self.shares is not None and len(self.shares) > 1:
+            return over_seeds(self.shares)
         metric = next(name for name in self.evaluation["per_seed"] if name.endswith("_fraction"))
-        return mean_interval(self.evaluation["per_seed"][metric])
+        value, low, high = mean_interval(self.evaluation["per_seed"][metric])
+        return Interval(value, max(low, 0.0), min(high, 1.0))  # NaN, which is not known, stays
 
     @cached_property
     def table(self) -> list[dict[str, float]] | None:
@@ -149,8 +152,18 @@ class Material:
         return [run for run in found if run.config.get("task") == task]
 
     def ratings(self, run: Trained) -> np.ndarray | None:
-        """People's ratings of a run's episodes, f64[n] in [0, 1]; None where it was not rated."""
-        return None
+        """People's ratings of a run's episodes, f64[n] in [0, 1], all raters together; None before they report.
+
+        They come from `jaxvlm rate RUN --report`.
+        """
+        report = read_json(run.path / "rating" / "report-share.json")
+        runs = report.get("runs", []) if isinstance(report, dict) else []
+        own = [entry for entry in runs if Path(str(entry["run"])).name == run.path.name] or runs[:1]
+        voices = [by for name, by in own[0]["by"].items() if name != "predicate"] if own else []
+        if not voices:
+            return None
+        counts = voices[-1]["histogram"]  # the last is of all raters, where there are several
+        return np.repeat([float(value) / 100 for value in counts], [int(count) for count in counts.values()])
 
     def file(self, product: str) -> Path | None:
         """A product that exists."""
@@ -163,13 +176,27 @@ class Material:
 
 
 def success_interval(rates: Sequence[float], episodes: int) -> Interval:
-    """Mean success of several seeds; resamples draw whole seeds, whose episodes resemble each other."""
-    outcomes = [np.arange(episodes) < round(rate * episodes) for rate in rates]
-    groups = np.repeat(np.arange(len(rates)), episodes)
-    flat = np.concatenate(outcomes).astype(np.float64)
-    if len(rates) == 1:
-        return rate_interval(int(flat.sum()), episodes)
-    return bootstrap(lambda values: float(np.mean(values)), [flat], groups=groups)
+    """Mean success of several seeds; Wilson's interval where there is one."""
+    outcomes = [(np.arange(episodes) < round(rate * episodes)).astype(np.float64) for rate in rates]
+    return over_seeds(outcomes)
+
+
+def over_seeds(values: Sequence[np.ndarray], resamples: int = 2000) -> Interval:
+    """The mean of all seeds' episodes, f64[episodes] each, with a bootstrap that draws whole seeds.
+
+    Episodes of a seed resemble each other. With a single seed its episodes are drawn; for shares of successes Wilson's
+    interval is taken then, which is not empty where all of them agree. The same as `jaxvlm.evaluation.bootstrap` of the
+    mean with seeds as groups, of which a report needs hundreds, in one array operation.
+    """
+    if len(values) == 1:
+        (only,) = values
+        if np.isin(only, (0.0, 1.0)).all():
+            return rate_interval(int(only.sum()), len(only))
+        return bootstrap(lambda row: float(np.mean(row)), [only])
+    sums, sizes = (np.asarray([count(row) for row in values], np.float64) for count in (np.sum, np.size))
+    drawn = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
 
 
 def read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from jaxvlm import __version__
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import data_uri
 from jaxvlm.reproduce.execute import Outcome
-from jaxvlm.reproduce.figure import Block, Figure, Picture, Row, Section, Table, Text
+from jaxvlm.reproduce.figure import FULL_CAUTION, Block, Figure, Picture, Row, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.plan import Plan, ledger
 from jaxvlm.runtime.files import write_atomic
@@ -47,8 +47,9 @@ table{border-collapse:collapse;font-size:.9rem}
 caption{text-align:left;color:var(--soft);font-size:.88rem;padding-bottom:.3rem}
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{border-bottom:2px solid var(--line)}
-td{font-variant-numeric:tabular-nums}
-.pictures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));margin:1rem 0}
+td{font-variant-numeric:tabular-nums;min-width:3rem}
+td .i{white-space:nowrap}
+.pictures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));margin:1rem 0}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.5rem}
 figure img{display:block;width:100%;height:auto;background:#fff;border-radius:.2rem}
 figcaption{padding:.4rem .2rem 0}
@@ -104,7 +105,7 @@ def _opening(plan: Plan, material: Material, today: date) -> str:
     return (
         f"<p>Figures and tables of two papers ({papers}), run again with jaxvlm. Beside each value of a paper stands "
         f"ours, with the number of seeds and an interval.</p><p class='soft'>{_escape(words)}</p>"
-        f'<p class="caution">{_escape(_how_to_read())}</p>'
+        f'<p class="caution">{_escape(_how_to_read())}</p><p class="caution">{_escape(FULL_CAUTION)}</p>'
     )
 
 
@@ -188,7 +189,7 @@ def _table(table: Table, empty: str = "–") -> str:
 def _cell(cell: str | Interval | None, empty: str) -> str:
     if cell is None:
         return f'<span class="soft">{empty}</span>'
-    return _escape(shown(cell)) if isinstance(cell, Interval) else _words(cell)
+    return f'<span class="i">{shown(cell)}</span>' if isinstance(cell, Interval) else _words(cell)
 
 
 def shown(interval: Interval) -> str:

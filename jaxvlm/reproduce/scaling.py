@@ -65,6 +65,10 @@ class Model:
     seed: int = 0
     row: str | None = None  # the row that trains it
 
+    def known_as(self, name: str) -> bool:
+        """Whether a file of `jaxvlm epic` means this checkpoint, whose folder may have been moved since."""
+        return name == self.clip or (self.row is not None and Path(name).name == Path(self.clip).name)
+
 
 def models(place: Place) -> list[Model]:
     """Checkpoints that were given, or the embedded ones of all sizes, lengths of training and seeds."""
@@ -148,9 +152,9 @@ def epic_rows(place: Place) -> list[Row]:
                 "epic", str(place.folder / Path(states.product).parent), "--clip", *(model.clip for model in clips),
                 "--alphas", *(f"{alpha:g}" for alpha in ALPHAS), "--name", name, "--output", str(place.folder / "epic"),
             ),
-            product=f"epic/{name}.json",
+            product=epic_file(place),
             needs=(states.name, *(model.row for model in clips if model.row)),
-            minutes=2.0 * len(clips),
+            minutes=1.5 * len(clips),
         ),
     ]  # fmt: skip
 
@@ -166,20 +170,28 @@ class Measured:
     epic: Interval
     auc: Interval
     states: int
+    groups: int  # episodes that the states are of
+
+
+def epic_file(place: Place) -> str:
+    """What `jaxvlm epic` leaves, relative to the folder of the report."""
+    return f"epic/{place.named('scaling')}.json"
 
 
 def measured(found: Material) -> list[Measured]:
-    """What was measured of every model; empty before that."""
-    path = found.file(f"epic/{found.place.named('scaling')}.json")
+    """What was measured of every model, goal and alpha, views taken together; empty before that."""
+    path = found.file(epic_file(found.place))
     written = read_json(path) if path else None
-    known = {model.clip: model for model in models(found.place)}
-    known |= {Path(model.clip).name: model for model in models(found.place)}
-    lines = written.get("rows", []) if isinstance(written, dict) else written or []
-    return [_measured(line, model) for line in lines if (model := _find(known, str(line["model"])))]
-
-
-def _find(known: dict[str, Model], name: str) -> Model | None:
-    return known.get(name) or known.get(Path(name).name)
+    if not isinstance(written, dict):
+        return []
+    known = models(found.place)
+    views = "+".join(written.get("cameras", ["default"]))
+    return [
+        _measured(line, model)
+        for line in written.get("rows", [])
+        for model in known
+        if model.known_as(str(line["model"])) and line.get("camera", views) == views
+    ]
 
 
 def _measured(line: dict[str, Any], model: Model) -> Measured:
@@ -189,7 +201,7 @@ def _measured(line: dict[str, Any], model: Model) -> Measured:
 
     return Measured(
         model, str(line["goal"]), float(line["alpha"]), int(line["parameters"]), interval("epic"), interval("auc"),
-        int(line["n"]),
+        int(line["n"]), int(line.get("groups", 0)),
     )  # fmt: skip
 
 

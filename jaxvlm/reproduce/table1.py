@@ -98,13 +98,16 @@ def _table(found: Material) -> Table:
                 _each(predicate),
             )
         )
+    header = ("pose", "success, all seeds", "each seed", "share of steps", "random actions", "no action",
+              "CLIP untrained", "predicate as reward")  # fmt: skip
+    held = [column for column in range(len(header)) if any(line[column] is not None for line in lines)]
     return Table(
-        header=("pose", "success, all seeds", "each seed", "share of steps", "random actions", "no action",
-                "CLIP untrained", "predicate as reward"),
-        rows=tuple(lines),
-        caption="A star marks the seed that is chosen, the one with the most CLIP reward in training. Controls: success with random actions, with none, of agents that learn from a CLIP of random "
-        "weights, and from the predicate itself.",
-    )  # fmt: skip
+        header=tuple(header[column] for column in held),
+        rows=tuple(tuple(line[column] for column in held) for line in lines),
+        caption="A star marks the seed that is chosen, the one with the most CLIP reward in training. Controls: "
+        "success with random actions, and where they were run with no action, of agents that learn from a CLIP of "
+        "random weights, and from the predicate itself.",
+    )
 
 
 def _each(run: Trained | None) -> str | None:

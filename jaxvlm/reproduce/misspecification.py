@@ -1,0 +1,393 @@
+"""Where reward and success part: over training, in the states that fool a reward, and with what helps against it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from jaxvlm.evaluation import Interval, mean_interval
+from jaxvlm.evaluation.parting import WINDOW, parting, smooth
+from jaxvlm.reproduce.draw import success_bars
+from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
+from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.poses import FAILING, POSES, name_of, pose_row, seeds_of
+from jaxvlm.reproduce.scaling import SHARED, SIZES, agent_name, agent_rows, clip_rows, full
+from jaxvlm.runtime.plots import BLUE, VERMILION, new_figure
+
+SHOWN = 6  # states of a picture
+ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
+SMALL = "s"  # the size of the CLIPs that the remedies are tried with
+
+
+@dataclass(frozen=True)
+class Gamed:
+    """A sentence that names something easily had in place of what is wanted."""
+
+    row: str
+    wanted: str  # pose whose predicate judges
+    sentence: str
+    hope: str  # of the one who wrote it
+    proxy: str  # what it says in fact
+
+
+GAMED = (
+    Gamed(
+        "humanoid-kneeling-gamed",
+        "kneeling",
+        "a humanoid robot with bent knees",
+        "who kneels has bent knees",
+        "so has a body that sits, squats or lies with its legs drawn up",
+    ),
+    Gamed(
+        "humanoid-standing-gamed",
+        "standing",
+        "a humanoid robot with straight legs",
+        "who stands has straight legs",
+        "so has a body that lies stretched out, and that asks for no balance",
+    ),
+)
+
+
+def rows(place: Place) -> list[Row]:
+    """The eight poses, two gamed sentences, a reward by hand, and the remedies; and what fools each of them."""
+    poses = [pose_row(pose.name, 0.0, place) for pose in POSES]
+    gamed = [
+        place.train(_named(game.row, place), f"humanoid-{game.wanted}", "--prompt", game.sentence)
+        for game in GAMED
+    ]
+    by_hand = place.train(
+        "humanoid-kneeling-handwritten", "humanoid-kneeling", "--reward", "ground-truth", "--variant", "handwritten"
+    )  # fmt: skip
+    alphas = [pose_row(pose, alpha, place) for pose in FAILING for alpha in ALPHAS]
+    trained = [*poses, *gamed, by_hand]
+    found = [*trained, *(_fooled(row.name, place) for row in trained), *alphas]
+    return found if place.clips else [*found, *_remedies(place)]
+
+
+def _remedies(place: Place) -> list[Row]:
+    """A second camera, and a CLIP that has learned from what fooled the one before; all with CLIPs of one size."""
+    size = next(size for size in SIZES if size.name == SMALL)
+    first = next(model for model in full(place) if model.size == SMALL)
+    base = [row for row in clip_rows(place) if row.name == first.row]
+    agents = next(row for row in agent_rows(place) if row.name == agent_name(first))
+    recipe = ("--steps", str(first.steps), "--seed", "0", *SHARED, *size.flags)
+    sides = place.clip_train(
+        "s-1500-sides", "humanoid", *recipe, "--camera", "default", "side", minutes=size.minutes * 1.6
+    )
+    states = str(place.folder / "runs" / agents.name / "fooled.npz")
+    mined = place.clip_train("s-1500-mined", "humanoid", *recipe, "--states", states, minutes=size.minutes)
+    mined = Row(**{**mined.__dict__, "needs": (f"{agents.name}-fooled",)})
+    clips = place.folder / "clips"
+    with_sides = place.train(
+        "humanoid-kneeling-s-sides", "humanoid-kneeling", "--clip", str(clips / "s-1500-sides"),
+        "--camera", "default", "side", needs=(sides.name,), minutes=place.budget.minutes * 1.6,
+    )  # fmt: skip
+    with_mined = place.train(
+        "humanoid-kneeling-s-mined", "humanoid-kneeling", "--clip", str(clips / "s-1500-mined"), needs=(mined.name,)
+    )  # fmt: skip
+    return [
+        *base, agents, _fooled(agents.name, place), sides, with_sides, _fooled(with_sides.name, place),
+        mined, _fooled(agents.name, place, clip="s-1500-mined"), with_mined, _fooled(with_mined.name, place),
+    ]  # fmt: skip
+
+
+def _fooled(run: str, place: Place, clip: str | None = None) -> Row:
+    """What fools the reward of a run, or on its states that of another checkpoint."""
+    more = ("--clip", str(place.folder / "clips" / clip)) if clip else ()
+    suffix = f"-{clip}" if clip else ""
+    return Row(
+        name=f"{run}-fooled{suffix}",
+        arguments=(
+            "evaluate",
+            str(place.folder / "runs" / run),
+            "--fooled",
+            str(SHOWN if not clip else 1),
+            *more,
+        ),
+        product=f"runs/{run}/fooled{suffix}.json",
+        needs=(run, *((f"clip-{clip}",) if clip else ())),
+        minutes=2.0,
+    )
+
+
+def _named(name: str, place: Place) -> str:
+    return place.named(name)
+
+
+def section(found: Material) -> Section:
+    """Curves, figures and pictures of what is there."""
+    poses = [(pose.name, found.run(name_of(pose.name, 0.0, found.place))) for pose in POSES]
+    done = [(name, run) for name, run in poses if run]
+    blocks: list[Block] = []
+    if done:
+        blocks += [
+            Text(
+                "Agents are chosen by the reward, and the reward is what they are trained to raise. While they learn, "
+                "reward and success rise together; afterwards the reward may still rise, and success need not."
+            ),
+            _curves(done),
+            _table(found, done),
+        ]
+        blocks += [
+            picture for name, run in done if (picture := _fooling(found, run, f"humanoid-{name}")) is not None
+        ]
+    blocks += _games(found)
+    blocks += _by_hand(found)
+    blocks += _helped(found)
+    return Section(
+        found="",
+        blocks=tuple(blocks),
+        caution="The captions of the embedded CLIP grade by the predicates that success is judged by, so what is seen "
+        "here are mistakes of a small tower and not of a sentence that means something else, except in the two gamed "
+        "ones. A state that misses by less than a tolerance is left out of the pictures.",
+    )
+
+
+def partings(run: Trained) -> list[tuple[float, float, float, float]]:
+    """How far reward and success part in the training of each seed; rollouts before learning are left out."""
+    reward, success = _training(run)
+    return [tuple(parting(reward[:, k], success[:, k])) for k in range(reward.shape[1])]
+
+
+def _training(run: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Reward and success of every rollout with a policy, f64[rollout, seed]."""
+    first = run.config.get("learning_starts", 0)
+    rows = [row for row in run.training if row["step"] > first]
+    return (
+        np.asarray([row["reward"] for row in rows], np.float64),
+        np.asarray([row["success"] for row in rows], np.float64),
+    )
+
+
+def over_seeds(values: Sequence[float]) -> Interval | None:
+    """Mean over those seeds of which it can be told."""
+    known = [value for value in values if math.isfinite(value)]
+    return mean_interval(known) if known else None
+
+
+def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
+    """Reward and success over training, a panel for each pose."""
+    drawing = new_figure(4.6, 0.5 + 1.35 * ((len(done) + 1) // 2))
+    grid = drawing.subplots((len(done) + 1) // 2, 2, squeeze=False, sharey=True)
+    for axes in grid.flat[len(done) :]:
+        axes.set_axis_off()
+    for axes, (name, run) in zip(grid.flat, done, strict=False):
+        draw_training(axes, run)
+        axes.set_title(name, fontsize=8)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return Picture(
+        drawing,
+        says="reward and success over training for "
+        + ", ".join(f"{name} (success in the end {_training(run)[1][-1].mean():.2f})" for name, run in done),
+        caption="Mean reward of the rollouts, from its least (0) to its most (1) in the training, and the share of their "
+        "steps that meet the predicate, over thousands of steps; running means of "
+        f"{WINDOW} rollouts.",
+        seeds=seeds_of([run for _, run in done]),
+        interval="bands: 95 %, Student's over seeds",
+    )
+
+
+def draw_training(axes: Any, run: Trained) -> None:
+    """Reward, rescaled, and success of a training, each with a band over seeds."""
+    reward, success = _training(run)
+    first = run.config.get("learning_starts", 0)
+    steps = np.asarray([row["step"] for row in run.training if row["step"] > first], np.float64)
+    least, most = reward.min(0), reward.max(0)
+    shown = (
+        ((reward - least) / np.maximum(most - least, 1e-9), BLUE, "reward, rescaled"),
+        (success, VERMILION, "success"),
+    )
+    for values, colour, label in shown:
+        lines = np.stack([smooth(values[:, k]) for k in range(values.shape[1])], axis=1)
+        x = smooth(steps) / 1000
+        parts = [mean_interval(line) for line in lines]
+        middle = np.asarray([part.value for part in parts])
+        low = np.clip([part.low if math.isfinite(part.low) else part.value for part in parts], 0, 1)
+        high = np.clip([part.high if math.isfinite(part.high) else part.value for part in parts], 0, 1)
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
+        axes.plot(x, lines, color=colour, linewidth=0.5, alpha=0.5)
+        axes.plot(x, middle, color=colour, linewidth=1.6, label=label)
+    axes.set_ylim(-0.03, 1.03)
+    axes.tick_params(labelsize=7)
+
+
+def _table(found: Material, done: Sequence[tuple[str, Trained]]) -> Table:
+    """How far they part, a row a pose."""
+    lines = []
+    for name, run in done:
+        columns = list(zip(*partings(run), strict=True))
+        fooled = _figures(run)
+        lines.append(
+            (
+                name,
+                *(over_seeds(column) for column in columns),
+                *(_interval(fooled, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
+            )
+        )
+    return Table(
+        header=(
+            "pose",
+            "rank correlation, first half",
+            "second half",
+            "rise of the reward after success is highest",
+            "success lost by choosing by reward",
+            "AUC at play",
+            "states that fool",
+            "clearly",
+        ),
+        rows=tuple(lines),
+        caption="Correlation of reward and success over the rollouts of a training; share of the reward's whole rise "
+        f"that came after success was highest (running means of {WINDOW} rollouts); means over {seeds_of([run for _, run in done])} "
+        "with Student's 95 % interval. At play: states of the best agents, actions sampled; a state fools where it earns "
+        "more than the median held-out state of the goal and misses the predicate, clearly by more than a tolerance; "
+        "95 % bootstrap over episodes.",
+    )
+
+
+def _figures(run: Trained, clip: str | None = None) -> dict[str, Any]:
+    """`fooled.json` of a run; empty where there is none."""
+    return read_json(run.path / (f"fooled-{clip}.json" if clip else "fooled.json")) or {}
+
+
+def _interval(figures: dict[str, Any], key: str) -> Interval | None:
+    return Interval(*figures[key]) if figures.get(key) else None
+
+
+def _fooling(found: Material, run: Trained, title: str) -> Picture | None:
+    """The states that fool a run's reward."""
+    path, figures = run.path / "plots" / "fooled.png", _figures(run)
+    share = _interval(figures, "clearly_fooled_share") or _interval(figures, "fooled_share")
+    if not path.exists() or not figures.get("shown"):
+        return None
+    first = figures["shown"][0]
+    return Picture(
+        path,
+        says=f"{title}: states at play with the most reward that miss the goal; the first earns {first['reward']:.2f} "
+        f"and misses {', '.join(first['missed']) or 'the goal'}",
+        caption=f"{title}: most reward without the goal, from the reward's view and below it from the side.",
+        seeds=f"{seeds_of([run])}, {figures['episodes']} episodes each",
+        interval=f"share of states that fool clearly: {share}" if share else "share not known",
+    )
+
+
+def _games(found: Material) -> list[Block]:
+    """Sentences that were written to be gamed."""
+    done = [(game, run) for game in GAMED if (run := found.run(_named(game.row, found.place)))]
+    if not done:
+        return []
+    blocks: list[Block] = [
+        Text("Two sentences that look as if they meant what is wanted, and name something easier:"),
+        Table(
+            header=("wanted", "sentence", "hope", "what else meets it", "success of what is wanted", "AUC at play"),
+            rows=tuple(
+                (
+                    game.wanted, f'"{game.sentence}"', game.hope, game.proxy, run.success,
+                    _interval(_figures(run), "auc"),
+                )
+                for game, run in done
+            ),
+            caption=f"Success by the predicate of what was wanted, {seeds_of([run for _, run in done])}, 95 % bootstrap that "
+            "draws whole seeds.",
+        ),
+        _panels(done),
+    ]  # fmt: skip
+    return [*blocks, *(p for game, run in done if (p := _fooling(found, run, f'"{game.sentence}"')))]
+
+
+def _panels(done: Sequence[tuple[Gamed, Trained]]) -> Picture:
+    """Reward and success of the gamed sentences over training."""
+    drawing: Drawing = new_figure(4.6, 2.0)
+    grid = drawing.subplots(1, len(done), squeeze=False, sharey=True)
+    for axes, (game, run) in zip(grid.flat, done, strict=True):
+        draw_training(axes, run)
+        axes.set_title(game.sentence.removeprefix("a humanoid robot "), fontsize=8)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return Picture(
+        drawing,
+        says="reward and success of gamed sentences: "
+        + ", ".join(f"{game.sentence}: success {run.success.value:.2f}" for game, run in done),
+        caption="The reward is learned; what was wanted is not asked for. Success is by the predicate of what was wanted, "
+        "over thousands of steps.",
+        seeds=seeds_of([run for _, run in done]),
+        interval="bands: 95 %, Student's over seeds",
+    )
+
+
+def _by_hand(found: Material) -> list[Block]:
+    """A reward that was written by hand beside that of the sentence, on kneeling."""
+    run = found.run("humanoid-kneeling-handwritten")
+    sentence = found.run(name_of("kneeling", 0.0, found.place))
+    if not run:
+        return []
+    blocks: list[Block] = [
+        Text(
+            "Kneeling from a reward as an engineer writes it in ten minutes: 0.5 exp(-((h - 0.41 m) / 0.10 m)^2) + "
+            "0.4 exp(-(tilt / 30 degrees)^2) + 0.1 exp(-(speed / 0.5 m/s)^2), with the clearance h of the pelvis, the "
+            "torso's tilt from vertical and its speed. It says nothing of knees, shins and feet."
+        )
+    ]
+    beside = [("by hand", run), *([("sentence", sentence)] if sentence else [])]
+    blocks.append(
+        Picture(
+            success_bars(
+                [name for name, _ in beside], [r.success for _, r in beside], [r.rates for _, r in beside]
+            ),
+            says="success of kneeling: " + ", ".join(f"{name} {r.success.value:.2f}" for name, r in beside),
+            caption="Kneeling by the predicate.",
+            seeds=f"{seeds_of([r for _, r in beside])} of {run.episodes} episodes",
+            interval="Lines: 95 % bootstrap that draws whole seeds",
+        )
+    )
+    picture = _fooling(found, run, "kneeling by hand")
+    return [*blocks, *([picture] if picture else [])]
+
+
+def _helped(found: Material) -> list[Block]:
+    """What the remedies do."""
+    lines = []
+    for pose in FAILING:
+        for alpha in (0.0, *ALPHAS):
+            run = found.run(name_of(pose, alpha, found.place))
+            if run:
+                lines.append((f"{pose}, alpha {alpha:g}", run.success, None, None, seeds_of([run])))
+    plain = found.run("humanoid-kneeling-s")
+    for words, run, clip in (
+        ("kneeling, small CLIP, front", plain, None),
+        ("the same agents, judged by the CLIP that has learned from them", plain, "s-1500-mined"),
+        ("agents of that CLIP", found.run("humanoid-kneeling-s-mined"), None),
+        ("agents of a small CLIP of two cameras, front and side", found.run("humanoid-kneeling-s-sides"), None),
+    ):  # fmt: skip
+        if run and (clip is None or _figures(run, clip)):
+            figures = _figures(run, clip)
+            lines.append(
+                (
+                    words,
+                    None if clip else run.success,
+                    _interval(figures, "auc"),
+                    _interval(figures, "fooled_share"),
+                    seeds_of([run]),
+                )
+            )
+    if not lines:
+        return []
+    return [
+        Text(
+            "Remedies: goal-baseline regularisation on the poses that fail most, a second camera that sees what the "
+            "first does not, and a CLIP that has learned from the states that fooled it. The small CLIPs are trained "
+            "alike, for 1,500 steps; the figures at play of the one that has learned from states are of episodes that "
+            "it has not learned from."
+        ),
+        Table(
+            header=("remedy", "success", "AUC at play", "states that fool", "seeds"),
+            rows=tuple(lines),
+            caption="Success with a 95 % bootstrap that draws whole seeds; shares and AUC with one over episodes.",
+        ),
+    ]
+
+
+FIGURE = Figure("misspecification", "Where reward and success part", rows, section)

@@ -1,0 +1,159 @@
+"""A task of two phases from two sentences and a clock, and what goes without either."""
+
+import numpy as np
+
+from jaxvlm.evaluation import Interval, bootstrap, mean_interval
+from jaxvlm.evaluation.parting import smooth
+from jaxvlm.reproduce.draw import bands, success_bars
+from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
+from jaxvlm.reproduce.material import Material, Trained
+from jaxvlm.reproduce.poses import seeds_of
+
+TASK = "humanoid-stand-then-kneel"
+STEPS = "150000"
+ROWS = (
+    ("", (), "two sentences, a clock"),
+    ("-no-clock", ("--variant", "no-clock"), "two sentences, no clock"),
+    (
+        "-one-sentence",
+        ("--prompt", "a humanoid robot standing up, then kneeling", "--then"),
+        "one sentence, a clock",
+    ),
+)
+
+
+def rows(place: Place) -> list[Row]:
+    """The sequence and its two controls."""
+    more = ("--steps", STEPS) if place.budget.name == "laptop" else ()
+    longer = place.budget.minutes * (1.5 if more else 1.0)
+    return [
+        place.train(place.named(TASK + suffix), TASK, *more, *flags, minutes=longer)
+        for suffix, flags, _ in ROWS
+    ]
+
+
+def section(found: Material) -> Section:
+    """Success of each phase, and how the goals come and go within an episode."""
+    runs = [(words, found.run(found.place.named(TASK + suffix))) for suffix, _, words in ROWS]
+    done = [(words, run) for words, run in runs if run]
+    blocks: list[Block] = [Text(WORDS)]
+    if done:
+        blocks += [_success(done), _table(done), _timeline(done)]
+        first = runs[0][1]
+        if first:
+            blocks.append(_training(first))
+        for words, run in done:
+            sheet = run.path / "videos" / "best.png"
+            if sheet.exists():
+                blocks.append(
+                    Picture(
+                        sheet,
+                        says=f"{words}: ten moments of an episode of each seed's best agent, time from left to right",
+                        caption=f"{words}: ten moments of an episode, a row a seed. The second phase begins in the middle.",
+                        seeds=seeds_of([run]),
+                        interval=f"success {run.success}",
+                    )
+                )
+    return Section(
+        found="The paper leaves tasks of more than one picture open: its reward sees one frame.",
+        blocks=tuple(blocks),
+        caution="The schedule is given and not read from the sentence. Success counts a phase's goal in at least half of "
+        "its steps, without the first 20 (0.3 s) of each phase, which is what a body takes to fall from standing to "
+        "its knees.",
+    )
+
+
+WORDS = (
+    "The first 50 steps of an episode are scored by 'a humanoid robot standing up', the others by 'a humanoid robot "
+    "kneeling'. Which sentence counts when is data: a schedule that reward, predicate and evaluation read. The policy "
+    "sees the phase of its next step and the share of the episode that is over.\n\n"
+    "A reward that sees one frame can say which state is wanted now. It cannot say what came before: 'standing up, then "
+    "kneeling' as one sentence has no frame that shows it, so at best it rewards something between the two. And a "
+    "schedule is a clock: without one in what the policy sees, the same state is to be left at step 51 and kept at step "
+    "49, which no policy of the state alone can do but by chance of its own dynamics.\n\n"
+    "Out of reach, with any schedule: tasks whose single frames look alike and differ in their order only, such as "
+    "waving, or turning to the left and not to the right. They need a reward that sees several frames."
+)
+
+
+def phase_shares(run: Trained) -> list[Interval]:
+    """Share of a phase's steps that meet its goal, over seeds and episodes, for each phase."""
+    table = run.table or []
+    names = sorted(name for name in (table[0] if table else {}) if name.startswith("phase_"))
+    groups = np.asarray([row["seed"] for row in table])
+    mean = lambda values: float(np.mean(values))  # noqa: E731
+    whole = groups if run.seeds > 1 else None
+    return [bootstrap(mean, [np.asarray([row[name] for row in table])], groups=whole) for name in names]
+
+
+def _success(done: list[tuple[str, Trained]]) -> Picture:
+    return Picture(
+        success_bars([words for words, _ in done], [run.success for _, run in done], [run.rates for _, run in done]),
+        says="success: " + ", ".join(f"{words} {run.success.value:.2f}" for words, run in done),
+        caption="Success: both phases' goals hold, each in at least half of its steps that count.",
+        seeds=f"{seeds_of([run for _, run in done])} of {done[0][1].episodes} episodes",
+        interval="Lines: 95 % bootstrap that draws whole seeds",
+    )  # fmt: skip
+
+
+def _table(done: list[tuple[str, Trained]]) -> Table:
+    lines = []
+    for words, run in done:
+        shares = [*phase_shares(run), None, None][:2]
+        lines.append((words, run.success, *shares, seeds_of([run])))
+    return Table(
+        header=("what is given", "success", "standing in phase 1", "kneeling in phase 2", "seeds"),
+        rows=tuple(lines),
+        caption="Share of the steps that count of each phase, by predicate; 95 % bootstrap that draws whole seeds.",
+    )
+
+
+def _timeline(done: list[tuple[str, Trained]]) -> Picture:
+    """Which share of the episodes meets its phase's goal, step by step."""
+    series = {}
+    for words, run in done:
+        by_step = np.asarray(run.evaluation["per_seed"]["success_by_step"], np.float64)  # [seed, step]
+        parts = [mean_interval(column) for column in by_step.T]
+        ends = np.nan_to_num([[part.low, part.high] for part in parts], nan=0.0)
+        series[words] = (
+            by_step.mean(0),
+            np.clip(ends[:, 0], 0, 1),
+            np.clip(ends[:, 1], 0, 1),
+        )
+    length = len(next(iter(series.values()))[0])
+    return Picture(
+        bands(
+            np.arange(1, length + 1).tolist(), series, xlabel="step of the episode",
+            ylabel="share of episodes at their goal", goal=(50.5, length),
+        ),
+        says="share of episodes that meet the goal of their phase, by step: "
+        + ", ".join(f"{words} at the end {lines[0][-1]:.2f}" for words, lines in series.items()),
+        caption="The goal is standing up to step 50 and kneeling from then on (shaded).",
+        seeds=seeds_of([run for _, run in done]),
+        interval="bands: 95 %, Student's over seeds",
+    )  # fmt: skip
+
+
+def _training(run: Trained) -> Picture:
+    """Success of both phases over training."""
+    rows = run.training
+    steps = smooth(np.asarray([row["step"] for row in rows], np.float64)) / 1000
+    series = {}
+    for phase, goal in ((1, "standing, phase 1"), (2, "kneeling, phase 2")):
+        values = np.asarray([row[f"success_phase_{phase}"] for row in rows], np.float64)
+        lines = np.stack([smooth(values[:, k]) for k in range(values.shape[1])], axis=1)
+        parts = [mean_interval(line) for line in lines]
+        ends = np.nan_to_num([[part.low, part.high] for part in parts], nan=0.0)
+        series[goal] = (lines.mean(1), np.clip(ends[:, 0], 0, 1), np.clip(ends[:, 1], 0, 1))
+    return Picture(
+        bands(steps.tolist(), series, xlabel="thousand steps of a seed", ylabel="share of steps at the goal"),
+        says="success of each phase over training, in the end "
+        + ", ".join(f"{goal} {lines[0][-1]:.2f}" for goal, lines in series.items()),
+        caption="Two sentences and a clock: share of the rollouts' steps of each phase that meet its goal, all steps "
+        "counted; running means of 5 rollouts.",
+        seeds=seeds_of([run]),
+        interval="bands: 95 %, Student's over seeds",
+    )
+
+
+FIGURE = Figure("sequence", "Sequences: stand, then kneel", rows, section)

@@ -1,0 +1,97 @@
+"""`jaxvlm reproduce`: what it lists, refuses and writes."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def reproduce(call):
+    """Runs the verb; returns exit code and output."""
+
+    def reproduce(*arguments):
+        code, out, error = call("reproduce", *arguments)
+        return code, out + error
+
+    return reproduce
+
+
+def test_a_dry_run_lists_commands_and_writes_nothing(reproduce, tmp_path):
+    code, out = reproduce("classic", "fig8", "--dry-run")
+    assert code == 0
+    assert (
+        "jaxvlm train cartpole --seeds 3 --alpha 0.25 --name cartpole-a0.25 --runs-dir runs/reproduce/runs"
+        in out
+    )
+    assert "run       humanoid-one-leg-a0.6, about 16m00s" in out
+    assert out.splitlines()[-1].startswith("39 rows, 0 finished, 27 to do, about ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpu_trains_poses_together(reproduce):
+    code, out = reproduce("table1", "--budget", "gpu", "--dry-run")
+    assert code == 0
+    assert "jaxvlm train humanoid-kneeling,humanoid-lotus,humanoid-standing," in out
+    assert "--seeds 4 --name a0 --runs-dir" in out
+
+
+def test_checkpoints_in_place_of_the_embedded_ones(reproduce):
+    code, out = reproduce("fig4", "--clip", "RN50/openai", "ViT-L-14/openai", "--dry-run")
+    assert code == 0
+    assert "clip train" not in out
+    assert "--clip RN50/openai ViT-L-14/openai --alphas 0 0.2" in out
+    assert "train humanoid-kneeling --preset laptop --seeds 3 --steps 150000 --clip RN50/openai" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fig9"], "unknown figure 'fig9'; choose of fig2, classic, table1"),
+        ([], "no figure is named"),
+        (["fig2", "--runs", "nowhere"], "--runs nowhere is no folder"),
+    ],
+)
+def test_bad_input_is_one_line(reproduce, arguments, says):
+    code, out = reproduce(*arguments)
+    assert code == 2
+    assert says in out
+    assert len(out.strip().splitlines()) == 1
+
+
+def test_settings_are_compared_with_those_of_the_flags(reproduce, tmp_path):
+    from jaxvlm.cli.reproduce import expected
+    from jaxvlm.reproduce import Place
+
+    row = Place(tmp_path / "all").train("cartpole-a0.25", "cartpole", "--alpha", "0.25")
+    config = expected(row)
+    assert config["reward"]["alpha"] == 0.25
+    run = tmp_path / "all" / "runs" / row.name
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(config))
+    code, out = reproduce("classic", "--folder", "all", "--dry-run")
+    assert code == 0
+    assert "resume    cartpole-a0.25" in out
+    (run / "config.json").write_text(json.dumps({**config, "batch_size": 7}))
+    code, out = reproduce("classic", "--folder", "all", "--dry-run")
+    assert code == 2
+    assert f"was made with batch_size 7, this row has {config['batch_size']}; choose another --folder" in out
+
+
+def test_a_report_of_what_there_is(reproduce, tmp_path):
+    code, out = reproduce("fig2", "clip-rl", "--report-only", "--folder", "all")
+    assert (code, out) == (0, "report  all/report/index.html\n")
+    assert "Not run yet" in (tmp_path / "all" / "report" / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_figure_from_its_command_line_to_its_page(reproduce, tmp_path, monkeypatch):
+    from jaxvlm.reproduce import fig2
+
+    monkeypatch.setattr(fig2, "SEEDS", ())  # the embedded CLIPs only: nothing to train
+    code, out = reproduce("fig2")
+    assert code == 0, out
+    assert "[1/3] landscape-cartpole-tiny" in out
+    page = (tmp_path / "runs" / "reproduce" / "report" / "index.html").read_text()
+    assert page.count("<figure>") == 3
+    code, out = reproduce("fig2")
+    assert (code, "3 rows, 3 finished, 0 to do" in out) == (0, True)

@@ -1,0 +1,189 @@
+"""Rows are run in processes of their own: failures, interruptions, kills and what is left of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.reproduce import Figure, Place, Row
+from jaxvlm.reproduce.execute import estimate, last_words, lock, run_plan
+from jaxvlm.reproduce.figure import BUDGETS, Section
+from jaxvlm.reproduce.plan import ledger, make_plan
+
+FAKE = Path(__file__).with_name("fake_jaxvlm.py")
+
+
+def fake(arguments):
+    return [sys.executable, "-S", str(FAKE), *arguments]
+
+
+def plan_of(place, *rows, runs=()):
+    figure = Figure("figx", "Figure x", lambda place: rows, lambda found: Section(found=""))
+    return make_plan(
+        [figure], place, lambda row: {"task": row.task, "reward": {}} if row.task else None, runs
+    )
+
+
+def run(plan):
+    lines, reports = [], []
+    outcome = run_plan(plan, reports.append, program=fake, tell=lines.append)
+    return outcome, lines, reports
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_rows_run_in_order_and_the_report_follows_each(place):
+    row = place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+    control, episodes = place.control(row.name, "random"), place.episodes(row.name)
+    outcome, lines, reports = run(plan_of(place, control, episodes, row))
+    assert not outcome.failed
+    assert len(reports) == 2  # the table of episodes came with the training
+    assert all((place.folder / each.product).exists() for each in (row, control, episodes))
+    assert lines[0].startswith("[1/2] humanoid-kneeling-a0  (about 19m00s left in all)")
+    assert "jaxvlm train humanoid-kneeling" in lines[1]
+    entry = ledger(place.folder)[row.name]
+    assert entry["code"] == 0
+    assert entry["command"] == row.command
+    assert "$ jaxvlm train" in (place.folder / "logs" / f"{row.name}.log").read_text()
+    again, lines, _ = run(plan_of(place, control, episodes, row))
+    assert (again.failed, lines) == ({}, [])
+
+
+def test_a_row_that_fails_is_told_and_the_others_go_on(place, monkeypatch):
+    bad, good = place.clip_train("bad", "humanoid"), place.clip_train("good", "humanoid")
+    needs = place.train("humanoid-kneeling-bad", "humanoid-kneeling", needs=(bad.name,))
+    monkeypatch.setenv("FAKE_FAILS", "bad")
+    outcome, lines, _ = run(plan_of(place, bad, needs, good))
+    assert outcome.failed == {"clip-bad": "jaxvlm: made to fail"}
+    assert outcome.skipped == {needs.name: "clip-bad"}
+    assert (place.folder / good.product).exists()
+    assert any("left out, it needs clip-bad" in line for line in lines)
+    monkeypatch.delenv("FAKE_FAILS")
+    outcome, _, _ = run(plan_of(place, bad, needs, good))
+    assert not outcome.failed
+    assert (place.folder / needs.product).exists()
+
+
+def test_a_row_without_its_product_has_failed(place):
+    row = Row(
+        "lost", ("clip", "train", "humanoid", "--output", str(place.folder / "elsewhere")), "nothing/here"
+    )
+    outcome, _, _ = run(plan_of(place, row))
+    assert "left no nothing/here" in outcome.failed["lost"]
+
+
+def test_a_run_that_stopped_is_resumed(place):
+    row = place.train("cartpole-a0", "cartpole")
+    folder = place.folder / "runs" / row.name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"task": "cartpole", "seeds": 2, "reward": {}}))
+    _, lines, _ = run(plan_of(place, row))
+    assert any(f"jaxvlm resume {folder}" in line for line in lines)
+    assert (folder / "evaluation.json").exists()
+
+
+def test_a_run_of_another_folder_is_copied_not_run(place, tmp_path):
+    other = Place(tmp_path / "other")
+    row = place.train("cartpole-a0", "cartpole")
+    run(plan_of(other, other.train("mine", "cartpole")))
+    outcome, _, _ = run(plan_of(place, row, runs=[other.folder / "runs"]))
+    assert not outcome.failed
+    folder = place.folder / "runs" / row.name
+    assert json.loads((folder / "reused.json").read_text())["from"].endswith("other/runs/mine")
+    assert not (other.folder / "runs" / "mine" / "reused.json").exists()
+
+
+def test_poses_of_a_group_are_one_command(tmp_path):
+    place = Place(tmp_path, BUDGETS["gpu"])
+    rows = [place.train(f"humanoid-{pose}-a0", f"humanoid-{pose}") for pose in ("kneeling", "lotus")]
+    outcome, lines, reports = run(plan_of(place, *rows))
+    assert not outcome.failed
+    assert len(reports) == 1
+    assert any("train humanoid-kneeling,humanoid-lotus" in line for line in lines)
+    assert all((place.folder / row.product).exists() for row in rows)
+
+
+def test_time_left_follows_the_rows_that_were_run(place):
+    rows = [Row("a", (), "a", minutes=10.0), Row("b", (), "b", minutes=20.0), Row("c", (), "c", minutes=99.0)]
+    states = {"a": "missing", "b": "stopped", "c": "reused"}
+    assert estimate(rows, states, {}) == 30.0
+    known = {
+        "x": {"seconds": 300.0, "guess": 10.0, "code": 0},
+        "y": {"seconds": 9e9, "guess": 1.0, "code": 1},
+    }
+    assert estimate(rows, states, known) == 15.0
+
+
+def test_a_folder_has_one_user(tmp_path):
+    with lock(tmp_path), pytest.raises(ConfigError, match="in use by another"), lock(tmp_path):
+        pass
+    with lock(tmp_path):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="choose another --folder"), lock(tmp_path / "file"):
+        pass
+
+
+def test_last_words(tmp_path):
+    log = tmp_path / "log"
+    assert last_words(log) == "it said nothing"
+    log.write_text("one\n 10%\r 20%\n\n")
+    assert last_words(log) == "20%"
+
+
+SCRIPT = """
+import sys
+from test_execute import Place, plan_of, run_plan, fake
+from pathlib import Path
+place = Place(Path(sys.argv[1]))
+rows = [place.train("cartpole-a0", "cartpole"), place.train("cartpole-a1", "cartpole")]
+outcome = run_plan(plan_of(place, *rows), lambda outcome: None, program=fake, tell=lambda line: print(line, flush=True))
+print("stopped" if outcome.stopped else "done", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
+    folder = tmp_path / "all"
+    environment = {
+        **os.environ,
+        "FAKE_HANGS": "cartpole-a0",
+        "PYTHONPATH": os.pathsep.join([str(FAKE.parent), *sys.path]),
+    }
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    log = folder / "logs" / "cartpole-a0.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "learning" in log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    printed = process.communicate(timeout=30)[0]
+    if number == signal.SIGKILL:  # the row outlives us and keeps the folder to itself
+        with pytest.raises(ConfigError, match="row that it left running"), lock(folder):
+            pass
+        os.kill(int((folder / "runs" / "cartpole-a0" / "asked").read_text()), signal.SIGINT)
+        for _ in range(100):
+            try:
+                with lock(folder):
+                    break
+            except ConfigError:
+                time.sleep(0.1)
+    else:
+        assert printed.splitlines()[-1] == "stopped"
+    place = Place(folder)
+    plan = plan_of(place, place.train("cartpole-a0", "cartpole"), place.train("cartpole-a1", "cartpole"))
+    assert plan.states == {"cartpole-a0": "stopped", "cartpole-a1": "missing"}
+    outcome, lines, _ = run(plan)
+    assert not outcome.failed
+    assert any("jaxvlm resume" in line for line in lines)

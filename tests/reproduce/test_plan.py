@@ -1,0 +1,230 @@
+"""Which rows are reused, resumed, refused and run."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.reproduce import FIGURES, Figure, Place, Row, find_figures
+from jaxvlm.reproduce.figure import BUDGETS, Section, label_of, typed
+from jaxvlm.reproduce.plan import (
+    arguments_of,
+    copy_run,
+    differences,
+    in_order,
+    jobs,
+    make_plan,
+    same_checkpoint,
+)
+
+KNEELING = {
+    "task": "humanoid-kneeling",
+    "variant": "compact",
+    "steps": 150_000,
+    "seeds": 3,
+    "reward": {
+        "reward": "clip",
+        "clip": "tiny",
+        "alpha": 0.0,
+        "baseline": ("a robot",),
+        "prompt": ("p",),
+        "chunk": 0,
+    },
+}
+
+
+def figure(*rows):
+    return Figure("figx", "Figure x", lambda place: rows, lambda found: Section(found=""))
+
+
+def write_run(folder, config, finished=True):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if finished:
+        (folder / "evaluation.json").write_text(
+            json.dumps({"episodes": 2, "per_seed": {"success_rate": [0.5, 1]}})
+        )
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path / "all")
+
+
+@pytest.fixture
+def row(place):
+    return place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+
+
+def plan_of(place, *rows, runs=(), wanted=KNEELING):
+    return make_plan([figure(*rows)], place, lambda row: wanted if row.task else None, runs)
+
+
+def test_rows_are_named_and_typed_alike_every_time(place, row):
+    assert row == place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+    assert row.command == (
+        "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --steps 150000 --name humanoid-kneeling-a0 "
+        f"--runs-dir {place.folder}/runs"
+    )
+    assert row.product == "runs/humanoid-kneeling-a0/evaluation.json"
+    assert typed(["probe", "x", "--prompt", 'a "red" car']) == 'jaxvlm probe x --prompt "a \\"red\\" car"'
+    assert label_of("openai/clip-rn50:2") == "openai-clip-rn50-2"
+    given = replace(place, clips=("RN50/openai", "hub/large"))
+    named = given.train(given.named("humanoid-kneeling-a0"), "humanoid-kneeling")
+    assert named.name == "humanoid-kneeling-a0-hub-large"
+    assert "--clip hub/large" in named.command
+
+
+def test_what_exists_is_finished_and_what_stopped_is_resumed(place, row):
+    assert plan_of(place, row).states == {row.name: "missing"}
+    write_run(place.folder / "runs" / row.name, KNEELING, finished=False)
+    plan = plan_of(place, row)
+    assert plan.states == {row.name: "stopped"}
+    assert arguments_of([row], place, "stopped") == ("resume", str(place.folder / "runs" / row.name))
+    (place.folder / "runs" / row.name / "evaluation.json").write_text("{}")
+    assert plan_of(place, row).states == {row.name: "finished"}
+    assert not plan_of(place, row).left
+
+
+def test_other_settings_are_an_error_of_one_line(place, row):
+    write_run(place.folder / "runs" / row.name, {**KNEELING, "steps": 99, "seeds": 1})
+    with pytest.raises(ConfigError) as error:
+        plan_of(place, row)
+    words = str(error.value)
+    assert "made with steps 99, this row has 150000 (and 1 more)" in words
+    assert "\n" not in words
+    assert "--folder" in words
+    assert "--runs" in words
+
+
+def test_settings_that_the_device_chooses_or_that_are_newer_do_not_count():
+    found = {**KNEELING, "reward": {**KNEELING["reward"], "chunk": 64, "baseline": ["a robot"]}, "sinks": []}
+    del found["variant"]
+    assert differences(KNEELING, found) == {}
+    assert differences(KNEELING, {**found, "seeds": 4}) == {"seeds": (3, 4)}
+
+
+def test_a_clip_that_was_trained_otherwise_is_refused(place):
+    row = place.clip_train("xs", "humanoid", "--steps", "10")
+    folder = place.folder / "clips" / "xs"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "figures.json").write_text(json.dumps({"config": {"steps": 20}}))
+    with pytest.raises(ConfigError, match="steps 20, this row has 10"):
+        make_plan([figure(row)], place, lambda row: {"steps": 10})
+    (folder / "figures.json").unlink()
+    with pytest.raises(ConfigError, match="no readable settings"):
+        make_plan([figure(row)], place, lambda row: {"steps": 10})
+
+
+def test_one_checkpoint_by_several_names(tmp_path):
+    (tmp_path / "clips" / "xs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "clips")
+    assert same_checkpoint("tiny", "tiny")
+    assert same_checkpoint(f"{tmp_path}/clips/xs", f"{tmp_path}/link/xs")
+    assert same_checkpoint("old/clips/xs", "new/clips/xs")
+    assert not same_checkpoint("tiny", "tiny:humanoid-112")
+    assert not same_checkpoint("a/xs", "b/xs")
+
+
+def test_runs_of_other_folders_stand_in_where_task_and_reward_are_the_same(place, row, tmp_path):
+    other = tmp_path / "other"
+    reward = KNEELING["reward"]
+    small = write_run(other / "small", {**KNEELING, "steps": 5, "reward": {**reward, "baseline": ["unused"]}})
+    large = write_run(other / "large", {**KNEELING, "steps": 900})
+    write_run(other / "alpha", {**KNEELING, "reward": {**reward, "alpha": 0.4}})
+    write_run(other / "task", {**KNEELING, "task": "humanoid-lotus"})
+    write_run(other / "stopped", KNEELING, finished=False)
+    plan = plan_of(place, row, runs=[other])
+    assert plan.states == {row.name: "reused"}
+    assert plan.sources == {row.name: large}
+    assert set(plan.others) == {small, other / "alpha", other / "task"}
+    copy_run(large, place.folder / "runs" / row.name)
+    again = plan_of(place, row)  # its steps differ, but it says where it came from
+    assert again.states == {row.name: "finished"}
+    with pytest.raises(ConfigError, match="for another reward"):
+        plan_of(place, row, wanted={**KNEELING, "reward": {**reward, "alpha": 0.2}})
+
+
+def test_a_copy_leaves_replay_buffers_behind(tmp_path):
+    source = write_run(tmp_path / "source", KNEELING)
+    for step in ("checkpoints/9000/arrays", "checkpoints/best/9000/arrays"):
+        (source / step).mkdir(parents=True)
+        (source / step / "data").write_text("x")
+    copy_run(source, tmp_path / "copy")
+    assert not (tmp_path / "copy/checkpoints/9000").exists()
+    assert (tmp_path / "copy/checkpoints/best/9000/arrays/data").exists()
+    assert json.loads((tmp_path / "copy/reused.json").read_text()) == {"from": str(source)}
+
+
+def test_folders_without_runs_are_refused(place, row, tmp_path):
+    with pytest.raises(ConfigError, match="is no folder"):
+        plan_of(place, row, runs=[tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no finished run"):
+        plan_of(place, row, runs=[tmp_path / "empty"])
+
+
+def test_a_table_of_episodes_comes_with_a_training_that_is_still_to_come(place, row):
+    episodes = place.episodes(row.name)
+    plan = plan_of(place, row, episodes)
+    assert plan.states[episodes.name] == "comes"
+    assert plan.to_do == [row]
+    write_run(place.folder / "runs" / row.name, KNEELING)
+    assert plan_of(place, row, episodes).to_do == [episodes]  # an old run has to be evaluated again
+
+
+def test_rows_follow_those_they_need():
+    rows = {name: Row(name, (), name, needs) for name, needs in (("b", ("a",)), ("a", ()), ("c", ("b", "a")))}
+    assert [row.name for row in in_order(rows)] == ["a", "b", "c"]
+    with pytest.raises(ConfigError, match="needs 'x'"):
+        in_order({"y": Row("y", (), "y", ("x",))})
+    with pytest.raises(ConfigError, match="is no row before it"):
+        in_order({"y": Row("y", (), "y", ("y",))})
+
+
+def test_two_rows_of_one_name_must_be_one(place, row):
+    with pytest.raises(ConfigError, match="different rows named"):
+        plan_of(place, row, replace(row, minutes=1.0))
+
+
+def test_poses_share_a_program_on_a_gpu(tmp_path):
+    place = Place(tmp_path, BUDGETS["gpu"])
+    poses = ("kneeling", "lotus", "splits")
+    rows = [place.train(f"humanoid-{pose}-a0", f"humanoid-{pose}") for pose in poses]
+    rows.append(place.train("humanoid-lotus-a0.4", "humanoid-lotus", "--alpha", "0.4"))
+    states = dict.fromkeys([row.name for row in rows], "missing")
+    together, alone = jobs(rows, place, states)
+    assert arguments_of(together, place, "missing") == (
+        "train", "humanoid-kneeling,humanoid-lotus,humanoid-splits", "--seeds", "4", "--name", "a0", "--runs-dir",
+        f"{tmp_path}/runs",
+    )  # fmt: skip
+    assert alone == (rows[3],)
+    states["humanoid-lotus-a0"] = "stopped"  # it goes on alone
+    assert [len(job) for job in jobs(rows, place, states)] == [2, 1, 1]
+    laptop = Place(tmp_path)
+    assert len(jobs(rows, laptop, dict.fromkeys(states, "missing"))) == 4
+
+
+def test_figures_by_name():
+    assert [found.name for found in find_figures(["fig8", "fig2"])] == ["fig2", "fig8"]
+    assert len(find_figures(["all"])) >= len(FIGURES) - 2
+    with pytest.raises(ConfigError, match="unknown figure 'fig9'; choose of fig2"):
+        find_figures(["fig2", "fig9"])
+    with pytest.raises(ConfigError, match="no figure is named"):
+        find_figures([])
+
+
+@pytest.mark.parametrize("budget", ["laptop", "gpu"])
+@pytest.mark.parametrize("clips", [(), ("RN50/openai", "L-14/openai")])
+def test_all_figures_agree_on_their_rows(tmp_path, budget, clips):
+    plan = make_plan(find_figures(["all"]), Place(tmp_path, BUDGETS[budget], clips), lambda row: None)
+    names = {row.name for row in plan.rows}
+    assert len(names) == len(plan.rows)
+    assert len({row.product for row in plan.rows}) == len(plan.rows)
+    assert all(name in names for row in plan.rows for name in row.needs)
+    for row in plan.rows:  # anything a figure makes stays in the folder of the report
+        folders = [a for a in row.arguments if a.startswith("/")]
+        assert all(a.startswith(str(tmp_path)) for a in folders), row.command

@@ -1,0 +1,224 @@
+"""The page: whole, self-contained, with an interval at every figure, whatever was run."""
+
+import json
+import re
+from datetime import date
+from html.parser import HTMLParser
+
+import fake_jaxvlm
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvlm.evaluation import Interval, bootstrap
+from jaxvlm.reproduce import Figure, Place, find_figures
+from jaxvlm.reproduce.execute import Outcome
+from jaxvlm.reproduce.figure import Picture, Section, Text
+from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
+from jaxvlm.reproduce.plan import make_plan
+from jaxvlm.reproduce.report import shown, write_report
+
+VOID = {"meta", "link", "img", "br"}
+PAPERS = ("https://arxiv.org/abs/2310.12921", "https://arxiv.org/abs/2512.01616")
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and checks that its tags close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.sources, self.figures = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in given:
+            self.ids.append(given["id"])
+        if tag == "a":
+            self.links.append(given["href"])
+        if tag == "figure":
+            self.figures.append("")
+        self.sources += [given[name] for name in ("src", "srcset", "data", "poster") if name in given]
+        if tag == "link":
+            self.sources.append(given["href"])
+        if tag == "img":
+            assert given["alt"].strip()
+        assert tag not in ("script", "iframe", "object", "embed")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "figure" in self.open:
+            self.figures[-1] += data
+
+
+def page_of(plan, outcome=None):
+    path = write_report(plan, outcome, today=date(2026, 1, 2))
+    text = path.read_text(encoding="utf-8")
+    return Page(text), text
+
+
+@pytest.fixture(scope="module")
+def whole(made):
+    """The page of all figures, and its text."""
+    return page_of(made)
+
+
+def test_a_whole_page_needs_nothing_else(whole):
+    page, text = whole
+    assert all(source.startswith("data:") for source in page.sources)
+    assert {link for link in page.links if not link.startswith("#")} == set(PAPERS)
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert "url(" not in text
+    assert "@import" not in text
+    outside = re.sub(r'src="data:[^"]*"', "", text)
+    assert set(re.findall(r"https?://[^\s\"'<]+", outside)) == set(PAPERS)
+    assert "could not be drawn" not in text
+    assert "not run yet" not in outside
+    assert "prefers-color-scheme:dark" in text
+    assert "width=device-width" in text
+    assert "Written on 2026-01-02 by jaxvlm" in text
+    assert len(text) < 6e6
+
+
+def test_every_figure_says_its_seeds_and_its_interval(whole):
+    page, _ = whole
+    assert len(page.figures) > 30
+    for caption in page.figures:
+        assert re.search(r"\bseeds?\b|CLIP", caption), caption
+        assert re.search(r"95 %|[Bb]ands", caption), caption
+
+
+def test_details_give_commands_versions_and_dates(whole):
+    _, text = whole
+    assert (
+        "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --steps 150000 --name humanoid-kneeling-a0"
+        in text
+    )
+    assert "150,000" in text
+    assert "jaxvlm 0.1.0, jax 0.10.2, mujoco-mjx 3.17.0" in text
+    assert "tiny (3faf3a34d982)" in text
+
+
+def test_an_empty_folder_lists_what_is_missing(tmp_path):
+    plan = make_plan(find_figures(["all"]), Place(tmp_path), lambda row: None)
+    page, text = page_of(plan)
+    assert "could not be drawn" not in text
+    assert "0 of " in text
+    assert "jaxvlm train humanoid-lotus --preset laptop" in text
+    assert "jaxvlm evaluate" in text  # the controls
+    assert not re.search(r"jaxvlm evaluate \S+\n", text)  # tables of episodes come with their trainings
+    assert page.figures == []
+
+
+def test_a_part_of_the_rows_gives_a_part_of_the_page(tmp_path):
+    fake = Place(tmp_path)
+    row = fake.train("humanoid-kneeling-a0", "humanoid-kneeling")
+    fake_jaxvlm.main(list(row.arguments))
+    plan = make_plan(find_figures(["all"]), fake, lambda row: None)
+    page, text = page_of(plan, Outcome(failed={"humanoid-lotus-a0": "out of <memory>"}))
+    assert "could not be drawn" not in text
+    assert "humanoid-lotus-a0 failed: out of &lt;memory&gt;" in text
+    assert len(page.figures) >= 3  # table 1, figures 3 and 5
+
+
+def test_a_section_that_breaks_costs_no_other(tmp_path):
+    def broken(found):
+        raise KeyError("what")
+
+    figures = [
+        Figure("one", "One", lambda place: [], broken),
+        Figure(
+            "two", "Two", lambda place: [], lambda found: Section(found="<b>", blocks=(Text("a\n\n`b`"),))
+        ),
+    ]
+    plan = make_plan(figures, Place(tmp_path), lambda row: None)
+    _, text = page_of(plan)
+    assert "could not be drawn: KeyError" in text
+    assert "&lt;b&gt;" in text
+    assert "<p>a</p><p><code>b</code></p>" in text
+
+
+def test_pictures_of_files_are_inline(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    picture = Picture(tmp_path / "x.png", "says", "caption", "3 seeds", "bars: 95 %")
+    figures = [Figure("one", "One", lambda place: [], lambda found: Section(found="", blocks=(picture,)))]
+    page, _ = page_of(make_plan(figures, Place(tmp_path), lambda row: None))
+    assert page.sources[-1].startswith("data:image/png;base64,")
+    assert page.figures == ["caption 3 seeds. bars: 95 %."]
+
+
+def test_runs_of_other_folders_are_named(tmp_path):
+    other = Place(tmp_path / "other")
+    fake_jaxvlm.main(list(other.train("far", "humanoid-kneeling").arguments))
+    fake_jaxvlm.main(
+        list(other.train("lotus-predicate", "humanoid-lotus", "--reward", "ground-truth").arguments)
+    )
+    place = Place(tmp_path / "mine")
+    plan = make_plan(find_figures(["table1"]), place, lambda row: None, [other.folder / "runs"])
+    _, text = page_of(plan)
+    assert "other/runs: CLIP tiny, views" in text
+    assert "ground truth as reward" in text
+    assert "Runs of other folders that stand beside the rows" in text
+
+
+def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
+    run = Trained(made.place.folder / "runs" / "humanoid-kneeling-a0")
+    found = Material(made.place)
+    assert found.ratings(run) is None
+    histogram = {"0": 1, "25": 0, "50": 0, "75": 2, "100": 1}
+    voices = {
+        "ada": {"histogram": {"0": 4}},
+        "all raters": {"histogram": histogram},
+        "predicate": {"histogram": {}},
+    }
+    report = {"runs": [{"run": "humanoid-kneeling-a0", "by": voices}]}
+    (run.path / "rating").mkdir()
+    (run.path / "rating" / "report-share.json").write_text(json.dumps(report))
+    try:
+        np.testing.assert_array_equal(found.ratings(run), [0, 0.75, 0.75, 1])
+        histograms = find_figures(["fig5"])[0].section(found).blocks
+        text = histograms[0].caption
+        assert "Beside them 4 ratings by people." in text
+    finally:
+        (run.path / "rating" / "report-share.json").unlink()
+
+
+def test_the_best_seed_is_the_one_with_the_most_reward_in_training(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "evaluation.json").write_text(
+        json.dumps({"episodes": 10, "per_seed": {"success_rate": [1.0, 0.2], "pose_fraction": [0.9, 0.3]}})
+    )
+    rows = [{"step": 1, "reward": [0.1, 0.9]}, {"step": 2, "reward": [0.5, None]}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trained = Trained(run)
+    assert trained.chosen == 1
+    assert trained.best.value == 0.2
+    assert trained.best.low == pytest.approx(0.0567, abs=1e-3)  # Wilson's, 2 of 10
+    assert trained.share.value == pytest.approx(0.6)
+    assert 0 <= trained.share.low <= trained.share.high <= 1
+
+
+def test_intervals_over_seeds_are_those_of_the_bootstrap():
+    draw = np.random.default_rng(1)
+    values = [draw.random(count) for count in (40, 60, 50, 30)]
+    groups = np.repeat(np.arange(4), [len(row) for row in values])
+    known = bootstrap(lambda row: float(row.mean()), [np.concatenate(values)], groups=groups, resamples=4000)
+    np.testing.assert_allclose(over_seeds(values, resamples=4000), known, atol=5e-3)
+
+
+def test_intervals_of_success_draw_whole_seeds():
+    wide = success_interval([1.0, 0.0], 100)
+    assert (wide.value, wide.low, wide.high) == (0.5, 0.0, 1.0)
+    assert success_interval([1.0, 1.0, 1.0], 100) == Interval(1.0, 1.0, 1.0)
+    one = success_interval([0.5], 10)
+    assert 0.2 < one.low < 0.5 < one.high < 0.8
+    assert shown(one) == "0.50 [0.24, 0.76]"
+    assert shown(Interval(0.5, float("nan"), float("nan"))) == "0.50"
