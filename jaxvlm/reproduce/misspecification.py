@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from jaxvlm.evaluation import Interval, mean_interval
-from jaxvlm.evaluation.parting import WINDOW, parting, smooth
+from jaxvlm.evaluation.parting import WINDOW, Parting, parting, smooth
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, read_json
@@ -55,7 +55,7 @@ def rows(place: Place) -> list[Row]:
     """The eight poses, two gamed sentences, a reward by hand, and the remedies; and what fools each of them."""
     poses = [pose_row(pose.name, 0.0, place) for pose in POSES]
     gamed = [
-        place.train(_named(game.row, place), f"humanoid-{game.wanted}", "--prompt", game.sentence)
+        place.train(place.named(game.row), f"humanoid-{game.wanted}", "--prompt", game.sentence)
         for game in GAMED
     ]
     by_hand = place.train(
@@ -79,7 +79,7 @@ def _remedies(place: Place) -> list[Row]:
     )
     states = str(place.folder / "runs" / agents.name / "fooled.npz")
     mined = place.clip_train("s-1500-mined", "humanoid", *recipe, "--states", states, minutes=size.minutes)
-    mined = Row(**{**mined.__dict__, "needs": (f"{agents.name}-fooled",)})
+    mined = replace(mined, needs=(f"{agents.name}-fooled",))
     clips = place.folder / "clips"
     with_sides = place.train(
         "humanoid-kneeling-s-sides", "humanoid-kneeling", "--clip", str(clips / "s-1500-sides"),
@@ -113,10 +113,6 @@ def _fooled(run: str, place: Place, clip: str | None = None) -> Row:
     )
 
 
-def _named(name: str, place: Place) -> str:
-    return place.named(name)
-
-
 def section(found: Material) -> Section:
     """Curves, figures and pictures of what is there."""
     poses = [(pose.name, found.run(name_of(pose.name, 0.0, found.place))) for pose in POSES]
@@ -146,10 +142,10 @@ def section(found: Material) -> Section:
     )
 
 
-def partings(run: Trained) -> list[tuple[float, float, float, float]]:
+def partings(run: Trained) -> list[Parting]:
     """How far reward and success part in the training of each seed; rollouts before learning are left out."""
     reward, success = _training(run)
-    return [tuple(parting(reward[:, k], success[:, k])) for k in range(reward.shape[1])]
+    return [parting(reward[:, k], success[:, k]) for k in range(reward.shape[1])]
 
 
 def _training(run: Trained) -> tuple[np.ndarray, np.ndarray]:
@@ -183,8 +179,8 @@ def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
         drawing,
         says="reward and success over training for "
         + ", ".join(f"{name} (success in the end {_training(run)[1][-1].mean():.2f})" for name, run in done),
-        caption="Mean reward of the rollouts, from its least (0) to its most (1) in the training, and the share of their "
-        "steps that meet the predicate, over thousands of steps; running means of "
+        caption="Mean reward of the rollouts, from its least (0) to its most (1) in the training, and the share of "
+        "their steps that meet the predicate, over thousands of steps; running means of "
         f"{WINDOW} rollouts.",
         seeds=seeds_of([run for _, run in done]),
         interval="bands: 95 %, Student's over seeds",
@@ -241,10 +237,10 @@ def _table(found: Material, done: Sequence[tuple[str, Trained]]) -> Table:
         ),
         rows=tuple(lines),
         caption="Correlation of reward and success over the rollouts of a training; share of the reward's whole rise "
-        f"that came after success was highest (running means of {WINDOW} rollouts); means over {seeds_of([run for _, run in done])} "
-        "with Student's 95 % interval. At play: states of the best agents, actions sampled; a state fools where it earns "
-        "more than the median held-out state of the goal and misses the predicate, clearly by more than a tolerance; "
-        "95 % bootstrap over episodes.",
+        f"that came after success was highest (running means of {WINDOW} rollouts); means over "
+        f"{seeds_of([run for _, run in done])} with Student's 95 % interval; empty where no seed tells. At play: "
+        "states of the best agents, actions sampled; a state fools where it earns more than the median held-out state "
+        "of the goal and misses the predicate, clearly by more than a tolerance; 95 % bootstrap over episodes.",
     )
 
 
@@ -276,7 +272,7 @@ def _fooling(found: Material, run: Trained, title: str) -> Picture | None:
 
 def _games(found: Material) -> list[Block]:
     """Sentences that were written to be gamed."""
-    done = [(game, run) for game in GAMED if (run := found.run(_named(game.row, found.place)))]
+    done = [(game, run) for game in GAMED if (run := found.run(found.place.named(game.row)))]
     if not done:
         return []
     blocks: list[Block] = [
@@ -290,8 +286,8 @@ def _games(found: Material) -> list[Block]:
                 )
                 for game, run in done
             ),
-            caption=f"Success by the predicate of what was wanted, {seeds_of([run for _, run in done])}, 95 % bootstrap that "
-            "draws whole seeds.",
+            caption=f"Success by the predicate of what was wanted, {seeds_of([run for _, run in done])}, 95 % "
+            "bootstrap that draws whole seeds.",
         ),
         _panels(done),
     ]  # fmt: skip
@@ -311,8 +307,8 @@ def _panels(done: Sequence[tuple[Gamed, Trained]]) -> Picture:
         drawing,
         says="reward and success of gamed sentences: "
         + ", ".join(f"{game.sentence}: success {run.success.value:.2f}" for game, run in done),
-        caption="The reward is learned; what was wanted is not asked for. Success is by the predicate of what was wanted, "
-        "over thousands of steps.",
+        caption="The reward is learned; what was wanted is not asked for. Success is by the predicate of what was "
+        "wanted, over thousands of steps.",
         seeds=seeds_of([run for _, run in done]),
         interval="bands: 95 %, Student's over seeds",
     )

@@ -49,7 +49,8 @@ def section(found: Material) -> Section:
                     Picture(
                         sheet,
                         says=f"{words}: ten moments of an episode of each seed's best agent, time from left to right",
-                        caption=f"{words}: ten moments of an episode, a row a seed. The second phase begins in the middle.",
+                        caption=f"{words}: ten moments of an episode, a row a seed; the second phase begins in the "
+                        "middle.",
                         seeds=seeds_of([run]),
                         interval=f"success {run.success}",
                     )
@@ -57,9 +58,10 @@ def section(found: Material) -> Section:
     return Section(
         found="The paper leaves tasks of more than one picture open: its reward sees one frame.",
         blocks=tuple(blocks),
-        caution="The schedule is given and not read from the sentence. Success counts a phase's goal in at least half of "
-        "its steps, without the first 20 (0.3 s) of each phase, which is what a body takes to fall from standing to "
-        "its knees.",
+        caution="The schedule is given and not read from the sentence. Success counts a phase's goal in at least half "
+        "of its steps, without the first 20 (0.3 s) of each phase, which is what a body takes to fall from standing "
+        "to its knees. A policy that sees no clock may still use its body as one, by swaying or sinking slowly: the "
+        "control says how far that goes.",
     )
 
 
@@ -67,10 +69,10 @@ WORDS = (
     "The first 50 steps of an episode are scored by 'a humanoid robot standing up', the others by 'a humanoid robot "
     "kneeling'. Which sentence counts when is data: a schedule that reward, predicate and evaluation read. The policy "
     "sees the phase of its next step and the share of the episode that is over.\n\n"
-    "A reward that sees one frame can say which state is wanted now. It cannot say what came before: 'standing up, then "
-    "kneeling' as one sentence has no frame that shows it, so at best it rewards something between the two. And a "
-    "schedule is a clock: without one in what the policy sees, the same state is to be left at step 51 and kept at step "
-    "49, which no policy of the state alone can do but by chance of its own dynamics.\n\n"
+    "A reward that sees one frame can say which state is wanted now. It cannot say what came before: no frame shows "
+    "'standing up, then kneeling', so as one sentence it rewards at best something between the two, or one of them. "
+    "And a schedule is a clock: without one in what the policy sees, the same state is to be kept at step 49 and to be "
+    "left at step 51.\n\n"
     "Out of reach, with any schedule: tasks whose single frames look alike and differ in their order only, such as "
     "waving, or turning to the left and not to the right. They need a reward that sees several frames."
 )
@@ -123,7 +125,7 @@ def _timeline(done: list[tuple[str, Trained]]) -> Picture:
     length = len(next(iter(series.values()))[0])
     return Picture(
         bands(
-            np.arange(1, length + 1).tolist(), series, xlabel="step of the episode",
+            np.arange(1, length + 1), series, xlabel="step of the episode",
             ylabel="share of episodes at their goal", goal=(50.5, length),
         ),
         says="share of episodes that meet the goal of their phase, by step: "
@@ -146,7 +148,7 @@ def _training(run: Trained) -> Picture:
         ends = np.nan_to_num([[part.low, part.high] for part in parts], nan=0.0)
         series[goal] = (lines.mean(1), np.clip(ends[:, 0], 0, 1), np.clip(ends[:, 1], 0, 1))
     return Picture(
-        bands(steps.tolist(), series, xlabel="thousand steps of a seed", ylabel="share of steps at the goal"),
+        bands(steps, series, xlabel="thousand steps of a seed", ylabel="share of steps at the goal"),
         says="success of each phase over training, in the end "
         + ", ".join(f"{goal} {lines[0][-1]:.2f}" for goal, lines in series.items()),
         caption="Two sentences and a clock: share of the rollouts' steps of each phase that meet its goal, all steps "

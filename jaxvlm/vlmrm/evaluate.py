@@ -25,6 +25,9 @@ class Episodes:
     scene: Any  # [seed, time, shown, ...], of the first few episodes
     length: jax.Array  # i32[seed, episode], steps
     phase_fraction: jax.Array | None = None  # f32[seed, episode, phase], of a task of several
+    step_success: jax.Array | None = (
+        None  # bool[seed, episode, time], of such a task: its phase's goal at each step
+    )
 
 
 def run_episodes(
@@ -109,6 +112,7 @@ def run_episodes(
         scene=jax.tree.map(lambda leaf: leaf[:, :, :shown], rows.scene),
         length=steps,
         phase_fraction=by_phase,
+        step_success=None if by_phase is None else (rows.success & counted).swapaxes(1, 2),
     )
 
 
@@ -163,6 +167,9 @@ def summarise(episodes: Episodes, metric: str) -> dict[str, Any]:
         shares = np.asarray(episodes.phase_fraction, np.float64)  # [seed, episode, phase]
         summary["phase_fraction"] = shares.mean((0, 1)).tolist()
         summary["per_seed"]["phase_fraction"] = shares.mean(1).tolist()
+        # How the goals come and go: the share of a seed's episodes that meet their phase's goal, by step.
+        by_step = np.asarray(episodes.step_success, np.float64).mean(1)
+        summary["per_seed"]["success_by_step"] = np.round(by_step, 4).tolist()
     return summary
 
 
