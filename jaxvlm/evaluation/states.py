@@ -216,6 +216,7 @@ class StateDataset:
         except (
             OSError,
             ValueError,
+            TypeError,
             KeyError,
             EOFError,
             zipfile.BadZipFile,

@@ -1,0 +1,183 @@
+"""`jaxvlm dataset make`, `dataset label` and `epic` as a user meets them, inside the test process."""
+
+import csv
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from jaxvlm.cli import main
+from jaxvlm.cli.dataset_label import run as label
+from jaxvlm.cli.epic import short_names, spelt_out
+from jaxvlm.evaluation import StateDataset
+from jaxvlm.evaluation.states import find_dataset_folder
+
+TINY = shlex.split(
+    "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
+    "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth"
+)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """A folder with a dataset of cartpole's."""
+    folder = tmp_path_factory.mktemp("datasets")
+    sources = ["grid:cartpole", "sampler:cartpole", "random:cartpole"]
+    main(["dataset", "make", *sources, "--states", "90", "--name", "poles", "--output", str(folder)])
+    return folder
+
+
+def test_a_dataset_has_what_was_asked_for(datasets):
+    dataset = StateDataset.load(datasets / "poles")
+    assert [int((dataset.index["source"] == place).sum()) for place in range(3)] == [30, 30, 30]
+    assert [source["kind"] for source in dataset.sources] == ["grid", "sampler", "random"]
+    theta = np.rad2deg((dataset.scenes["theta"] + np.pi) % (2 * np.pi) - np.pi)
+    np.testing.assert_array_equal(dataset.labels["upright"], np.abs(theta) < 12)
+    np.testing.assert_array_equal(dataset.graded["upright"] > 0, dataset.labels["upright"])
+    # Of the random episodes a few states each, at different steps; everything else stands alone.
+    random = dataset.index["source"] == 2
+    assert len(np.unique(dataset.groups[~random])) == 60
+    assert len(np.unique(dataset.index["episode"][random])) <= 8
+    grid = dataset.scenes["x"][dataset.index["source"] == 0]
+    np.testing.assert_allclose(grid.mean(), 0, atol=1e-6)  # the same on both sides
+
+
+def test_epic_writes_tables_and_pictures(datasets, call, tmp_path):
+    code, out, err = call(
+        *("epic", "poles", "--datasets-dir", datasets, "--clip", "tiny", "untrained", "--alphas", 0, 1),
+        *("--pictures", "--resamples", 50, "--output", "epic"),
+    )
+    assert code == 0, err
+    result = json.loads((tmp_path / "epic" / "poles.json").read_text())
+    rows = result["rows"]
+    assert [(row["model"], row["alpha"]) for row in rows] == [
+        ("tiny", 0), ("tiny", 1), ("untrained", 0), ("untrained", 1),
+    ]  # fmt: skip
+    assert rows[0]["auc"] > 0.95 > rows[2]["auc"]
+    assert rows[0]["epic"] < 0.6 < rows[2]["epic"]
+    assert all(row["epic_low"] <= row["epic"] <= row["epic_high"] for row in rows)
+    assert all(row["n"] == 90 and 60 < row["groups"] <= 68 for row in rows)
+    assert sum(result["histograms"][0]["goal_counts"]) == rows[0]["positives"]
+    with (tmp_path / "epic" / "poles.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert float(table[0]["epic"]) == pytest.approx(rows[0]["epic"], rel=1e-4)
+    for name in ("poles-alpha.png", "poles-histograms.png", "poles-pictures/upright-tiny.png"):
+        assert (tmp_path / "epic" / name).stat().st_size > 5000
+    assert not (tmp_path / "epic" / "poles-size.png").exists()  # both are of one size
+    assert "EPIC distance" in out
+
+
+def test_people_can_be_asked(datasets, tmp_path, call, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = StateDataset.load(datasets / "poles").save(tmp_path / "runs" / "datasets" / "poles")
+    label(["poles", "--goal", "upright", "--draw", "50"])
+    sheets = tmp_path / "runs" / "labels" / "poles-upright"
+    assert sorted(path.name for path in sheets.iterdir()) == ["labels.csv", "sheet-001.png", "sheet-002.png"]
+    rows = list(csv.DictReader((sheets / "labels.csv").read_text().splitlines()))
+    dataset = StateDataset.load(folder)
+    lines = [f"{row['state']},{int(dataset.labels['upright'][int(row['state'])])},me" for row in rows]
+    (sheets / "labels.csv").write_text("\n".join(["state,label,rater", *lines]))
+    label(["poles", "--goal", "upright", "--from", str(sheets / "labels.csv")])
+    assert "50 states labelled" in capsys.readouterr().out
+    holds, known = StateDataset.load(find_dataset_folder("poles", tmp_path / "runs" / "datasets")).truth(
+        "upright", "human"
+    )
+    assert known.sum() == 50
+    np.testing.assert_array_equal(holds[known], dataset.labels["upright"][known])
+    code, _, _ = call(
+        "epic", "poles", "--labels", "human", "--alphas", 0, "--resamples", 20, "--name", "people"
+    )
+    assert code == 0
+    assert json.loads((tmp_path / "runs" / "epic" / "people.json").read_text())["rows"][0]["n"] == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--goal lying", "no predicate labels of 'lying'; it has those of upright"),
+        ("--camera top", "unknown camera 'top'"),
+        ("--look shiny", "unknown look 'shiny'"),
+        ("--alphas 0 1.5", "alpha is 1.5"),
+        ("--labels human", "no human labels.*dataset label"),
+        ("--clip no/such/model", "no/such/model"),
+        ("--baseline 'pole vertically upright on top of the cart'", "have to differ"),
+        ("--resamples 0", "at least one of each"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, datasets, call):
+    import re
+
+    code, _, err = call("epic", datasets / "poles", *shlex.split(arguments))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+def test_goals_without_states_are_left_out(datasets, call, tmp_path):
+    dataset = StateDataset.load(datasets / "poles")
+    hanging = dataset.rows(np.flatnonzero(~dataset.labels["upright"]))
+    hanging.save(tmp_path / "none")
+    code, _, err = call("epic", tmp_path / "none")
+    assert code == 2
+    assert "no goal states" in err
+    assert "sampler:cartpole" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("grid:humanoid", "no grid of 'humanoid'; choose one of cartpole, mountain_car"),
+        ("sampler:nowhere", "no sampler of 'nowhere'"),
+        ("random:nowhere", "unknown task 'nowhere'"),
+        ("no-such-run", "no run named 'no-such-run'"),
+        ("grid:cartpole grid:mountain_car", "several domains, cartpole, mountain_car"),
+        ("grid:cartpole --states 0", "a grid has no end"),
+        ("grid:cartpole sampler:cartpole --states 1", "less than one for each of 2"),
+        ("--states 5", "no source is given"),
+    ],
+)
+def test_sources_that_cannot_be_used(arguments, message, call, tmp_path):
+    code, _, err = call("dataset", "make", *shlex.split(arguments))
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_switches_need_no_value():
+    assert spelt_out(["set", "--pictures"]) == ["set", "--pictures", "True"]
+    assert spelt_out(["set", "--pictures", "--seed", "1"]) == ["set", "--pictures", "True", "--seed", "1"]
+    assert spelt_out(["--each-camera", "False", "set"]) == ["--each-camera", "False", "set"]
+
+
+def test_models_are_named_shortly_where_that_tells_them_apart():
+    assert short_names(["tiny", "runs/clips/small", "untrained:runs/clips/small"]) == [
+        "tiny",
+        "small",
+        "untrained:small",
+    ]
+    assert short_names(["a/model", "b/model"]) == ["a/model", "b/model"]
+
+
+@pytest.mark.slow
+def test_states_of_runs(tmp_path, call):
+    for name in ("first", "second"):
+        assert call("train", "cartpole", *TINY, "--name", name, "--seeds", 2)[0] == 0
+    code, out, err = call(
+        *("dataset", "make", "first", "second", "--states", 0, "--checkpoint", "all", "--actions", "both"),
+        *("--episodes", 2),
+    )
+    assert code == 0, err
+    assert out.count("compiling") == 1  # both runs share a program
+    dataset = StateDataset.load(tmp_path / "runs" / "datasets" / "cartpole")
+    kept = {(s["run"], s["checkpoint"], s["step"], s["actions"]) for s in dataset.sources}
+    assert len(kept) == len(dataset.sources) >= 8
+    assert {s[1] for s in kept} == {"best", "step"}
+    # Two episodes of 200 steps of two seeds each.
+    assert len(dataset) == len(dataset.sources) * 800
+    assert set(dataset.index["seed"]) == {0, 1}
+    code, _, err = call(
+        "dataset", "make", "first", "--checkpoint", "last", "--states", 10, "--name", "cartpole"
+    )
+    assert code == 2
+    assert "exists already" in err
