@@ -15,6 +15,10 @@ VERBS = {
     "landscape": ("landscape", "plot the reward over pole angle or car position: jaxvlm landscape cartpole"),
     "probe": ("probe", "which poses does a sentence reward most: jaxvlm probe humanoid-kneeling"),
     "dataset make": ("dataset", "keep states of runs or of a sampler, with labels: jaxvlm dataset make RUN"),
+    "dataset label": (
+        "dataset_label",
+        "add what people say of states: jaxvlm dataset label DATASET --goal kneeling --from A.csv",
+    ),
     "epic": ("epic", "distance of rewards to labels, per model and alpha: jaxvlm epic DATASET"),
     "rate": ("rate", "judge episodes by eye, in the browser: jaxvlm rate RUN"),
     "reproduce": ("reproduce", "figures and tables of the papers by one command: jaxvlm reproduce fig4"),
@@ -29,7 +33,7 @@ VERBS = {
 
 def usage() -> str:
     """The text of `jaxvlm --help`."""
-    lines = [f"  {verb:<12}{summary}" for verb, (_, summary) in VERBS.items()]
+    lines = [f"  {verb:<15}{summary}" for verb, (_, summary) in VERBS.items()]
     return "\n".join(
         [
             "usage: jaxvlm VERB ... [--help]",
@@ -70,9 +74,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise SystemExit(128 + 13) from None  # as a shell reports SIGPIPE
             return
-    if arguments[0] == "clip":
+    seconds = [verb.split()[1] for verb in VERBS if verb.startswith(f"{arguments[0]} ")]
+    if seconds:
         print(
-            f"jaxvlm: 'clip' is followed by train or check, not {' '.join(arguments[1:2]) or 'nothing'}",
+            f"jaxvlm: {arguments[0]!r} is followed by {' or '.join(seconds)}, "
+            f"not {' '.join(arguments[1:2]) or 'nothing'}",
             file=sys.stderr,
         )
     else:
