@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvlm import __version__
+from jaxvlm.errors import JaxvlmError
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import data_uri
 from jaxvlm.reproduce.execute import Outcome
@@ -124,7 +125,7 @@ def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
     rows = list(figure.rows(material.place))
     try:
         section = figure.section(material)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+    except (OSError, LookupError, ValueError, TypeError, StopIteration, JaxvlmError) as error:
         section = Section(
             found="", blocks=(Text(f"This section could not be drawn: {type(error).__name__}: {error}"),)
         )
