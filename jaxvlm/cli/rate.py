@@ -74,10 +74,10 @@ def run(arguments: Sequence[str]) -> None:
         from jaxvlm.rating.server import require_packages
 
         require_packages()
-    from jaxvlm.cli.rate_material import gather, is_dataset
+    from jaxvlm.cli.rate_material import dataset_folder, gather
     from jaxvlm.rating.session import Session
 
-    frames = options.frames > 0 or any(map(is_dataset, options.runs))
+    frames = options.frames > 0 or any(dataset_folder(name, options.runs_dir) for name in options.runs)
     session = Session(gather(options, only_read=only_read), "frame" if frames else "share")
     if only_read:
         give_account(session, options)
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def give_account(session: "Session", options: Rate) -> None:
-    """Writes the table and, with --report, the figures and the histograms beside the first run's answers."""
+    """Writes the table and, with --report, the figures and the histograms beside the answers of every run."""
     from jaxvlm.rating.report import Ratings, histograms, lines, summarise, table
     from jaxvlm.runtime.files import write_atomic, write_json
 
@@ -97,13 +97,14 @@ def give_account(session: "Session", options: Rate) -> None:
         print(f"answers  {options.export}")
     if options.report:
         summary = summarise(ratings)
-        folder = options.output or ratings.sources[0].folder
-        stem = f"report-{session.mode}"
-        write_json(folder / f"{stem}.json", summary)
         print("\n".join(lines(summary)))
         print()
-        print(f"  figures    {folder / f'{stem}.json'}")
-        print(f"  picture    {histograms(folder / f'{stem}.png', summary)}")
+        folders = dict.fromkeys(material.folder for material in ratings.sources)
+        for folder in [options.output] if options.output else folders:
+            figures = folder / f"report-{session.mode}.json"
+            write_json(figures, summary)
+            print(f"  figures    {figures}")
+            print(f"  picture    {histograms(figures.with_suffix('.png'), summary)}")
 
 
 def open_page(session: "Session", options: Rate) -> None:

@@ -1,6 +1,7 @@
 """What `jaxvlm rate` shows: episodes of runs and states of a set, recorded and drawn where they are missing."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +37,12 @@ SMOOTH = 128  # frames of a loop at most, unless two steps between frames are to
 Shown = tuple[Material, Sequence[Item]]  # a folder, and what of it is judged
 
 
-def is_dataset(path: str) -> bool:
-    """Whether a path is a set of states."""
-    return (Path(path).expanduser() / "dataset.json").is_file()
+def dataset_folder(name: str, runs_dir: Path) -> Path | None:
+    """The folder of a set of states, given by path or by its name among those of `jaxvlm dataset make`."""
+    for folder in (Path(name).expanduser(), runs_dir.expanduser() / "datasets" / name):
+        if (folder / "dataset.json").is_file():
+            return folder
+    return None
 
 
 def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
@@ -48,10 +52,11 @@ def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
       ConfigError: the combination cannot work, or, with `only_read`, nothing has been recorded yet.
       RunError: a run cannot be read, or its folder not be written.
     """
-    if any(map(is_dataset, options.runs)):
+    sets = [folder for name in options.runs if (folder := dataset_folder(name, options.runs_dir))]
+    if sets:
         if len(options.runs) > 1:
             raise ConfigError("a set of states is labelled alone: name it and nothing else")
-        return [_states(options, only_read)]
+        return [_states(sets[0], options, only_read)]
     if options.goal is not None:
         raise ConfigError("--goal says what states of a set are labelled for; a run's goal is its task's")
     runs = [Run.open(path, runs_dir=options.runs_dir) for path in options.runs]
@@ -239,15 +244,14 @@ def _record(
     return material
 
 
-def _states(options: "Rate", only_read: bool) -> Shown:
+def _states(path: Path, options: "Rate", only_read: bool) -> Shown:
     """States of a set, drawn one by one; answers lie beside the set, which is replaced when labels are added."""
     from jaxvlm.evaluation.states import StateDataset
 
-    path = Path(options.runs[0]).expanduser()
     dataset = StateDataset.load(path)
-    task, goal = _goal_of(dataset, options.goal)
+    task, goal, asked = _goal_of(dataset, options.goal)
     base = options.output or path.resolve().with_name(f"{path.resolve().name}-rating")
-    folder = base / goal
+    folder = base / re.sub(r"[^\w-]+", "-", goal)
     material = Material.open(folder) if Material.exists(folder) else None
     if only_read:
         if material is None:
@@ -256,9 +260,7 @@ def _states(options: "Rate", only_read: bool) -> Shown:
     digest = hashlib.sha256(b"".join(dataset.scenes[name].tobytes() for name in sorted(dataset.scenes)))
     drawing = replace(_drawing(options, task, [material.drawing] if material else []), every=1)
     if material is None:
-        material = Material(
-            folder, path.resolve().name, task.name, _goal(task, ()), drawing, digest=digest.hexdigest()
-        )
+        material = Material(folder, path.resolve().name, task.name, asked, drawing, digest=digest.hexdigest())
     elif material.digest != digest.hexdigest():
         raise RunError(f"{folder} belongs to other states than those in {path}: choose another --output")
     count = options.frames or len(material.frames) or STATES
@@ -267,7 +269,7 @@ def _states(options: "Rate", only_read: bool) -> Shown:
     index = dataset.index
     for state in map(int, order[len(material.frames) :]):
         place = (int(index[name][state]) for name in ("seed", "episode", "step"))
-        holds = float(dataset.labels[goal][state])
+        holds = float(dataset.labels[goal][state]) if goal in dataset.labels else None
         item = Item(new_id(), *place, steps=1, share=holds, state=state)
         material = replace(material, frames=(*material.frames, item))
     material.save()
@@ -281,20 +283,25 @@ def _states(options: "Rate", only_read: bool) -> Shown:
     return material, material.frames[:count]
 
 
-def _goal_of(dataset: "StateDataset", goal: str | None) -> tuple["Task", str]:
-    """The goal that states are labelled for, and a task whose goal it is.
+def _goal_of(dataset: "StateDataset", goal: str | None) -> tuple["Task", str, Goal]:
+    """A task that draws the states, the goal that they are labelled for, and what the page says of it.
+
+    A goal that no predicate knows is asked for by its name, as people may label what nobody can compute.
 
     Raises:
-      ConfigError: the set has several goals and none is named, or it has not the one that is.
+      ConfigError: the set has several goals and none is named, or no task is of its domain.
     """
-    if goal is None and len(dataset.goals) == 1:
+    if goal is None:
+        if len(dataset.goals) != 1:
+            raise ConfigError(f"which goal is it about? Choose --goal from {', '.join(dataset.goals)}")
         goal = dataset.goals[0]
-    if goal is None or goal not in dataset.goals:
-        asked = "which goal is it about" if goal is None else f"it has no goal {goal!r}"
-        raise ConfigError(f"{asked}? Choose --goal from {', '.join(dataset.goals)}")
     registry = import_ours("envs.registry")
     tasks = [task for task in map(registry.make_task, registry.TASKS) if task.domain == dataset.domain]
-    fitting = [task for task in tasks if task.concept == goal] or [t for t in tasks if t.concept is None]
-    if not fitting:
+    if not tasks:
         raise ConfigError(f"no task of {dataset.domain} tells how its states are drawn")
-    return fitting[0], goal
+    if goal not in dataset.labels:
+        print(f"note: no predicate knows {goal!r}, so the page asks for it in these words", flush=True)
+        return tasks[0], goal, Goal(goal, criterion(None))
+    task = next((task for task in tasks if task.concept == goal), None)
+    task = task or next((task for task in tasks if task.concept is None), tasks[0])
+    return task, goal, _goal(task, (goal,))

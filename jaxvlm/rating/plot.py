@@ -32,7 +32,7 @@ def bars(
     """
     columns = min(len(panels), COLUMNS)
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(max(4.2, 3.2 * columns), 2.9 * rows)
+    figure = new_figure(max(4.4, 3.2 * columns), 3.1 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     names = list(dict.fromkeys(name for _, groups in panels for name in groups))
     people = [name for name in names if name != HATCHED]
@@ -44,9 +44,7 @@ def bars(
             colour = PALETTE[people.index(name) % len(PALETTE)] if name in people else "white"
             style = {} if name in people else {"edgecolor": GREY, "hatch": "///", "linewidth": 0.8}
             handles[name] = axis.bar(at, list(counts), 0.92 * width, color=colour, **style)
-        rated = {sum(counts) for name, counts in groups.items() if name in people}
-        count = f"{min(rated)}" if len(rated) == 1 else f"{min(rated)} to {max(rated)}" if rated else "none"
-        axis.set_title(f"{title} ({count} rated)", fontsize=9)
+        axis.set_title(title, fontsize=9)
         axis.set_xticks(np.arange(len(labels)), labels)
         axis.set_xlabel(xlabel)
         axis.yaxis.get_major_locator().set_params(integer=True)

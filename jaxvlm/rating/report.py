@@ -300,7 +300,8 @@ def _figure(found: dict[str, float]) -> str:
 def histograms(path: Any, summary: dict[str, Any]) -> Any:
     """Figure 5 of the paper: how many episodes were in the goal how much of the time, a panel a run.
 
-    Bars side by side are the raters, and the predicate's share beside them, in the nearest of the same answers.
+    Bars side by side are the raters, and the predicate's share beside them, in the nearest of the same answers. Runs
+    that nobody has rated are left out.
 
     Raises:
       RunError: the file cannot be written.
@@ -312,7 +313,15 @@ def histograms(path: Any, summary: dict[str, Any]) -> Any:
         groups: dict[str, Sequence[int]] = {
             name: list(found["histogram"].values()) for name, found in run["by"].items() if name != ALL
         }
-        panels.append((run["run"], groups))
+        # Where several rate, the medians of their answers decide.
+        rater = next((name for name in (ALL, *summary["raters"]) if name in run["by"]), None)
+        if rater is None:
+            continue
+        found = run["by"][rater]
+        title = (
+            f"{run['run']}\n{found['rated']} of {len(run['seeds'])} seeds, success {_percent(found).strip()}"
+        )
+        panels.append((title, groups))
     frame = summary["mode"] == "frame"
     labels = ["not the goal", "goal"] if frame else [f"{value}" for value in VALUES["share"]]
     return bars(path, panels, labels, xlabel="verdict" if frame else "time in the goal (%)")

@@ -1,0 +1,258 @@
+"""`jaxvlm rate` from a run to its report, and from a set of states to labels."""
+
+import csv
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvlm.cli import main
+from jaxvlm.cli import rate as command
+from jaxvlm.rating import Answer, Material
+from jaxvlm.rating.material import new_id
+
+# From the environment's own reward: nothing is drawn in training, so that little has to be compiled.
+TINY = shlex.split(
+    "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
+    "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth --seeds 2 --seed 4"
+)
+
+
+def call(*arguments):
+    """Runs the command; returns its exit code."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    assert call("train", "cartpole", *TINY, "--name", "first", "--runs-dir", folder) == 0
+    return folder / "first"
+
+
+@pytest.fixture(scope="module")
+def recorded(finished):
+    """The run after its page was opened once, with two episodes of each seed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "open_page", lambda session, options: session.close())
+        assert call("rate", finished, "--episodes", 2, "--size", 32) == 0
+    return finished
+
+
+@pytest.fixture
+def run(recorded, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(recorded, tmp_path / "copy")
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Instead of the page: every session that would have been served is kept here."""
+    sessions = []
+    monkeypatch.setattr(command, "open_page", lambda session, options: sessions.append(session))
+    yield sessions
+    for session in sessions:
+        session.close()
+
+
+def answer_all(session, name, value=50):
+    for number, item in enumerate(session.items):
+        session.answer(Answer(name, item, value, f"{name}-{number}"))
+
+
+@pytest.mark.slow
+def test_episodes_are_those_that_the_evaluation_counted(recorded):
+    material = Material.open(recorded / "rating")
+    with (recorded / "evaluation-episodes.csv").open() as file:
+        counted = {(int(row["seed"]), int(row["episode"])): row for row in csv.DictReader(file)}
+    assert [(item.seed, item.episode) for item in material.trajectories] == [(4, 0), (4, 1), (5, 0), (5, 1)]
+    for item, holds in zip(material.trajectories, material.read_holds(), strict=True):
+        row = counted[item.seed, item.episode]
+        assert item.steps == int(row["length"]) == 200
+        assert item.share == pytest.approx(float(row["upright_fraction"]), abs=1e-5)
+        assert holds.sum() == round(200 * item.share)
+    assert material.drawing.every == 2
+    assert material.drawing.fps == 25.0  # CartPole's own time: 50 steps a second
+    assert "upright" in material.goal.criterion
+
+
+@pytest.mark.slow
+def test_nothing_is_played_or_drawn_twice(run, page, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (run / "rating").rglob("*.*z*")}
+    assert call("rate", run) == 0
+    printed = capsys.readouterr().out
+    assert "playing" not in printed
+    assert "drawing" not in printed
+    assert {path: path.stat().st_mtime_ns for path in (run / "rating").rglob("*.*z*")} == before
+    assert len(page[0].items) == 4
+
+
+@pytest.mark.slow
+def test_more_episodes_keep_the_names_of_the_first(run, page):
+    before = Material.open(run / "rating").trajectories
+    assert call("rate", run, "--episodes", 3) == 0
+    after = Material.open(run / "rating").trajectories
+    assert len(after) == 6
+    assert set(before) <= set(after)
+    assert call("rate", run, "--episodes", 1) == 0
+    assert [len(session.items) for session in page] == [6, 2]
+
+
+@pytest.mark.slow
+def test_another_size_and_frames_are_drawn_anew(run, page):
+    names = [item.id for item in Material.open(run / "rating").trajectories]
+    assert call("rate", run, "--size", 16, "--frames", 3) == 0
+    material = Material.open(run / "rating")
+    assert [item.id for item in material.trajectories] == names
+    assert material.drawing.size == 16
+    assert page[0].mode == "frame"
+    assert len(page[0].items) == len(material.frames) == 12
+    assert all(material.picture(item).exists() for item in material.frames)
+
+
+@pytest.mark.slow
+def test_runs_are_mixed_and_drawn_alike(run, recorded, tmp_path, page):
+    other = shutil.copytree(recorded, tmp_path / "other")
+    material = Material.open(other / "rating")  # as if it were another run's, drawn in another size
+    fresh = tuple(replace(item, id=new_id()) for item in material.trajectories)
+    for old, new in zip(material.trajectories, fresh, strict=True):
+        material.picture(old).rename(material.picture(new))
+    replace(material, drawing=replace(material.drawing, size=24), trajectories=fresh).save()
+    assert call("rate", run, other, "--size", 32) == 0
+    assert len(page[0].items) == 8
+    assert {item.id for item in fresh} < set(page[0].items)
+    assert {found.drawing for found, _ in page[0].items.values()} == {Material.open(run / "rating").drawing}
+    answer_all(page[0], "ann")
+    assert call("rate", run, other, "--report") == 0
+    for each in (run, other):
+        assert len(json.loads((each / "rating" / "report-share.json").read_text())["runs"]) == 2
+
+
+@pytest.mark.slow
+def test_report_and_export(run, page, tmp_path, capsys):
+    assert call("rate", run) == 0
+    answer_all(page[0], "ann")
+    answer_all(page[0], "bob", 0)
+    capsys.readouterr()
+    assert call("rate", run, "--report", "--export", tmp_path / "answers.csv") == 0
+    printed = capsys.readouterr().out
+    assert "ann             100.0% [51%, 100%] of 4" in printed
+    assert "Krippendorff's alpha" in printed
+    report = json.loads((run / "rating" / "report-share.json").read_text())
+    assert report["runs"][0]["by"]["bob"]["histogram"] == {"0": 4, "25": 0, "50": 0, "75": 0, "100": 0}
+    assert (run / "rating" / "report-share.png").stat().st_size > 1000
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.slow
+def test_the_real_command_serves_and_ends(recorded):
+    for name in ("uvicorn", "starlette"):
+        pytest.importorskip(name, reason="the extra `rate` is not installed")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxvlm", "rate", str(recorded), "--no-browser", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "DISPLAY": ""},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    port = int(re.search(r"4 to rate at http://127\.0\.0\.1:(\d+)/", line)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/api/tasks?rater=ann")
+    assert len(json.loads(connection.getresponse().read())["items"]) == 4
+    connection.close()
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=30)[0]
+    assert process.returncode == 0
+    assert f"jaxvlm rate {recorded} --report" in printed
+
+
+@pytest.mark.slow
+def test_states_are_labelled_and_taken_into_their_set(tmp_path, page, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("dataset", "make", "grid:cartpole", "--states", 20, "--name", "poles") == 0
+    assert call("rate", "poles", "--frames", 6, "--size", 32) == 0
+    assert page[0].mode == "frame"
+    assert len(page[0].items) == 6
+    states = [item.state for _, item in page[0].items.values()]
+    assert len(set(states)) == 6
+    assert call("rate", "poles", "--frames", 9, "--size", 32) == 0
+    assert [item.state for _, item in page[1].items.values()][:6] == states
+    for number, (name, (_, item)) in enumerate(page[1].items.items()):
+        page[1].answer(Answer("ann", name, int(item.share), f"a{number}"))
+    assert call("rate", "poles", "--report", "--export", "labels.csv") == 0
+    printed = capsys.readouterr().out
+    assert "same verdict 100.0%" in printed
+    goal = next(iter(json.loads(Path("runs/datasets/poles/dataset.json").read_text())["goals"]))
+    rows = list(csv.DictReader(Path("labels.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["state", "label", "rater"]
+    assert sorted(int(row["state"]) for row in rows) == sorted(
+        item.state for _, item in page[1].items.values()
+    )
+    assert call("dataset", "label", "poles", "--goal", goal, "--from", "labels.csv") == 0
+    with np.load("runs/datasets/poles/states.npz") as arrays:
+        human, truth = arrays[f"human/{goal}"], arrays[f"label/{goal}"]
+    known = human >= 0
+    assert known.sum() == 9
+    assert (human[known] == truth[known]).all()
+    # The set was replaced, and the answers are still there.
+    assert call("rate", "poles", "--report") == 0
+    assert call("rate", "poles", "--goal", "a pole that leans", "--frames", 2, "--size", 32) == 0
+    assert page[2].goals[0].prompt == "a pole that leans"
+
+
+def test_refusals(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "datasets" / "set").mkdir(parents=True)
+    (tmp_path / "runs" / "datasets" / "set" / "dataset.json").write_text("{}")
+    for arguments, message in (
+        ([], "no run is given"),
+        (["nothing"], "no run named 'nothing'"),
+        (["x", "--episodes", 0], "episodes is 0"),
+        (["x", "--size", -1], "size is -1"),
+        (["x", "--frames", -1], "frames is -1"),
+        (["set", "x"], "a set of states is labelled alone"),
+        (["set"], "its dataset.json names no format"),
+    ):
+        assert call("rate", *arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_a_missing_package_is_told_before_anything_is_played(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    assert call("rate", "anything") == 2
+    assert capsys.readouterr().err == (
+        "jaxvlm: the rating page needs starlette, which is not installed: pip install 'jaxvlm[rate]'\n"
+    )
+
+
+@pytest.mark.slow
+def test_nothing_to_report_yet(run, capsys, tmp_path):
+    assert call("rate", run, "--report") == 2
+    assert "nobody has rated these yet" in capsys.readouterr().err
+    shutil.rmtree(run / "rating")
+    assert call("rate", run, "--report") == 2
+    assert "shown to anyone yet: jaxvlm rate" in capsys.readouterr().err
+    assert call("rate", run, run) == 2
+    assert "would share a folder" in capsys.readouterr().err
+    assert call("rate", run, "--camera", "moon") == 2
+    assert "unknown camera 'moon'" in capsys.readouterr().err
+    assert call("rate", run, "--look", "red") == 2
+    assert "unknown look 'red'" in capsys.readouterr().err
