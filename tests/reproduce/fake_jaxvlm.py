@@ -73,9 +73,11 @@ def train(task, name, arguments):
         config["steps"] = int(value(arguments, "--steps"))
     (run / "config.json").write_text(json.dumps(config))
     (run / "environment.json").write_text(json.dumps([{"versions": VERSIONS, "devices": DEVICES}]))
-    (run / "metrics.jsonl").write_text(
-        json.dumps({"step": 1, "reward": [0.1 * i for i in range(seeds)]}) + "\n"
-    )
+    levels = [0.1 * seed for seed in range(seeds)]
+    rows = [
+        {"step": 5000 * k, "reward": [0.1 * k + x for x in levels], "success": levels} for k in range(1, 9)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if name == os.environ.get("FAKE_HANGS") and not (run / "asked").exists():
         (run / "asked").write_text(str(os.getpid()))
         signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
@@ -88,11 +90,11 @@ def landscape(task, arguments):
     folder = Path(value(arguments, "--output"))
     folder.mkdir(parents=True, exist_ok=True)
     clip = Path(value(arguments, "--clip")).name
-    xs = [-3 + 0.1 * i for i in range(61)] if task == "cartpole" else [-1.2 + 0.03 * i for i in range(61)]
+    xs = [-180 + 6 * i for i in range(61)] if task == "cartpole" else [-1.2 + 0.03 * i for i in range(61)]
     lines = ["x,alpha_0,alpha_0.5,alpha_1"]
     for x in xs:
-        level = -abs(x) if task == "cartpole" else x
-        lines.append(f"{x},{level},{1.2 * level + 0.1 * (len(clip) % 3) * x * x},{level + 0.2 * x}")
+        level = -abs(x) / 90 if task == "cartpole" else x
+        lines.append(f"{x},{level},{1.2 * level + 0.1 * (len(clip) % 3) * level * level},{level + 0.2 * x}")
     (folder / f"{task}-{clip}.csv".replace(":", "-")).write_text("\n".join(lines) + "\n")
 
 
