@@ -75,7 +75,7 @@ def train(task, name, arguments):
     (run / "environment.json").write_text(json.dumps([{"versions": VERSIONS, "devices": DEVICES}]))
     levels = [0.1 * seed for seed in range(seeds)]
     rows = [
-        {"step": 5000 * k, "reward": [0.1 * k + x for x in levels], "success": levels} for k in range(1, 9)
+        {"step": 5000 * k, "reward": [0.01 * k + x for x in levels], "success": levels} for k in range(1, 9)
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if name == os.environ.get("FAKE_HANGS") and not (run / "asked").exists():
