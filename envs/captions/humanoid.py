@@ -128,16 +128,21 @@ def mine(key: jax.Array, sampler: Any, predicted: Predicted) -> Any:
     return jax.tree_util.Partial(sampler.func, keep_found(library, found))
 
 
+def with_files(states: Float[np.ndarray, "n 24"], files: Sequence[Path]) -> Float[np.ndarray, "m 24"]:
+    """The states and as many from the files, repeated or cut to their number; without files the states alone."""
+    if not files:
+        return states
+    more = np.concatenate([read_states(path) for path in files])
+    return np.concatenate([states, np.resize(more, states.shape)])
+
+
 def training_library(library: Library, files: Sequence[Path] = ()) -> Library:
     """Adds states of policies and room for what `mine` finds; until then it holds poses of the library.
 
     States in `files` are half of those of policies, however few they are.
     """
     given = [library.extra] if library.extra_share > 0 else []
-    states = np.concatenate([*given, random_falls(), visited_states()])
-    if files:
-        more = np.concatenate([read_states(path) for path in files])
-        states = np.concatenate([states, np.resize(more, states.shape)])
+    states = with_files(np.concatenate([*given, random_falls(), visited_states()]), files)
     ring = jax.jit(sample_qpos, static_argnums=1)(jax.random.key(1), FOUND, library)
     return with_found(with_extra(library, states, VISITED_SHARE, 0.08, LOOSE), ring, FOUND_SHARE)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from jaxvlm.evaluation import Interval, mean_interval
+from jaxvlm.evaluation import Interval, bootstrap, mean_interval
 from jaxvlm.evaluation.parting import WINDOW, Parting, parting, smooth
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
@@ -159,9 +159,11 @@ def _training(run: Trained) -> tuple[np.ndarray, np.ndarray]:
 
 
 def over_seeds(values: Sequence[float]) -> Interval | None:
-    """Mean over those seeds of which it can be told."""
-    known = [value for value in values if math.isfinite(value)]
-    return mean_interval(known) if known else None
+    """Mean over those seeds of which it can be told; a bootstrap, which stays in the range of what is bounded."""
+    known = np.asarray([value for value in values if math.isfinite(value)])
+    if len(known) < 2:
+        return Interval(float(known[0]), math.nan, math.nan) if len(known) else None
+    return bootstrap(lambda drawn: float(np.mean(drawn)), [known])
 
 
 def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
@@ -238,7 +240,7 @@ def _table(found: Material, done: Sequence[tuple[str, Trained]]) -> Table:
         rows=tuple(lines),
         caption="Correlation of reward and success over the rollouts of a training; share of the reward's whole rise "
         f"that came after success was highest (running means of {WINDOW} rollouts); means over "
-        f"{seeds_of([run for _, run in done])} with Student's 95 % interval; empty where no seed tells. At play: "
+        f"{seeds_of([run for _, run in done])} with a 95 % bootstrap over them; empty where no seed tells. At play: "
         "states of the best agents, actions sampled; a state fools where it earns more than the median held-out state "
         "of the goal and misses the predicate, clearly by more than a tolerance; 95 % bootstrap over episodes.",
     )

@@ -38,7 +38,10 @@ def section(found: Material) -> Section:
     done = [(words, run) for words, run in runs if run]
     blocks: list[Block] = [Text(WORDS)]
     if done:
-        blocks += [_success(done), _table(done), _timeline(done)]
+        blocks += [_success(done), _table(done)]
+        timed = [(words, run) for words, run in done if "success_by_step" in run.evaluation["per_seed"]]
+        if timed:
+            blocks.append(_timeline(timed))
         first = runs[0][1]
         if first:
             blocks.append(_training(first))
