@@ -101,6 +101,8 @@ def by_request(address: str, rater: str) -> dict[str, list[float]]:
 
 def by_key(address: str, keys: int) -> tuple[float, list[float]] | None:
     """Seconds until the first loop is shown, and from each key to the next loop; None without a browser."""
+    if not keys:
+        return None
     executable = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
@@ -172,14 +174,14 @@ def main() -> None:
             print(f"{total} answers of {options.raters} raters in {seconds:.1f} s")
             keys = by_key(address, options.keys)
             if keys is None:
-                print("keys        not timed: no playwright or no Chromium")
+                print("keys        not timed: none asked for, or no playwright or Chromium")
             else:
                 print(f"{'key':<12}{quantiles(keys[1])}\nfirst loop  {keys[0]:.2f} s after the name")
         finally:
             server.terminate()
             server.wait()
         answers = sqlite3.connect(material.answers).execute("SELECT count(*) FROM current").fetchone()[0]
-        print(f"{answers} answers in {material.answers.stat().st_size / 1e6:.1f} MB")
+        print(f"{answers} answers are in the file")
 
 
 if __name__ == "__main__":

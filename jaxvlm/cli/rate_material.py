@@ -178,7 +178,13 @@ def _drawer(task: "Task", drawing: Drawing) -> Callable[[Mapping[str, np.ndarray
 
 def _goal(task: "Task", prompts: Sequence[str]) -> Goal:
     """The task's sentence and criterion; where the task has no sentence, as any pose of the humanoid, the run's."""
-    return Goal(" + ".join(task.goal_prompts or prompts), criterion(task.concept, task.name))
+    sentence = " + ".join(task.goal_prompts or prompts)
+    if not task.then_prompts:
+        return Goal(sentence, criterion(task.concept, task.name))
+    parts = [criterion(concept) for concept in (task.concept, *task.then_concepts)]
+    ends = [f"Up to {start / task.episode_length:.0%} of the episode:" for start in task.starts]
+    words = [f"{when} {part}" for when, part in zip([*ends, "From then on:"], parts, strict=True)]
+    return Goal(", then ".join((sentence, *task.then_prompts)), " ".join(words))
 
 
 def _record(

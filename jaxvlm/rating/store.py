@@ -7,6 +7,7 @@ twice, because the first acknowledgement was lost, is kept once.
 
 import sqlite3
 import threading
+import time
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -61,17 +62,30 @@ class Store:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            # WAL: readers never wait. FULL: a commit returns once it is on the disk, not only handed to the system.
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
-                self._connection.executescript(SCHEMA)
+            found = self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"cannot keep answers in {path}: {error}; choose another --output") from error
         if found > VERSION:
             self._connection.close()
             raise RunError(f"{path} has format {found}, this version knows {VERSION}: update jaxvlm")
+
+    def _prepare(self) -> int:
+        """Sets the file up; returns the version it was found in, 0 for a new one."""
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                # WAL: readers never wait. FULL: a commit returns once it is on the disk, not only given to the system.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                found = self._connection.execute("PRAGMA user_version").fetchone()[0]
+                if found == 0:
+                    self._connection.executescript(SCHEMA)
+                return found
+            except sqlite3.OperationalError as error:
+                # Another process sets it up at this moment: SQLite does not wait for a change of the journal's mode.
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
     def add(self, answer: Answer) -> None:
         """Keeps an answer; it is on the disk when this returns.

@@ -18,6 +18,8 @@ import pytest
 
 from jaxvlm.cli import main
 from jaxvlm.cli import rate as command
+from jaxvlm.cli.common import find_task
+from jaxvlm.cli.rate_material import _goal
 from jaxvlm.rating import Answer, Material
 from jaxvlm.rating.material import new_id
 
@@ -256,3 +258,10 @@ def test_nothing_to_report_yet(run, capsys, tmp_path):
     assert "unknown camera 'moon'" in capsys.readouterr().err
     assert call("rate", run, "--look", "red") == 2
     assert "unknown look 'red'" in capsys.readouterr().err
+
+
+def test_phases_are_asked_for_one_after_the_other():
+    goal = _goal(find_task("humanoid-stand-then-kneel"), ())
+    assert goal.prompt == "a humanoid robot standing up, then a humanoid robot kneeling"
+    assert goal.criterion.startswith("Up to 50% of the episode: It stands")
+    assert "From then on: It kneels" in goal.criterion
