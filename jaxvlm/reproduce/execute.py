@@ -166,9 +166,12 @@ def _wait(child: "subprocess.Popen[bytes]", log: Path, tell: Callable[[str], obj
                 told = time.monotonic()
                 tell(f"    {last_words(log)}")
         except KeyboardInterrupt:
-            # A training saves its state when it is asked once, and stops at once when it is asked twice.
-            child.send_signal(signal.SIGINT)
-            if not stopped:
+            # Asked politely a training saves its state; its checkpoints survive being killed as well. Not SIGINT, which
+            # a shell makes its background jobs ignore.
+            if stopped:
+                child.kill()
+            else:
+                child.terminate()
                 tell("  stopping: the row saves its state; press Ctrl-C again to stop at once")
             stopped = True
     if stopped or code == 130:

@@ -75,12 +75,12 @@ def train(task, name, arguments):
     (run / "environment.json").write_text(json.dumps([{"versions": VERSIONS, "devices": DEVICES}]))
     levels = [0.1 * seed for seed in range(seeds)]
     rows = [
-        {"step": 5000 * k, "reward": [0.01 * k + x for x in levels], "success": levels} for k in range(1, 9)
+        {"step": 5000 * k, "reward": [0.01 * k + x for x in levels], "success": levels} for k in range(1, 31)
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if name == os.environ.get("FAKE_HANGS") and not (run / "asked").exists():
         (run / "asked").write_text(str(os.getpid()))
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
         print("learning", flush=True)
         time.sleep(60)
     evaluate(run, task, seeds)

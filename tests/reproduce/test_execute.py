@@ -172,7 +172,7 @@ def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
     if number == signal.SIGKILL:  # the row outlives us and keeps the folder to itself
         with pytest.raises(ConfigError, match="row that it left running"), lock(folder):
             pass
-        os.kill(int((folder / "runs" / "cartpole-a0" / "asked").read_text()), signal.SIGINT)
+        os.kill(int((folder / "runs" / "cartpole-a0" / "asked").read_text()), signal.SIGTERM)
         for _ in range(100):
             try:
                 with lock(folder):
