@@ -201,6 +201,7 @@ def _collect(plans: list[Plan], options: Make) -> list["StateDataset"]:
         done = 0
         for plan in plans:
             if plan.task is None:
+                progress.announce(f"drawing {plan.count:,} states of the {plan.source['kind']} ...")
                 parts.append(_drawn(plan, options.seed))
                 continue
             parts.append(players.play(plan, options, generator, progress, done))

@@ -104,6 +104,7 @@ def run(arguments: Sequence[str]) -> None:
             begun = time.monotonic()
             embeddings = embed_scenes(tower, scenes, views, progress, place * len(dataset))
             facts = {"model": options.clip[place], "label": name, "parameters": parameters_of(tower)}
+            progress.announce(f"measuring {name} with {options.resamples:,} resamples ...")
             models.append({**facts, "size": tower.size, "digest": tower.digest})
             for goal, prompts in chosen.items():
                 scores[goal, name] = score_embeddings(tower, embeddings, prompts, alphas)

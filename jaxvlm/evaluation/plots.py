@@ -128,10 +128,20 @@ def reward_histograms(
     models = list(dict.fromkeys(model for row in scores.values() for model in row))
     if not models:
         raise ConfigError("a figure of rewards needs at least one model and goal, got none")
-    canvas = new_figure(0.9 + 2.6 * len(models), 0.9 + 1.7 * len(scores))
-    grid = canvas.subplots(len(scores), len(models), squeeze=False)
-    for line, (goal, row) in zip(grid, scores.items(), strict=True):
-        for axes, model in zip(line, models, strict=True):
+    # One model fills rows with its goals.
+    columns = min(COLUMNS, len(scores)) if len(models) == 1 else len(models)
+    lines = math.ceil(len(scores) * len(models) / columns)
+    width = max(5.0, 0.9 + 2.6 * columns)
+    canvas = new_figure(width, 0.9 + 1.8 * lines)
+    grid = canvas.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(scores) * len(models) :]:
+        axes.set_axis_off()
+    places = iter(grid.flat)
+    for goal, row in scores.items():
+        for place, model in enumerate(models):
+            axes = next(places)
+            if place == 0:
+                axes.set_ylabel(goal, fontsize=9)
             if model not in row:
                 axes.set_axis_off()
                 continue
@@ -156,14 +166,16 @@ def reward_histograms(
                     fontsize=7,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
                 )
-        line[0].set_ylabel(goal, fontsize=9)
-    for axes, model in zip(grid[0], models, strict=True):
-        axes.set_title(textwrap.shorten(model, 34, placeholder=" …"), fontsize=9)
+    if len(models) > 1:
+        for axes, model in zip(grid[0], models, strict=True):
+            axes.set_title(textwrap.shorten(model, 34, placeholder=" …"), fontsize=9)
+    elif title:
+        title = f"{title}, CLIP {models[0]}"
     for axes in grid[-1]:
         axes.set_xlabel("reward (standard deviations)", fontsize=8)
     _legend(canvas, grid[0][0])
     if title:
-        canvas.suptitle(textwrap.fill(title, 40 + 22 * len(models)), fontsize=10)
+        canvas.suptitle(textwrap.fill(title, int(11 * width)), fontsize=10)
     return save_figure(canvas, path)
 
 
