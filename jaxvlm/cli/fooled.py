@@ -107,7 +107,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         **figures,
         "usual_reward": usual,
         "usual_reward_from": source,
-        "shown": [describe(states, row, task) for row in order[:count]],
+        "shown": [describe(states, int(row), task) for row in order[:count]],
     }
     suffix = "" if clip is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(clip).name)
     write_json(run.path / f"fooled{suffix}.json", result)

@@ -1,0 +1,112 @@
+"""What fools a reward: which states count, which are shown, and what is left of them for training."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.humanoid.kinematics import pose_scene
+from envs.humanoid.rollouts import read_states, visited_states
+from envs.registry import make_task
+from jaxvlm.cli.fooled import EPISODES, INDEX, Played, measure, ranked, report, save
+
+
+def played(count=40, **changes) -> Played:
+    """Four episodes of two seeds; every second state meets the goal, and rewards rise with the row."""
+    row = np.arange(count)
+    arrays = {
+        "observation": np.zeros((count, 45), np.float32),
+        "reward": row / count,
+        "success": row % 2 == 0,
+        "phase": np.zeros(count, np.int32),
+        "seed": (row % 4 // 2).astype(np.int32),
+        "episode": (row // 4 % 2).astype(np.int32),
+        "step": (row + 1).astype(np.int32),
+        "margin": np.where(row % 2 == 0, 1.0, -2.0).astype(np.float32),
+        **changes,
+    }
+    return Played(scene={"place": row}, **arrays)
+
+
+def test_states_fool_that_earn_more_than_a_goal_state_and_miss_the_goal():
+    """Of 40 states 20 miss the goal; of these 10 are in the upper half, five of them near misses."""
+    states = played()
+    states.margin[21:31:2] = -0.5
+    figures = measure(states, 0.5)
+    assert figures["states"] == 40
+    assert figures["goal_share"][0] == pytest.approx(0.5)
+    assert figures["fooled_share"][0] == pytest.approx(10 / 40)
+    assert figures["clearly_fooled_share"][0] == pytest.approx(5 / 40)
+    assert figures["auc"][0] == pytest.approx(0.475)
+    low, high = figures["fooled_share"][1:]
+    assert low <= 0.25 <= high
+
+
+def test_a_threshold_that_nobody_knows_leaves_shares_out():
+    figures = measure(played(), float("nan"))
+    assert figures["fooled_share"] is None
+    assert figures["clearly_fooled_share"] is None
+    words = report({**figures, "task": "a-task", "seeds": 2, "usual_reward": float("nan"), "shown": []})
+    assert "fooled     unknown" in words
+
+
+def test_the_best_of_each_episode_is_shown_first():
+    states = played()
+    order = ranked(states)
+    groups = states.groups[order]
+    count = len(np.unique(states.groups[~states.success]))
+    assert len(np.unique(groups[:count])) == count
+    assert not states.success[order].any()
+    leading = states.reward[order[:count]]
+    assert (np.diff(leading) <= 0).all()
+    assert order[0] == 39
+
+
+def test_near_misses_are_not_shown():
+    states = played(margin=np.full(40, -0.5, np.float32))
+    assert len(ranked(states)) == 0
+    assert len(ranked(played(margin=np.full(40, np.nan, np.float32)))) == 20  # no pose: every miss counts
+
+
+def test_what_is_saved_can_be_trained_on(tmp_path):
+    qpos = visited_states()[:40]
+    observation = np.concatenate([qpos[:, 2:], np.zeros((40, 23), np.float32)], axis=1)
+    states = replace(played(observation=observation), scene=pose_scene(jnp.asarray(qpos)))
+    save(tmp_path / "fooled.npz", make_task("humanoid-kneeling"), states)
+    with np.load(tmp_path / "fooled.npz") as arrays:
+        assert set(arrays) == {*INDEX, "qpos"}
+        assert not arrays["success"][:20].any()  # those that fool most come first
+        np.testing.assert_array_equal(arrays["step"][:3], [40, 38, 36])
+    found = read_states(tmp_path / "fooled.npz")
+    assert found.shape == (60, 24)
+    np.testing.assert_allclose(found[0], qpos[39], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_shows_what_fools_it(call, tmp_path):
+    tiny = shlex.split(
+        "--steps 160 --num-envs 2 --rollout-length 20 --learning-starts 60 --updates 2 --batch-size 8 "
+        "--buffer-size 400 --hidden-sizes 8 --episodes 2 --name tiny"
+    )
+    assert call("train", "cartpole-swingup", *tiny)[0] == 0
+    code, out, _ = call("evaluate", "tiny", "--fooled", 3)
+    assert code == 0
+    assert "AUC" in out
+    run = tmp_path / "runs" / "tiny"
+    figures = json.loads((run / "fooled.json").read_text())
+    assert figures["episodes"] == EPISODES // 2
+    assert len(figures["shown"]) == 3
+    assert (run / "plots" / "fooled.png").stat().st_size > 1000
+    assert (run / "fooled.npz").exists()
+    code, _, _ = call("evaluate", "tiny", "--fooled", 2, "--clip", "untrained")
+    assert code == 0
+    assert (run / "fooled-untrained.json").exists()
+
+
+def test_another_checkpoint_scores_fooled_states_only(call):
+    code, _, error = call("evaluate", "nothing", "--clip", "tiny")
+    assert code == 2
+    assert "give --fooled" in error

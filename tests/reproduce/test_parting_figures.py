@@ -1,0 +1,119 @@
+"""Sections on how rewards part and on sequences, from run directories that are made up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvlm.reproduce import Place, misspecification, sequence
+from jaxvlm.reproduce.figure import Picture, Table
+from jaxvlm.reproduce.material import Material, Trained
+from jaxvlm.reproduce.poses import POSES
+
+SEEDS, EPISODES, ROLLOUTS = 3, 10, 24
+
+
+def make_run(folder: Path, name: str, *, phases: bool = False, fooled: bool = True) -> Path:
+    """A run whose reward goes on rising when success has come and gone."""
+    run = folder / "runs" / name
+    for part in ("plots", "videos"):
+        (run / part).mkdir(parents=True)
+    config = {"learning_starts": 1000, "task": "humanoid-kneeling", "episodes": EPISODES}
+    (run / "config.json").write_text(json.dumps(config))
+    rows = []
+    for k in range(ROLLOUTS):
+        success = [min(k, 18 - k) / 20 if k < 18 else 0.0] * SEEDS
+        row = {
+            "step": 1000 * (k + 1),
+            "reward": [0.1 * k + 0.01 * s for s in range(SEEDS)],
+            "success": success,
+        }
+        if phases:
+            row |= {"success_phase_1": success, "success_phase_2": [0.0] * SEEDS}
+        rows.append(json.dumps(row))
+    (run / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    per_seed = {"success_rate": [0.2, 0.5, 0.9], "pose_fraction": [0.3, 0.5, 0.8]}
+    if phases:
+        per_seed["success_by_step"] = np.linspace(0, 1, 100 * SEEDS).reshape(SEEDS, 100).tolist()  # pyright: ignore
+    result = {"episodes": EPISODES, "success_rate": 0.5, "per_seed": per_seed, "clip_digest": None}
+    (run / "evaluation.json").write_text(json.dumps(result))
+    head = "seed,episode,success,pose_fraction,ground_truth_return,clip_reward,length"
+    lines = [head + (",phase_1,phase_2" if phases else "")]
+    for seed in range(SEEDS):
+        lines += [f"{seed},{k},1,0.5,50,0.2,100" + (",0.75,0.25" if phases else "") for k in range(EPISODES)]
+    (run / "evaluation-episodes.csv").write_text("\n".join(lines) + "\n")
+    Image.new("RGB", (40, 20)).save(run / "videos" / "best.png")
+    if fooled:
+        Image.new("RGB", (40, 20)).save(run / "plots" / "fooled.png")
+        figures = {
+            "episodes": 16, "auc": [0.9, 0.85, 0.95], "fooled_share": [0.1, 0.05, 0.2], "goal_share": [0.5, 0.4, 0.6],
+            "clearly_fooled_share": [0.02, 0.01, 0.03], "shown": [{"reward": 0.5, "missed": ["torso tilt"]}],
+        }  # fmt: skip
+        (run / "fooled.json").write_text(json.dumps(figures))
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Everything that both figures want."""
+    folder = tmp_path_factory.mktemp("report")
+    for row in [*misspecification.rows(Place(folder)), *sequence.rows(Place(folder))]:
+        if row.task:
+            make_run(folder, row.name, phases="-then-" in row.name)
+    runs = folder / "runs" / "humanoid-kneeling-s"
+    (runs / "fooled-s-1500-mined.json").write_text((runs / "fooled.json").read_text())
+    return folder
+
+
+@pytest.mark.parametrize("figure", [misspecification, sequence], ids=["misspecification", "sequence"])
+def test_rows_are_told_apart_and_need_each_other_only(figure):
+    for place in (Place(), Place(clips=("PATH",))):
+        rows = figure.rows(place)
+        names = [row.name for row in rows]
+        assert len(set(names)) == len(names)
+        assert len({row.product for row in rows}) == len(rows)
+        assert {need for row in rows for need in row.needs} <= set(names)
+
+
+@pytest.mark.parametrize("figure", [misspecification, sequence], ids=["misspecification", "sequence"])
+def test_every_picture_has_its_seeds_and_its_interval(figure, folder):
+    section = figure.section(Material(Place(folder)))
+    pictures = [block for block in section.blocks if isinstance(block, Picture)]
+    assert len(pictures) > 4
+    for picture in pictures:
+        assert "3 seeds" in picture.seeds
+        assert picture.interval
+        assert picture.says
+    for block in section.blocks:
+        if isinstance(block, Table):
+            assert all(len(row) == len(block.header) for row in block.rows)
+
+
+@pytest.mark.parametrize("figure", [misspecification, sequence], ids=["misspecification", "sequence"])
+def test_nothing_that_is_missing_is_shown(figure, tmp_path):
+    section = figure.section(Material(Place(tmp_path)))
+    assert not any(isinstance(block, (Picture, Table)) for block in section.blocks)
+
+
+def test_reward_and_success_part_in_the_table(folder):
+    section = misspecification.section(Material(Place(folder)))
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    assert [row[0] for row in table.rows] == [pose.name for pose in POSES]
+    early, late, gained, lost, auc, fooled, clearly = table.rows[0][1:]
+    assert early.value > 0.5 > 0 > late.value  # pyright: ignore
+    assert gained.value > 0.4  # pyright: ignore
+    assert lost.value > 0.3  # pyright: ignore
+    assert (auc.value, fooled.value, clearly.value) == (0.9, 0.1, 0.02)  # pyright: ignore
+
+
+def test_shares_of_phases_are_read_from_the_episodes(folder):
+    run = Trained(folder / "runs" / "humanoid-stand-then-kneel")
+    first, second = sequence.phase_shares(run)
+    assert (first.value, second.value) == (0.75, 0.25)
+
+
+def test_rollouts_before_learning_are_left_out(folder):
+    reward, _ = misspecification._training(Trained(folder / "runs" / "humanoid-kneeling-a0"))
+    assert reward.shape == (ROLLOUTS - 1, SEEDS)
