@@ -7,6 +7,7 @@ FOLDER/
 A row is a state. `ARRAYS` describes the arrays, and `dataset.json` repeats it.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -178,6 +179,7 @@ class StateDataset:
           RunError: it is no dataset, damaged, or of a newer version; the message says which.
         """
         path = Path(folder).expanduser()
+        _put_back(path)
         try:
             description = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -230,6 +232,8 @@ def find_dataset_folder(path_or_name: str | Path, datasets_dir: str | Path = "ru
     """The folder of a dataset by path, or by its name under `datasets_dir`; raises `RunError` where neither exists."""
     given = Path(path_or_name).expanduser()
     named = Path(datasets_dir).expanduser() / given
+    for folder in (given, named):
+        _put_back(folder)
     if given.is_dir() or named.is_dir():
         return given if given.is_dir() else named
     raise RunError(
@@ -304,7 +308,7 @@ def _swap(draft: Path, target: Path) -> None:
     """Puts a folder in the place of another; what was there is kept until the new one is."""
     aside = None
     if target.exists():
-        aside = target.with_name(f".{target.name}.replaced")
+        aside = _aside(target)
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     try:
@@ -315,3 +319,15 @@ def _swap(draft: Path, target: Path) -> None:
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    """Where a folder waits until the one in its place is there."""
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _put_back(target: Path) -> None:
+    """Undoes what a process that was killed between the two renames of `_swap` left."""
+    if target.name and not target.exists() and _aside(target).is_dir():
+        with contextlib.suppress(OSError):
+            _aside(target).rename(target)

@@ -83,6 +83,13 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_a_process_killed_while_it_replaces_loses_nothing(tmp_path):
+    folder = states().save(tmp_path / "set")
+    folder.rename(tmp_path / ".set.replaced")  # as it is between the two renames
+    assert find_dataset_folder("set", tmp_path) == folder
+    equal(StateDataset.load(folder), states())
+
+
 def cut(folder):
     file = folder / "states.npz"
     file.write_bytes(file.read_bytes()[:-40])
