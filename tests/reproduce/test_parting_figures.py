@@ -36,7 +36,7 @@ def make_run(folder: Path, name: str, *, phases: bool = False, fooled: bool = Tr
     (run / "metrics.jsonl").write_text("\n".join(rows) + "\n")
     per_seed = {"success_rate": [0.2, 0.5, 0.9], "pose_fraction": [0.3, 0.5, 0.8]}
     if phases:
-        per_seed["success_by_step"] = np.linspace(0, 1, 100 * SEEDS).reshape(SEEDS, 100).tolist()  # pyright: ignore
+        per_seed["success_by_step"] = np.linspace(0, 1, 100 * SEEDS).reshape(SEEDS, 100).tolist()
     result = {"episodes": EPISODES, "success_rate": 0.5, "per_seed": per_seed, "clip_digest": None}
     (run / "evaluation.json").write_text(json.dumps(result))
     head = "seed,episode,success,pose_fraction,ground_truth_return,clip_reward,length"
@@ -102,10 +102,10 @@ def test_reward_and_success_part_in_the_table(folder):
     table = next(block for block in section.blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == [pose.name for pose in POSES]
     early, late, gained, lost, auc, fooled, clearly = table.rows[0][1:]
-    assert early.value > 0.5 > 0 > late.value  # pyright: ignore
-    assert gained.value > 0.4  # pyright: ignore
-    assert lost.value > 0.3  # pyright: ignore
-    assert (auc.value, fooled.value, clearly.value) == (0.9, 0.1, 0.02)  # pyright: ignore
+    assert early.value > 0.5 > 0 > late.value
+    assert gained.value > 0.4
+    assert lost.value > 0.3
+    assert (auc.value, fooled.value, clearly.value) == (0.9, 0.1, 0.02)
 
 
 def test_shares_of_phases_are_read_from_the_episodes(folder):

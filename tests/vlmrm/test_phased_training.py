@@ -129,7 +129,7 @@ def test_shares_leave_out_transitions():
 
 def test_a_task_of_one_phase_has_no_columns_of_phases():
     zeros = np.zeros((1, 2))
-    plain = Episodes(zeros > 0, zeros, zeros, None, None, zeros.astype(int))  # pyright: ignore
+    plain = Episodes(zeros > 0, zeros, zeros, None, None, zeros.astype(int))
     assert (
         episode_table(plain, "share", [0]).splitlines()[0]
         == "seed,episode,success,share,ground_truth_return,length"
