@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator
 
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.material import over_seeds
@@ -288,6 +289,7 @@ def two_histograms(
         shares = np.asarray(counts, np.float64) / max(1.0, float(np.sum(counts)))
         axes.stairs(shares, np.asarray(edges, np.float64), fill=True, color=colour, alpha=0.5, label=name)
         axes.axvline(mean, color=colour, linestyle=":", linewidth=1.8)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("reward")
     axes.set_ylabel("share of states")
     axes.set_title(title, fontsize=10)

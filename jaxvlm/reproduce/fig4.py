@@ -99,7 +99,7 @@ def _compared(
                 f"{model.label}: EPIC distance on kneeling, α = 0",
                 "falls with size",
                 line.epic if line else None,
-                "1 CLIP",
+                "1 CLIP" if line else "",
             )
         )
     for model, run in trained:
@@ -139,7 +139,7 @@ def _over_alpha(found: Material, lines: Sequence[Measured]) -> Picture:
 
 def _over_parameters(found: Material, lines: Sequence[Measured]) -> Picture:
     chosen = [model for model in models(found.place) if model.steps in (None, STEPS[-1])]
-    sizes = list(dict.fromkeys(model.size for model in chosen))
+    sizes = list(dict.fromkeys(model.size for model in chosen if any(line.model == model for line in lines)))
     counts, series, seeds = [], {"α = 0": [], "α = 0.4": []}, 0
     for size in sizes:
         ours = [model for model in chosen if model.size == size]

@@ -197,6 +197,7 @@ class Picture:
     caption: str
     seeds: str  # such as "3 seeds"
     interval: str  # such as "bars: 95 % bootstrap over seeds and episodes"
+    wide: bool = False  # as wide as the page, on a line of its own
 
 
 Block = Text | Table | Picture

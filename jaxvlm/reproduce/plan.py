@@ -83,7 +83,8 @@ def make_plan(
         ):
             state = "comes"
         states[row.name] = state
-    used = set(sources.values())
+    copied = [read_json(path) for path in (place.folder / "runs").glob(f"*/{REUSED}")]
+    used = {*sources.values(), *(Path(str(entry["from"])) for entry in copied if entry)}
     return Plan(
         place=place,
         figures=tuple(figures),

@@ -52,6 +52,7 @@ td{font-variant-numeric:tabular-nums;min-width:3rem}
 td .i{white-space:nowrap}
 .pictures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));margin:1rem 0}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.5rem}
+figure.wide{grid-column:1/-1}
 figure img{display:block;width:100%;height:auto;background:#fff;border-radius:.2rem}
 figcaption{padding:.4rem .2rem 0}
 details{margin:.8rem 0}
@@ -172,9 +173,10 @@ def _picture(picture: Picture) -> str:
     else:
         source = data_uri(picture.drawn)
     caption = f"{picture.caption} {_sentence(picture.seeds)} {_sentence(picture.interval)}"
+    kind = ' class="wide"' if picture.wide else ""
     return (
-        f'<figure><img src="{source}" alt="{_escape(picture.says)}"><figcaption>{_words(caption.strip())}</figcaption>'
-        "</figure>"
+        f'<figure{kind}><img src="{source}" alt="{_escape(picture.says)}"><figcaption>{_words(caption.strip())}'
+        "</figcaption></figure>"
     )
 
 
@@ -229,6 +231,12 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
             f'<p class="state missing">Not run yet: {len(missing)} of {len(rows)} rows. '
             f"<code>jaxvlm reproduce</code> runs them:</p><pre>{listed}</pre>"
         )
+    taken = [(row, run) for row in rows if row.task and (run := material.run(row.name)) and run.origin]
+    if taken:
+        items = "".join(f"<li>{_escape(_from_elsewhere(row, run))}</li>" for row, run in taken)
+        parts.append(
+            f"<p>Rows that runs of other folders stand in for, as they are:</p><ul class='soft'>{items}</ul>"
+        )
     failed = [(row.name, outcome.failed[row.name]) for row in rows if row.name in outcome.failed]
     failed += [
         (row.name, f"needs {outcome.skipped[row.name]}") for row in rows if row.name in outcome.skipped
@@ -256,12 +264,17 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
     run = material.run(row.name) if row.task else None
     if run is None:
         return (row.name, None, None, None, None, None, finished)
-    name = f"{row.name}, taken from {run.origin} as it is" if run.origin else row.name
     kind = run.evaluation.get("reward")
     clip = f"{run.clip} ({run.digest})" if kind == "clip" else "none: ground truth"
     return (
-        name, f"{run.config.get('steps', 0):,}", str(run.seeds), clip, device_of(run), versions_of(run), finished
+        row.name, f"{run.config.get('steps', 0):,}", str(run.seeds), clip, device_of(run), versions_of(run), finished
     )  # fmt: skip
+
+
+def _from_elsewhere(row: Row, run: Trained) -> str:
+    config = run.config
+    steps, seeds = config.get("steps", 0), config.get("seeds", 1)
+    return f"{row.name}: {run.origin}, preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds"
 
 
 def device_of(run: Trained) -> str:
@@ -293,7 +306,6 @@ def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
         for line in versions
     )
     devices = sorted({device_of(run) for run in runs})
-    taken = sorted({run.origin for run in runs if run.origin})
     parts = [
         '<section id="made"><h2>How it was made</h2>',
         f"<pre>{_escape(command)}</pre>",
@@ -301,11 +313,6 @@ def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
         "are run. Every training keeps its settings, versions and devices in its run directory.</p>",
         f"<p>Trained on: {_escape(', '.join(devices) or 'nothing yet')}. Versions:</p><ul>{listed}</ul>",
     ]
-    if taken:
-        items = "".join(f"<li>{_escape(path)}</li>" for path in taken)
-        parts.append(
-            f"<p>Runs of other folders that stand in for rows, with steps and seeds of their own:</p><ul>{items}</ul>"
-        )
     if plan.others:
         items = "".join(f"<li>{_escape(str(path))}</li>" for path in plan.others)
         parts.append(f"<p>Runs of other folders that stand beside the rows:</p><ul>{items}</ul>")

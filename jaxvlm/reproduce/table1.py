@@ -3,7 +3,8 @@
 import io
 from pathlib import Path
 
-from PIL import Image
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
 
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import success_bars
@@ -13,7 +14,7 @@ from jaxvlm.reproduce.poses import POSES, name_of, pose_row, seeds_of
 from jaxvlm.reproduce.report import shown
 from jaxvlm.runtime.files import replace_file
 
-CELL = 84  # pixels a side of a moment
+CELL, LABEL = 96, 170  # pixels: a side of a moment, and the words before it
 ROWS = 4  # episodes in a run's contact sheet
 
 
@@ -144,7 +145,7 @@ def _beside(found: Material) -> list[Block]:
         steps = sorted({int(run.config.get("steps", 0)) for run in runs.values()})
         blocks.append(
             Table(
-                header=("pose", "paper", "best by CLIP reward", "all seeds", "each seed"),
+                header=("pose", "paper", "best by its reward", "all seeds", "each seed"),
                 rows=tuple(
                     (pose.words, f"{pose.paper:.0%}", run.best, run.success, _each(run))
                     for pose in POSES
@@ -159,7 +160,7 @@ def _beside(found: Material) -> list[Block]:
 
 def _agents(found: Material) -> list[Block]:
     """Ten moments of an episode of each pose's chosen agent, from the runs' contact sheets."""
-    strips, words = [], []
+    strips, labels, words = [], [], []
     for pose in POSES:
         run = found.run(name_of(pose.name, 0.0, found.place))
         sheet = run.path / "videos" / "best.png" if run else None
@@ -171,12 +172,16 @@ def _agents(found: Material) -> list[Block]:
         height = picture.height / ROWS
         strip = picture.crop((0, round(row * height), picture.width, round((row + 1) * height)))
         strips.append(strip.resize((10 * CELL, CELL), Image.Resampling.LANCZOS))
+        labels.append(f"{pose.words}\n{run.best.value:.0%}")
         words.append(f"{pose.words} (seed {row}, {shown(run.best)})")
     if not strips:
         return []
-    joined = Image.new("RGB", (10 * CELL, CELL * len(strips)), "white")
-    for place, strip in enumerate(strips):
-        joined.paste(strip, (0, place * CELL))
+    joined = Image.new("RGB", (LABEL + 10 * CELL, CELL * len(strips)), "white")
+    draw = ImageDraw.Draw(joined)
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 14)
+    for place, (strip, label) in enumerate(zip(strips, labels, strict=True)):
+        joined.paste(strip, (LABEL, place * CELL))
+        draw.text((4, place * CELL + CELL // 2 - 18), label, fill="black", font=font)
     path = found.place.folder / "report" / "agents.jpg"
     replace_file(path, lambda draft: Path(draft).write_bytes(_jpeg(joined)))
     return [
@@ -186,6 +191,7 @@ def _agents(found: Material) -> list[Block]:
             caption="Ten moments of one episode of the chosen agent, from above: " + "; ".join(words) + ".",
             seeds="One seed each",
             interval="In brackets: success of that agent with Wilson's 95 % interval over its episodes",
+            wide=True,
         )
     ]
 

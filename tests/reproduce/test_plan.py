@@ -144,6 +144,7 @@ def test_runs_of_other_folders_stand_in_where_task_and_reward_are_the_same(place
     copy_run(large, place.folder / "runs" / row.name)
     again = plan_of(place, row)  # its steps differ, but it says where it came from
     assert again.states == {row.name: "finished"}
+    assert large not in plan_of(place, row, runs=[other]).others  # it need not stand beside its copy
     with pytest.raises(ConfigError, match="for another reward"):
         plan_of(place, row, wanted={**KNEELING, "reward": {**reward, "alpha": 0.2}})
 

@@ -168,6 +168,16 @@ def test_runs_of_other_folders_are_named(tmp_path):
     assert "Runs of other folders that stand beside the rows" in text
 
 
+def test_a_run_that_stands_in_is_named_with_its_steps(tmp_path):
+    place = Place(tmp_path)
+    row = place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+    fake_jaxvlm.main(list(row.arguments))
+    run = tmp_path / "runs" / row.name
+    (run / "reused.json").write_text(json.dumps({"from": "/far/away"}))
+    _, text = page_of(make_plan(find_figures(["table1"]), place, lambda row: None))
+    assert "humanoid-kneeling-a0: /far/away, preset ?, 150,000 steps of each of 3 seeds" in text
+
+
 def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
     run = Trained(made.place.folder / "runs" / "humanoid-kneeling-a0")
     found = Material(made.place)
