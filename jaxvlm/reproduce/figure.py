@@ -51,13 +51,13 @@ class Budget:
 BUDGETS = {
     "laptop": Budget(
         name="laptop",
-        humanoid=("--preset", "laptop", "--seeds", "3", "--steps", "150000"),
+        humanoid=("--preset", "laptop", "--seeds", "3"),
         classic=("--seeds", "3"),
         seeds=3,
         together=False,
-        minutes=16.0,
+        minutes=30.0,
         classic_minutes=6.0,
-        words="two CPU cores: preset laptop, 150,000 steps and 3 seeds for the humanoid; preset default and 3 seeds "
+        words="two CPU cores: preset laptop (300,000 steps) and 3 seeds for the humanoid; preset default and 3 seeds "
         "for CartPole and MountainCar",
     ),
     "gpu": Budget(

@@ -237,6 +237,8 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
         parts.append(
             f"<p>Rows that runs of other folders stand in for, as they are:</p><ul class='soft'>{items}</ul>"
         )
+    if several := _several_files(rows, material):
+        parts.append(f'<p class="failed">{_escape(several)}</p>')
     failed = [(row.name, outcome.failed[row.name]) for row in rows if row.name in outcome.failed]
     failed += [
         (row.name, f"needs {outcome.skipped[row.name]}") for row in rows if row.name in outcome.skipped
@@ -274,7 +276,22 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
 def _from_elsewhere(row: Row, run: Trained) -> str:
     config = run.config
     steps, seeds = config.get("steps", 0), config.get("seeds", 1)
-    return f"{row.name}: {run.origin}, preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds"
+    clip = f", CLIP {run.clip} of digest {run.digest}" if run.digest else ""
+    return f"{row.name}: {run.origin}, preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds{clip}"
+
+
+def _several_files(rows: Sequence[Row], material: Material) -> str:
+    """Says where rows learned from different files of one name, such as two versions of the embedded CLIP."""
+    digests: dict[str, set[str]] = {}
+    for row in rows:
+        run = material.run(row.name) if row.task else None
+        if run and run.digest and run.evaluation.get("reward") == "clip":
+            digests.setdefault(run.clip, set()).add(run.digest)
+    return " ".join(
+        f"Rows learned from {len(found)} different files called {name} ({', '.join(sorted(found))}): compare with care."
+        for name, found in digests.items()
+        if len(found) > 1
+    )
 
 
 def device_of(run: Trained) -> str:

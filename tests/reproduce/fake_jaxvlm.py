@@ -69,8 +69,7 @@ def train(task, name, arguments):
         "alpha": float(value(arguments, "--alpha", "0")),
     }  # fmt: skip
     config = {"task": task, "seeds": seeds, "reward": reward}
-    if "--steps" in arguments:
-        config["steps"] = int(value(arguments, "--steps"))
+    config["steps"] = int(value(arguments, "--steps", "300000"))
     (run / "config.json").write_text(json.dumps(config))
     (run / "environment.json").write_text(json.dumps([{"versions": VERSIONS, "devices": DEVICES}]))
     levels = [0.1 * seed for seed in range(seeds)]

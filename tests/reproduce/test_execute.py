@@ -48,7 +48,7 @@ def test_rows_run_in_order_and_the_report_follows_each(place):
     assert not outcome.failed
     assert len(reports) == 2  # the table of episodes came with the training
     assert all((place.folder / each.product).exists() for each in (row, control, episodes))
-    assert lines[0].startswith("[1/2] humanoid-kneeling-a0  (about 19m00s left in all)")
+    assert lines[0].startswith("[1/2] humanoid-kneeling-a0  (about 33m00s left in all)")
     assert "jaxvlm train humanoid-kneeling" in lines[1]
     entry = ledger(place.folder)[row.name]
     assert entry["code"] == 0

@@ -21,7 +21,7 @@ from jaxvlm.reproduce.plan import (
 KNEELING = {
     "task": "humanoid-kneeling",
     "variant": "compact",
-    "steps": 150_000,
+    "steps": 300_000,
     "seeds": 3,
     "reward": {
         "reward": "clip",
@@ -65,7 +65,7 @@ def plan_of(place, *rows, runs=(), wanted=KNEELING):
 def test_rows_are_named_and_typed_alike_every_time(place, row):
     assert row == place.train("humanoid-kneeling-a0", "humanoid-kneeling")
     assert row.command == (
-        "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --steps 150000 --name humanoid-kneeling-a0 "
+        "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --name humanoid-kneeling-a0 "
         f"--runs-dir {place.folder}/runs"
     )
     assert row.product == "runs/humanoid-kneeling-a0/evaluation.json"
@@ -93,7 +93,7 @@ def test_other_settings_are_an_error_of_one_line(place, row):
     with pytest.raises(ConfigError) as error:
         plan_of(place, row)
     words = str(error.value)
-    assert "made with steps 99, this row has 150000 (and 1 more)" in words
+    assert "made with steps 99, this row has 300000 (and 1 more)" in words
     assert "\n" not in words
     assert "--folder" in words
     assert "--runs" in words

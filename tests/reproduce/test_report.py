@@ -97,11 +97,8 @@ def test_every_figure_says_its_seeds_and_its_interval(whole):
 
 def test_details_give_commands_versions_and_dates(whole):
     _, text = whole
-    assert (
-        "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --steps 150000 --name humanoid-kneeling-a0"
-        in text
-    )
-    assert "150,000" in text
+    assert "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --name humanoid-kneeling-a0" in text
+    assert "300,000" in text
     assert "jaxvlm 0.1.0, jax 0.10.2, mujoco-mjx 3.17.0" in text
     assert "tiny (3faf3a34d982)" in text
 
@@ -175,7 +172,16 @@ def test_a_run_that_stands_in_is_named_with_its_steps(tmp_path):
     run = tmp_path / "runs" / row.name
     (run / "reused.json").write_text(json.dumps({"from": "/far/away"}))
     _, text = page_of(make_plan(find_figures(["table1"]), place, lambda row: None))
-    assert "humanoid-kneeling-a0: /far/away, preset ?, 150,000 steps of each of 3 seeds" in text
+    assert (
+        "humanoid-kneeling-a0: /far/away, preset ?, 300,000 steps of each of 3 seeds, CLIP tiny of digest"
+        in text
+    )
+    other = place.train("humanoid-lotus-a0", "humanoid-lotus")
+    fake_jaxvlm.main(list(other.arguments))
+    path = tmp_path / "runs" / other.name / "evaluation.json"
+    path.write_text(path.read_text().replace("3faf3a34d982e883", "aaaaaaaaaaaaaaaa"))
+    _, text = page_of(make_plan(find_figures(["table1"]), place, lambda row: None))
+    assert "from 2 different files called tiny (3faf3a34d982, aaaaaaaaaaaa): compare with care" in text
 
 
 def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
