@@ -306,7 +306,8 @@ def draw(
         missed = ", ".join(shown["missed"][:2])
         words = f"{shown['reward']:.2f}, step {shown['step']}" + (f"\nmisses {missed}" if missed else "")
         axes.set_title(textwrap.fill(words, 26, replace_whitespace=False), fontsize=6.5)
-    sentence = " + ".join(result["prompt"]) if result["clip"] else f"{result['reward']} ({config.look})"
+    variant = built.program.config.variant
+    sentence = " + ".join(result["prompt"]) if result["clip"] else f"its own reward ({variant})"
     usual = result["usual_reward"]
     known = f"; the goal usually earns {usual:.2f}" if math.isfinite(usual) else ""
     figure.suptitle(

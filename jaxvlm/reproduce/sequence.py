@@ -10,7 +10,7 @@ from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.poses import seeds_of
 
 TASK = "humanoid-stand-then-kneel"
-STEPS = "300000"  # each phase has half of them
+STEPS = "450000"  # each phase has half of them; a pose alone has 300,000
 ROWS = (
     ("", (), "two sentences, a clock"),
     ("-no-clock", ("--variant", "no-clock"), "two sentences, no clock"),
@@ -25,7 +25,7 @@ ROWS = (
 def rows(place: Place) -> list[Row]:
     """The sequence and its two controls."""
     more = ("--steps", STEPS) if place.budget.name == "laptop" else ()
-    longer = place.budget.minutes * (2.0 if more else 1.0)
+    longer = place.budget.minutes * (1.5 if more else 1.0)
     return [
         place.train(place.named(TASK + suffix), TASK, *more, *flags, minutes=longer)
         for suffix, flags, _ in ROWS
