@@ -277,7 +277,8 @@ def _from_elsewhere(row: Row, run: Trained) -> str:
     config = run.config
     steps, seeds = config.get("steps", 0), config.get("seeds", 1)
     clip = f", CLIP {run.clip} of digest {run.digest}" if run.digest else ""
-    return f"{row.name}: {run.origin}, preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds{clip}"
+    made = f"preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds"
+    return f"{row.name}: {run.origin}, {made}{clip}"
 
 
 def _several_files(rows: Sequence[Row], material: Material) -> str:
