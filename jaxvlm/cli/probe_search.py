@@ -239,7 +239,9 @@ class Prober:
             held_odds = np.asarray(self._log_odds(held))
             embeddings = self.embed(held).reshape(count, chains, -1, self.rows.goal.shape[-1])
             held_scores = np.asarray(jax.jit(jax.vmap(score))(self.rows, embeddings).mean(-1)).reshape(-1)
-        telling = [k for k in range(len(self.names)) if (self.log_odds[:, k] > 0).mean() < COMMON]
+        # Rare facts first: they say most about a state.
+        share = (self.log_odds > 0).mean(axis=0)
+        telling = [k for k in np.argsort(share, kind="stable") if share[k] < COMMON]
         goal = self.names.index(self.concept) if self.concept else None
         values, vectors = np.asarray(ends.score, np.float64), np.asarray(self.space.canonical(ends.best))
 
@@ -262,10 +264,8 @@ class Prober:
                 )
                 for k in best_first
             )
-            facts: dict[str, int] = {}
-            for optimum in optima:
-                for fact in optimum.facts:
-                    facts[fact] = facts.get(fact, 0) + 1
+            number = {self.names[c]: int((log_odds[best_first, c] > 0).sum()) for c in telling}
+            facts = {name: n for name, n in sorted(number.items(), key=lambda item: -item[1]) if n}
             counts = met = area = None
             if goal is not None:
                 holds = np.asarray([optimum.holds for optimum in optima])
@@ -288,7 +288,7 @@ class Prober:
                     met=met,
                     counts=counts,
                     different=probe.different(vectors[best_first], self.space.scale),
-                    facts=dict(sorted(facts.items(), key=lambda item: -item[1])),
+                    facts=facts,
                     optima=optima,
                 )
             )
@@ -318,7 +318,7 @@ def _verdict(
 ) -> str:
     """One line in plain words."""
     if counts is None or area is None:
-        most = [f"{name} in {n}" for name, n in sorted(facts.items(), key=lambda item: -item[1])[:5]]
+        most = [f"{name} in {n}" for name, n in list(facts.items())[:5]]
         return f"of {len(optima)} best states: " + (", ".join(most) if most else "no known fact holds")
     if sentence.use == "opposite":
         right = "as it should be" if counts.met == 0 else "so it does not say the opposite"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxvlm.cli.probe_search import Found, Optimum, Prober
 
 SIZE = 128  # pixels of a picture in the sheet
-COLUMNS = 7
+COLUMNS = {1: 7, 2: 4}  # by the number of views; 3 for more
 SHOWN, SHOWN_EACH = 12, 5  # optima that are pictured of a single sentence, and of each of several
 WIDTH = 1.5  # inches of a picture
 
@@ -42,19 +42,22 @@ def save_sheet(path: Path, prober: "Prober", found: "Sequence[Found]") -> Path:
     given, frames = frames[: len(examples)], frames[len(examples) :]
 
     lead = 2 if known else 0
-    lines = -(-(shown + lead) // COLUMNS)
     views = frames.shape[2] // SIZE
-    figure = new_figure(COLUMNS * WIDTH * views, len(found) * (0.5 + lines * (WIDTH + 0.42)))
+    columns = COLUMNS.get(views, 3)
+    lines = -(-(shown + lead) // columns)
+    width = columns * WIDTH * views
+    under = 0.42 if known else 0.55  # inches for two lines of a caption, or for three
+    figure = new_figure(width, len(found) * (0.6 + lines * (WIDTH + under)))
     sections = figure.subfigures(len(found), 1, squeeze=False, hspace=0.02)[:, 0]
     for row, (section, result) in enumerate(zip(sections, found, strict=True)):
         title = f"{result.use}: {result.text}\n{result.verdict}"
         section.suptitle(
-            "\n".join(textwrap.fill(line, 118 * views) for line in title.split("\n")),
+            "\n".join(textwrap.fill(line, int(11 * width)) for line in title.split("\n")),
             fontsize=9,
             x=0.01,
             ha="left",
         )
-        grid = section.subplots(lines, COLUMNS, squeeze=False).reshape(-1)
+        grid = section.subplots(lines, columns, squeeze=False).reshape(-1)
         for axes in grid:
             axes.axis("off")
         if known:
