@@ -176,7 +176,7 @@ BAD_INPUT = {
     "one pose twice": (["train", "humanoid-lotus,humanoid-lotus"], "a task is named twice"),
     "one sentence for two poses": (
         ["train", "humanoid-lotus,humanoid-splits", "--prompt", "a robot"],
-        "give --prompt, --baseline or --negative with one task",
+        "give --prompt, --then, --baseline or --negative with one task",
     ),
     "unknown pose": (["train", "humanoid-lotus,humanoid-flying"], "unknown task 'humanoid-flying'"),
     "landscape task": (["landscape", "cartpol"], "unknown task 'cartpol'"),

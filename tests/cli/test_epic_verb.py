@@ -7,7 +7,9 @@ import shlex
 import numpy as np
 import pytest
 
+from envs.registry import make_task
 from jaxvlm.cli import main
+from jaxvlm.cli.dataset import Plan, Players
 from jaxvlm.cli.dataset_label import run as label
 from jaxvlm.cli.epic import short_names, spelt_out
 from jaxvlm.evaluation import StateDataset
@@ -142,6 +144,16 @@ def test_sources_that_cannot_be_used(arguments, message, call, tmp_path):
     assert code == 2
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_variants_of_a_task_have_environments_of_their_own():
+    plans = [
+        Plan("humanoid", {"kind": "run"}, 1, task=make_task("humanoid-kneeling", variant))
+        for variant in (None, "paper")
+    ]
+    assert Players(plans)._joint == {}
+    (shared,) = Players(plans[:1])._joint.values()
+    assert shared[0] == plans[0].task.env
 
 
 def test_switches_need_no_value():

@@ -33,7 +33,7 @@ def test_the_poles_sentence_wants_it_upright(call, tmp_path):
     assert opposite["optima"][0]["missed"][0]["measure"] == "pole_angle"
     assert result["parameters"] == ["x (m)", "theta (rad)"]
     assert result["pictures"] == 7 * 3 * 8 * 5 + 200
-    assert result["rank_correlations"][0] == [row["with_first"] for row in rows]
+    assert result["rank_correlations"][0] == pytest.approx([row["with_first"] for row in rows], abs=1e-5)
     for name in ("cartpole-tiny.png", "cartpole-tiny-sentences.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 300
@@ -50,10 +50,10 @@ def test_the_same_seed_finds_the_same(call, tmp_path):
 
 
 def test_random_weights_are_seen_to_say_nothing(call, tmp_path):
-    code, out, _ = call("probe", "gridworld-red-ball", *SMALL, "--clip", "untrained", "--output", tmp_path)
+    code, out, _ = call("probe", "mountain-car", *SMALL, "--clip", "untrained", "--output", tmp_path)
     assert code == 0
     assert "does not tell goal states from others" in out or "no state that this sentence likes best" in out
-    assert "steps_away" in (tmp_path / "gridworld-red-ball-untrained.json").read_text()
+    assert (tmp_path / "mountain-car-untrained.json").is_file()
 
 
 def test_alpha_and_a_baseline_are_part_of_the_reward(call, tmp_path):
