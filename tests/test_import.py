@@ -36,7 +36,9 @@ def test_import_pulls_in_nothing_heavy():
     assert not modules_after("import jaxvlm") & set(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["reward", "rl", "render", "runtime", "clip", "vlmrm", "evaluation", "rating"])
+@pytest.mark.parametrize(
+    "module", ["reward", "rl", "render", "runtime", "clip", "vlmrm", "evaluation", "rating"]
+)
 def test_blocks_leave_out_what_they_do_not_need(module):
     loaded = modules_after(f"import jaxvlm.{module}")
     assert not loaded & (LATE | {"envs"})

@@ -50,10 +50,10 @@ def test_the_same_seed_finds_the_same(call, tmp_path):
 
 
 def test_random_weights_are_seen_to_say_nothing(call, tmp_path):
-    code, out, _ = call("probe", "mountain-car", *SMALL, "--clip", "untrained", "--output", tmp_path)
+    code, out, _ = call("probe", "cartpole", *SMALL, "--clip", "untrained", "--output", tmp_path)
     assert code == 0
     assert "does not tell goal states from others" in out or "no state that this sentence likes best" in out
-    assert (tmp_path / "mountain-car-untrained.json").is_file()
+    assert (tmp_path / "cartpole-untrained.json").is_file()
 
 
 def test_alpha_and_a_baseline_are_part_of_the_reward(call, tmp_path):
