@@ -230,9 +230,10 @@ class Players:
     def __init__(self, plans: list[Plan]) -> None:
         from jaxvlm.errors import ConfigError
 
-        tasks = {plan.task.name: plan.task for plan in plans if plan.task is not None}
+        # Variants of a task bear its name and have environments of their own.
+        tasks = {(plan.task.name, plan.task.env): plan.task for plan in plans if plan.task is not None}
         self._compiled: dict[Any, Any] = {}
-        self._joint: dict[str, tuple[Any, Any]] = {}  # task -> environment for all of them, parameters
+        self._joint: dict[Any, tuple[Any, Any]] = {}  # of a task -> environment for all of them, parameters
         try:
             # Compiling the humanoid takes half a minute; one environment for all goals is compiled once.
             env, params = (
@@ -256,7 +257,9 @@ class Players:
 
         assert plan.task is not None
         task = plan.task
-        env, env_params = self._joint.get(task.name) or (task.env, task.params)
+        env, env_params = self._joint.get((task.name, task.env)) or (task.env, task.params)
+        if plan.run is not None and task.starts:
+            env_params = plan.built.inputs.env_params  # with the run's own schedule
         if plan.run is None:
             act, algorithm = make_control("random", task.env.action_space(env_params)).act, "random"
             seeds, step, episodes = jnp.asarray([options.seed], jnp.int32), 0, _episodes(plan, options)
@@ -286,13 +289,7 @@ class Players:
             )
             inside = first + jnp.arange(block) < episodes
             blocks.append(
-                choose_rows(
-                    replace(played, counted=played.counted & inside),
-                    np.asarray(seeds),
-                    first,
-                    None,
-                    generator,
-                )
+                choose_rows(replace(played, counted=played.counted & inside), np.asarray(seeds), first)
             )
             progress.update(done + min(first + block, episodes) * len(seeds))
         scenes, success, index = (

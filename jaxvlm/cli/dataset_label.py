@@ -1,5 +1,6 @@
 """`jaxvlm dataset label DATASET`: people's word on what a state shows, beside the predicates'."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,6 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
 
     from jaxvlm.cli.epic import scenery
     from jaxvlm.evaluation.plots import state_sheet
-    from jaxvlm.render import draw_batch
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_atomic
 
@@ -89,18 +89,14 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
     generator = np.random.default_rng(options.seed)
     chosen = np.sort(generator.choice(len(dataset), min(options.draw, len(dataset)), replace=False))
     scenes = dataset.scene(import_ours("envs.captions.scenes").scene_type(dataset.domain))
-    draw = jax.jit(
-        lambda scenes, assets, cameras: draw_batch(views.env.render, scenes, assets, cameras, SIZE)
-    )
-    assets, cameras = views.env.assets(views.look), views.stacked()
+    draw = views.drawer(SIZE)
     directory = Output(options.output / f"{name}-{options.goal}").prepare()
     for start in range(0, len(chosen), A_SHEET):
         rows = chosen[start : start + A_SHEET]
         filled = np.resize(rows, A_SHEET)  # one program for all sheets
-        frames = np.asarray(draw(jax.tree.map(lambda leaf, rows=filled: leaf[rows], scenes), assets, cameras))
-        wide = np.concatenate(list(np.moveaxis(frames[: len(rows)], 1, 0)), axis=2)
+        frames = draw(jax.tree.map(lambda leaf, rows=filled: leaf[rows], scenes))[: len(rows)]
         sheet = directory / f"sheet-{start // A_SHEET + 1:03d}.png"
-        block = (f"{options.goal}?", wide, [f"state {row}" for row in rows])
+        block = (f"{options.goal}?", frames, [f"state {row}" for row in rows])
         state_sheet(sheet, [block], columns=max(2, 8 // len(options.camera)))
         print(f"picture  {sheet}", flush=True)
     table = directory / "labels.csv"
@@ -110,6 +106,8 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
         write_atomic(table, "state,label,rater\n" + "".join(f"{row},,\n" for row in chosen))
     print(f"table    {table}")
     print(
-        f"fill in its column label with 1 and 0, then: jaxvlm dataset label {options.dataset} "
-        f"--goal {options.goal} --from {table}"
+        "fill in its column label with 1 and 0, then: "
+        + shlex.join(
+            ["jaxvlm", "dataset", "label", options.dataset, "--goal", options.goal, "--from", str(table)]
+        )
     )

@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -348,9 +348,10 @@ def draw_figures(
         )
     )
     if options.pictures:
+        draw = views.drawer(SHOWN_SIZE)
         for (goal, model), values in scores.items():
             file = directory / f"{stem}-pictures" / f"{goal}-{model.replace('/', '-').replace(':', '-')}.png"
-            draw_sheet(file, dataset, goal, model, values[0].mean(-1), options, views, scenes)
+            draw_sheet(file, dataset, goal, model, values[0].mean(-1), options, draw, scenes)
         made.append(directory / f"{stem}-pictures")
     return made
 
@@ -362,7 +363,7 @@ def draw_sheet(
     model: str,
     scores: "np.ndarray",
     options: Epic,
-    views: "Views",
+    draw: "Callable[[Any], np.ndarray]",
     scenes: Any,
 ) -> Path:
     """What fools a reward: the highest-scoring states that are no goal states, and the lowest-scoring that are."""
@@ -370,7 +371,6 @@ def draw_sheet(
     import numpy as np
 
     from jaxvlm.evaluation import plots
-    from jaxvlm.render import draw_batch
 
     holds, known = dataset.truth(goal, options.labels)
     order = np.argsort(-scores, kind="stable")
@@ -379,18 +379,8 @@ def draw_sheet(
     low = one_an_episode(order[::-1][(known & holds)[order[::-1]]], dataset.groups)
     above = int((scores[known & ~holds] > median).sum())
     rows = np.concatenate([top, low])
-    draw = jax.jit(
-        lambda scenes, assets, cameras: draw_batch(views.env.render, scenes, assets, cameras, SHOWN_SIZE)
-    )
     wanted = np.resize(rows, 2 * SHOWN)  # one program for all sheets
-    frames = np.asarray(
-        draw(
-            jax.tree.map(lambda leaf: np.asarray(leaf)[wanted], scenes),
-            views.env.assets(views.look),
-            views.stacked(),
-        )
-    )[: len(rows)]
-    wide = np.concatenate(list(np.moveaxis(frames, 1, 0)), axis=2)  # views side by side
+    frames = draw(jax.tree.map(lambda leaf: np.asarray(leaf)[wanted], scenes))[: len(rows)]
     captions = [f"{scores[row]:.3f}  #{row}" for row in rows]
     return plots.state_sheet(
         file,
@@ -398,10 +388,10 @@ def draw_sheet(
             (
                 f"Highest-scoring states that are not {goal} ({above} of {int((known & ~holds).sum()):,} score above "
                 f"the median of {goal}, {median:.3f})",
-                wide[: len(top)],
+                frames[: len(top)],
                 captions[: len(top)],
             ),
-            (f"Lowest-scoring states that are {goal}", wide[len(top) :], captions[len(top) :]),
+            (f"Lowest-scoring states that are {goal}", frames[len(top) :], captions[len(top) :]),
         ],
         title=f"{goal}, CLIP {model}, α = {options.alphas[0]:g}",
         columns=max(2, 8 // len(options.camera)),

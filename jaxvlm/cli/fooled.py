@@ -23,7 +23,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import bootstrap
 from jaxvlm.render import draw_batch
 from jaxvlm.reward import auc, in_phase, label
-from jaxvlm.rl import collect, env_keys, init_rollout
+from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
 from jaxvlm.runtime import Run, enable_compilation_cache
 from jaxvlm.runtime.files import replace_file, write_json
 from jaxvlm.runtime.plots import new_figure, save_figure
@@ -143,7 +143,8 @@ def play(built: Built, task: "Task", agent: Any) -> Played:
 
         with jax.default_matmul_precision("highest"):
             rows = jax.vmap(one_seed)(agent, seeds)  # [seed, time, episode]
-        return rows, program.label_stage(inputs, rows)
+        counted = jax.vmap(first_episode)(rows.done) & rows.valid
+        return replace(rows, valid=counted), program.label_stage(inputs, rows)
 
     rows, rewards = jax.device_get(rows_of(built.inputs, agent, seeds_of(built)))
     # An observation is seen before the action, so that of a row's state is in the row below.

@@ -91,8 +91,13 @@ def _run(
     trained = max((row["step"] for row in run.rows()), default=0)
     recorded = 1 + max((item.episode for item in material.trajectories), default=-1) if material else 0
     wanted = max(options.episodes or recorded or EPISODES, recorded)
+    if material is not None and wanted > recorded and material.trained != trained:
+        raise RunError(
+            f"{run.path} has been trained from {material.trained:,} to {trained:,} steps since its {recorded} episodes "
+            "were recorded, and further ones would be of other agents: choose another --output, or leave --episodes out"
+        )
     if material is None or wanted > recorded:
-        material = _record(run, task, folder, drawing, trained, wanted, material)
+        material = _record(run, task, folder, drawing, trained, range(recorded, wanted), material)
     elif material.trained != trained:
         print(
             f"note: {run.path} has been trained from {material.trained:,} to {trained:,} steps since its episodes were "
@@ -161,7 +166,7 @@ def _drawer(task: "Task", drawing: Drawing) -> Callable[[Mapping[str, np.ndarray
     """What draws poses, given as fields of scenes [frames, ...]."""
     import jax
 
-    from jaxvlm.rating.record import make_drawer
+    from jaxvlm.evaluation.drawing import make_drawer
     from jaxvlm.runtime import enable_compilation_cache
 
     enable_compilation_cache()
@@ -176,13 +181,16 @@ def _drawer(task: "Task", drawing: Drawing) -> Callable[[Mapping[str, np.ndarray
     return lambda scenes: draw(scene_type(**scenes))
 
 
-def _goal(task: "Task", prompts: Sequence[str]) -> Goal:
-    """The task's sentence and criterion; where the task has no sentence, as any pose of the humanoid, the run's."""
+def _goal(task: "Task", prompts: Sequence[str], at: Sequence[int] = ()) -> Goal:
+    """The task's sentence and criterion; where the task has no sentence, as any pose of the humanoid, the run's.
+
+    `at` are the steps at which later phases begin; none: the task's own.
+    """
     sentence = " + ".join(task.goal_prompts or prompts)
     if not task.then_prompts:
         return Goal(sentence, criterion(task.concept, task.name))
     parts = [criterion(concept) for concept in (task.concept, *task.then_concepts)]
-    ends = [f"Up to {start / task.episode_length:.0%} of the episode:" for start in task.starts]
+    ends = [f"Up to {start / task.episode_length:.0%} of the episode:" for start in at or task.starts]
     words = [f"{when} {part}" for when, part in zip([*ends, "From then on:"], parts, strict=True)]
     return Goal(", then ".join((sentence, *task.then_prompts)), " ".join(words))
 
@@ -193,10 +201,10 @@ def _record(
     folder: Path,
     drawing: Drawing,
     trained: int,
-    episodes: int,
+    episodes: range,
     before: Material | None,
 ) -> Material:
-    """Plays a run's best agents and keeps every step's pose and predicate; items recorded before keep their names."""
+    """Plays a run's best agents and keeps every step's pose and predicate, behind those of the episodes before."""
     from jaxvlm.rating.record import record
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm import TrainConfig, build
@@ -208,12 +216,12 @@ def _record(
     blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
     built = build(blind, task.env, task.params, domain=task.domain)
     agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
-    print(f"playing {episodes} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)
-    with Progress(episodes, unit="episodes") as progress:
+    print(f"playing {len(episodes)} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)
+    with Progress(len(episodes), unit="episodes") as progress:
         played = record(
             task.env,
             built.program.agent.act,
-            task.params,
+            built.inputs.env_params,  # with the run's own schedule of phases
             agent,
             seeds_of(built),
             step=config.steps,
@@ -221,31 +229,31 @@ def _record(
             length=task.episode_length,
             progress=progress.update,
         )
-    names = {(item.seed, item.episode): item.id for item in before.trajectories} if before else {}
+    # An episode whose physics broke down in its first step has nothing to show.
+    places, numbers = np.nonzero(played.steps)
     items = []
-    for place in range(config.seeds):
-        for episode in range(episodes):
-            steps = int(played.steps[place, episode])
-            if steps:  # an episode whose physics broke down in its first step has nothing to show
-                seed = config.seed + place
-                share = share_of(played.holds[place, episode], steps)
-                items.append(Item(names.get((seed, episode), new_id()), seed, episode, -1, steps, share))
-    places = np.array([item.seed - config.seed for item in items])
-    numbers = np.array([item.episode for item in items])
+    for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
+        steps = int(played.steps[place, number])
+        share = share_of(played.holds[place, number], steps)
+        items.append(Item(new_id(), config.seed + place, episodes[number], -1, steps, share))
+    holds = played.holds[places, numbers]
+    scenes = {name: array[places, numbers] for name, array in played.scenes.items()}
+    if before:
+        # Rows that answers were given to stay where they are, also if this is cut off before the items are written.
+        earlier, count = before.read_scenes(), len(before.trajectories)
+        holds = np.concatenate([before.read_holds()[:count], holds])
+        scenes = {name: np.concatenate([earlier[name][:count], array]) for name, array in scenes.items()}
     material = Material(
         folder=folder,
         source=run.name,
         task=config.task,
-        goal=_goal(task, config.reward.prompt),
+        goal=_goal(task, config.reward.prompt, config.at),
         drawing=before.drawing if before else drawing,
         trained=trained,
-        trajectories=tuple(items),
+        trajectories=(*(before.trajectories if before else ()), *items),
         frames=before.frames if before else (),
     )
-    material.write_episodes(
-        played.holds[places, numbers],
-        {name: array[places, numbers] for name, array in played.scenes.items()},
-    )
+    material.write_episodes(holds, scenes)
     material.save()
     return material
 

@@ -77,16 +77,19 @@ def make_player(
 
 
 def choose_rows(
-    played: Played, seeds: np.ndarray, first: int, count: int | None, generator: np.random.Generator
+    played: Played, seeds: np.ndarray, first: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
-    """Up to `count` rows that belong to episodes, drawn uniformly and kept in order; all of them for None.
+    """The rows that belong to episodes, by seed, episode and time.
+
+    Args:
+      played: of a player.
+      seeds: i32[seed], what `played`'s first axis stands for.
+      first: number of the first episode.
 
     Returns:
       The fields of their scenes [n, ...], their success bool[n], and their index without the source, i32[n] each.
     """
     places = np.argwhere(np.asarray(played.counted).transpose(0, 2, 1))  # seed, episode, time
-    if count is not None and count < len(places):
-        places = places[np.sort(generator.choice(len(places), count, replace=False))]
     seed, episode, time = places.T
     scene = {name: array[seed, time, episode] for name, array in scene_fields(played.scene).items()}
     index = {"seed": seeds[seed], "episode": first + episode, "step": time + 1}

@@ -21,7 +21,9 @@ class Parting(NamedTuple):
 
     early: float  # rank correlation of reward and success over the first half of the rollouts, in [-1, 1]
     late: float  # the same over the second half
-    gain_after: float  # share of the reward's whole rise that came after success was highest, in [0, 1]
+    gain_after: (
+        float  # share of the reward's rise over its first that came after success was highest, in [0, 1]
+    )
     lost: float  # highest success minus success where the reward is highest: what choosing by reward costs
 
 
@@ -60,7 +62,8 @@ def parting(
     return Parting(
         early=_correlation(spearman, reward[:half], success[:half]),
         late=_correlation(spearman, reward[half:], success[half:]),
-        gain_after=gained / rise if rise > 0 and success.max() > 0 else math.nan,
+        # More than the whole where the reward was lower at the peak of success than in the beginning.
+        gain_after=min(1.0, gained / rise) if rise > 0 and success.max() > 0 else math.nan,
         lost=float(success.max() - success[top]),
     )
 

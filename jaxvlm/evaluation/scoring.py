@@ -3,7 +3,7 @@
 Frames are drawn and encoded once for each model; prompts, alphas and views are then cheap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
+from jaxvlm.evaluation.drawing import make_drawer
 from jaxvlm.evaluation.intervals import Interval
 from jaxvlm.evaluation.resample import Resampler
 from jaxvlm.evaluation.states import StateDataset
@@ -60,6 +61,11 @@ class Views:
         """The cameras with a leading axis of views."""
         cameras = [self.env.cameras[name] for name in self.cameras]
         return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *cameras)
+
+    def drawer(self, size: int) -> Callable[[Any], np.ndarray]:
+        """Draws scenes, leaves [n, ...], for the eye: u8[n, size, views * size, 3]; compiled for each n."""
+        cameras = [self.env.cameras[name] for name in self.cameras]
+        return make_drawer(self.env.render, self.env.assets(self.look), cameras, size)
 
 
 def embed_scenes(
@@ -135,7 +141,7 @@ def score_embeddings(
         assets=None,
         cameras=None,
     )
-    run = jax.jit(lambda params, embeddings: score(params, embeddings))
+    run = jax.jit(score)
     return np.stack(
         [np.asarray(run(replace(params, alpha=jnp.float32(alpha)), embeddings)) for alpha in alphas]
     )

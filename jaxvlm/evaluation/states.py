@@ -28,7 +28,6 @@ from jaxvlm.runtime.files import plain, reason, write_json
 FORMAT = 1
 INDEX = ("source", "seed", "episode", "step")
 UNLABELLED = -1
-HUMAN = "human/"  # prefix of the names of people's labels
 
 ARRAYS = {
     "scene/<field>": "[n, ...], what a frame is drawn from, as the environment's scene has it: poses, no pixels",

@@ -1,17 +1,14 @@
-"""Episodes for the eye: what a run's agents did in every step, and the frames that are drawn of it."""
+"""Episodes for the eye: what a run's agents did in every step."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.compiler import compiler_options
 from jaxvlm.evaluation.collect import make_player
 from jaxvlm.evaluation.states import scene_fields
-from jaxvlm.render import draw_batch
 
 BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 
@@ -34,7 +31,7 @@ def record(
     seeds: jax.Array,
     *,
     step: int,
-    episodes: int,
+    episodes: range,
     length: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Recorded:
@@ -47,14 +44,14 @@ def record(
       agent: agent states, leading axis seed.
       seeds: i32[seed], from which episode starts are drawn.
       step: environment steps the agents have behind them.
-      episodes: of each seed.
+      episodes: numbers of those of each seed that are played.
       length: steps an episode may take.
       progress: called with the number of episodes of each seed that are played.
     """
-    block = min(BLOCK, episodes)
+    block = min(BLOCK, len(episodes))
     play = make_player(env, act, episodes=block, length=length)
     blocks = []
-    for first in range(0, episodes, block):
+    for first in episodes[::block]:
         played = jax.device_get(
             play(env_params, agent, seeds, jnp.int32(first), jnp.asarray(True), jnp.int32(step))
         )
@@ -64,25 +61,9 @@ def record(
             **{f"scene/{name}": leaf for name, leaf in scene_fields(played.scene).items()},
         }
         blocks.append({name: array.swapaxes(1, 2) for name, array in arrays.items()})
-        progress(min(first + block, episodes))
-    joined = {name: np.concatenate([each[name] for each in blocks], 1)[:, :episodes] for name in blocks[0]}
+        progress(min(first + block, episodes.stop) - episodes.start)
+    joined = {
+        name: np.concatenate([each[name] for each in blocks], 1)[:, : len(episodes)] for name in blocks[0]
+    }
     holds, steps = joined.pop("holds"), joined.pop("counted").sum(2).astype(np.int32)
     return Recorded({name.removeprefix("scene/"): array for name, array in joined.items()}, holds, steps)
-
-
-def make_drawer(
-    render: Callable[[Any, Any, Any, int], jax.Array], assets: Any, cameras: Sequence[Any], size: int
-) -> Callable[[Any], np.ndarray]:
-    """A function that draws scenes, views side by side: pytree [time, ...] -> u8[time, size, views * size, 3].
-
-    It compiles once for each number of scenes.
-    """
-    views = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *cameras)
-
-    @partial(jax.jit, compiler_options=compiler_options())
-    def draw(scenes: Any, assets: Any, views: Any) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
-            frames = draw_batch(render, scenes, assets, views, size)  # [time, view, size, size, 3]
-        return jnp.moveaxis(frames, 1, 2).reshape(frames.shape[0], size, -1, 3)
-
-    return lambda scenes: np.asarray(draw(scenes, assets, views))

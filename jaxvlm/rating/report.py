@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
-from jaxvlm.rating.agreement import cohen_kappa, krippendorff_alpha
+from jaxvlm.rating.agreement import Level, cohen_kappa, krippendorff_alpha
 from jaxvlm.rating.material import Item, Material
 from jaxvlm.rating.session import VALUES, Mode, Session
 from jaxvlm.rating.store import Answer
@@ -54,6 +54,19 @@ class Ratings:
         """The predicate's share of the time in per cent, or its verdict on a frame, f64[item]; NaN without one."""
         scale = 100.0 if self.mode == "share" else 1.0
         return np.array([math.nan if item.share is None else scale * item.share for item in self.items])
+
+    @property
+    def groups(self) -> np.ndarray:
+        """A number for each episode, i64[item]: frames of one resemble each other, and are drawn together."""
+        keys = {}
+        for material, item in zip(self.sources, self.items, strict=True):
+            keys.setdefault((material.folder, item.seed, item.episode), len(keys))
+        return np.array(
+            [
+                keys[material.folder, item.seed, item.episode]
+                for material, item in zip(self.sources, self.items, strict=True)
+            ]
+        )
 
     @property
     def together(self) -> np.ndarray:
@@ -146,6 +159,7 @@ def _rate(verdicts: np.ndarray) -> dict[str, Any]:
 def _between(ratings: Ratings) -> dict[str, Any]:
     """Agreement of raters: every pair's kappa, and alpha over all of them."""
     values, verdicts = ratings.values, np.stack([ratings.verdict(row) for row in ratings.values])
+    groups = ratings.groups
     pairs = []
     for one, other in itertools.combinations(range(len(ratings.raters)), 2):
         both = ~np.isnan(values[[one, other]]).any(0)
@@ -157,18 +171,23 @@ def _between(ratings: Ratings) -> dict[str, Any]:
                     "items": int(both.sum()),
                     "same": float((first == second).mean()),
                     "same_verdict": float((verdicts[one, both] == verdicts[other, both]).mean()),
-                    "kappa": _resampled(cohen_kappa, first, second),
-                    "kappa_quadratic": _resampled(lambda a, b: cohen_kappa(a, b, "quadratic"), first, second),
-                    "kappa_verdict": _resampled(cohen_kappa, verdicts[one, both], verdicts[other, both]),
+                    "kappa": _resampled(cohen_kappa, groups[both], first, second),
+                    "kappa_quadratic": _resampled(_quadratic, groups[both], first, second),
+                    "kappa_verdict": _resampled(
+                        cohen_kappa, groups[both], verdicts[one, both], verdicts[other, both]
+                    ),
                 }
             )
     shared = (~np.isnan(values)).sum(0) >= 2
+
+    def alpha(answers: np.ndarray, level: Level) -> dict[str, float]:
+        statistic = lambda rows: krippendorff_alpha(rows.T, level)  # noqa: E731
+        return _resampled(statistic, groups[shared], answers[:, shared].T)
+
     alphas = {
-        "alpha_nominal": _resampled(lambda rows: krippendorff_alpha(rows.T, "nominal"), values[:, shared].T),
-        "alpha_ordinal": _resampled(lambda rows: krippendorff_alpha(rows.T, "ordinal"), values[:, shared].T),
-        "alpha_verdict": _resampled(
-            lambda rows: krippendorff_alpha(rows.T, "nominal"), verdicts[:, shared].T
-        ),
+        "alpha_nominal": alpha(values, "nominal"),
+        "alpha_ordinal": alpha(values, "ordinal"),
+        "alpha_verdict": alpha(verdicts, "nominal"),
     }
     return {"items": int(shared.sum()), "pairs": pairs, **alphas}
 
@@ -179,14 +198,12 @@ def _with_predicate(ratings: Ratings, values: np.ndarray) -> dict[str, Any] | No
     if not both.any():
         return None
     said, holds = values[both], ratings.predicate[both]
-    ours, theirs = ratings.verdict(said), ratings.verdict(holds)
+    ours, theirs, groups = ratings.verdict(said), ratings.verdict(holds), ratings.groups[both]
     return {
         "items": int(both.sum()),
         "same_verdict": _rate((ours == theirs).astype(np.float64)),
-        "kappa_verdict": _resampled(cohen_kappa, ours, theirs),
-        "kappa_quadratic": _resampled(
-            lambda a, b: cohen_kappa(a, b, "quadratic"), said, ratings.bucket(holds)
-        ),
+        "kappa_verdict": _resampled(cohen_kappa, groups, ours, theirs),
+        "kappa_quadratic": _resampled(_quadratic, groups, said, ratings.bucket(holds)),
         "difference": float((said - holds).mean()),
         "distance": float(np.abs(said - holds).mean()),
         "counts": {
@@ -198,11 +215,15 @@ def _with_predicate(ratings: Ratings, values: np.ndarray) -> dict[str, Any] | No
     }
 
 
-def _resampled(statistic: Callable[..., float], *arrays: np.ndarray) -> dict[str, float]:
-    """A statistic of items with its interval over resampled items; all NaN where there is no item."""
-    if not len(arrays[0]):
+def _quadratic(first: np.ndarray, second: np.ndarray) -> float:
+    return cohen_kappa(first, second, "quadratic")
+
+
+def _resampled(statistic: Callable[..., float], groups: np.ndarray, *arrays: np.ndarray) -> dict[str, float]:
+    """A statistic of items with its interval over resampled episodes; all NaN where there is no item."""
+    if not len(groups):
         return interval(Interval(math.nan, math.nan, math.nan))
-    return interval(bootstrap(statistic, arrays, resamples=500))
+    return interval(bootstrap(statistic, arrays, groups=groups, resamples=500))
 
 
 def interval(found: Interval) -> dict[str, float]:

@@ -74,7 +74,14 @@ class Trained:
     @cached_property
     def rewards(self) -> list[float]:
         """The CLIP reward that every seed's agent was kept for: the highest of its training, as the paper chooses."""
-        rows = [row["reward"] for row in self.training if isinstance(row.get("reward"), list)]
+        # Agents are kept once they learn: from the first rollout that begins after the random ones.
+        first = self.config.get("learning_starts", 0)
+        begun = [0, *(row["step"] for row in self.training)]
+        rows = [
+            row["reward"]
+            for start, row in zip(begun, self.training, strict=False)
+            if start >= first and isinstance(row.get("reward"), list)
+        ]
         if rows:
             table = np.asarray([[math.nan if v is None else v for v in row] for row in rows], np.float64)
             return [float(value) for value in np.nanmax(table, axis=0)]
@@ -158,7 +165,9 @@ class Material:
         """
         report = read_json(run.path / "rating" / "report-share.json")
         runs = report.get("runs", []) if isinstance(report, dict) else []
-        own = [entry for entry in runs if Path(str(entry["run"])).name == run.path.name] or runs[:1]
+        # The report of a run that was rated together with others is on all of them; a copy has a name of its own.
+        names = {run.path.name, Path(run.origin).name}
+        own = [entry for entry in runs if len(runs) == 1 or Path(str(entry["run"])).name in names]
         voices = [by for name, by in own[0]["by"].items() if name != "predicate"] if own else []
         if not voices:
             return None

@@ -252,7 +252,9 @@ def _figures(run: Trained, clip: str | None = None) -> dict[str, Any]:
 
 
 def _interval(figures: dict[str, Any], key: str) -> Interval | None:
-    return Interval(*figures[key]) if figures.get(key) else None
+    """A figure with its ends; None where it is not known, as the AUC of agents that never meet their goal."""
+    value, *ends = figures.get(key) or (None,)
+    return None if value is None else Interval(value, *(math.nan if end is None else end for end in ends))
 
 
 def _fooling(found: Material, run: Trained, title: str) -> Picture | None:

@@ -166,6 +166,8 @@ def same_reward(wanted: Mapping[str, Any], found: Mapping[str, Any] | None, task
     """Whether two trainings learn the same task from the same reward, whatever their steps and seeds."""
     if not found or found.get("task") != task or wanted.get("variant") != found.get("variant"):
         return False
+    if list(wanted.get("at", ())) != list(found.get("at", ())):  # steps at which phases begin
+        return False
     mine, other = dict(wanted["reward"]), dict(found.get("reward", {}))
     if not mine.get("alpha"):  # then the baseline takes no part
         mine.pop("baseline", None)

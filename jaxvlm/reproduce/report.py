@@ -126,10 +126,12 @@ def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
     rows = list(figure.rows(material.place))
     try:
         section = figure.section(material)
+        drawn = _blocks(section.blocks)
     except (OSError, LookupError, ValueError, TypeError, StopIteration, JaxvlmError) as error:
         section = Section(
             found="", blocks=(Text(f"This section could not be drawn: {type(error).__name__}: {error}"),)
         )
+        drawn = _blocks(section.blocks)
     parts = [f'<section id="{figure.name}"><h2>{_escape(figure.title)}</h2>']
     if section.found:
         parts.append(f"<p><strong>What the paper found.</strong> {_words(section.found)}</p>")
@@ -139,7 +141,7 @@ def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
             rows=tuple((line.what, line.paper, line.ours, line.seeds) for line in section.compared),
         )
         parts.append(_table(table, empty="not run yet"))
-    parts += _blocks(section.blocks)
+    parts += drawn
     if section.caution:
         parts.append(f'<p class="caution">{_escape(section.caution)}</p>')
     parts.append(_details(rows, material, outcome))

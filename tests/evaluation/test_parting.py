@@ -31,6 +31,11 @@ def test_a_reward_that_stands_for_success_loses_nothing():
     assert found.early == found.late == pytest.approx(1.0)
 
 
+def test_a_reward_that_dips_where_success_is_highest_gains_all_of_its_rise_after_it():
+    found = parting(np.asarray([1.0, 0.0, 1.5, 2.0]), np.asarray([0.0, 0.5, 0.2, 0.1]), window=1)
+    assert found.gain_after == 1.0
+
+
 def test_success_that_never_came_tells_no_correlation():
     found = parting(np.arange(12.0), np.zeros(12))
     assert math.isnan(found.early)

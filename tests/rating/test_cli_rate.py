@@ -20,6 +20,7 @@ from jaxvlm.cli import main
 from jaxvlm.cli import rate as command
 from jaxvlm.cli.common import find_task
 from jaxvlm.cli.rate_material import _goal
+from jaxvlm.evaluation.collect import make_player
 from jaxvlm.rating import Answer, Material
 from jaxvlm.rating.material import new_id
 
@@ -109,9 +110,52 @@ def test_more_episodes_keep_the_names_of_the_first(run, page):
     assert call("rate", run, "--episodes", 3) == 0
     after = Material.open(run / "rating").trajectories
     assert len(after) == 6
-    assert set(before) <= set(after)
+    assert after[:4] == before  # rows of the first stay where they are
+    with (run / "evaluation-episodes.csv").open() as file:
+        counted = {(int(row["seed"]), int(row["episode"])): row for row in csv.DictReader(file)}
+    for item in after:
+        share = float(counted[item.seed, item.episode]["upright_fraction"])
+        assert item.share == pytest.approx(share, abs=1e-5)
+    holds = Material.open(run / "rating").read_holds()
+    np.testing.assert_allclose(holds.mean(1), [item.share for item in after], atol=1e-6)
     assert call("rate", run, "--episodes", 1) == 0
     assert [len(session.items) for session in page] == [6, 2]
+
+
+@pytest.mark.slow
+def test_episodes_of_other_agents_are_not_mixed_with_the_first(run, capsys):
+    material = Material.open(run / "rating")
+    replace(material, trained=material.trained - 40).save()  # as if the run had been trained further since
+    before = {path: path.stat().st_mtime_ns for path in (run / "rating").rglob("*.*z*")}
+    assert call("rate", run, "--episodes", 3) == 2
+    assert "further ones would be of other agents: choose another --output" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (run / "rating").rglob("*.*z*")} == before
+
+
+@pytest.mark.slow
+def test_phases_begin_where_the_run_says(tmp_path, page, monkeypatch):
+    seen = []
+
+    def spied(*arguments, **settings):
+        player = make_player(*arguments, **settings)
+
+        def play(env_params, *rest):
+            seen.append(np.asarray(env_params.starts).tolist())
+            return player(env_params, *rest)
+
+        return play
+
+    monkeypatch.setattr("jaxvlm.rating.record.make_player", spied)
+    monkeypatch.setattr("jaxvlm.evaluation.collect.make_player", spied)
+    task, name = "gridworld-red-ball-then-blue-key", "phases"
+    assert call("train", task, *TINY, "--at", 10, "--name", name, "--runs-dir", tmp_path) == 0
+    assert call("rate", tmp_path / name, "--episodes", 3, "--size", 32) == 0
+    material = Material.open(tmp_path / name / "rating")
+    assert material.goal.criterion.startswith("Up to 31% of the episode:")
+    assert seen == [[10]]
+    sources = ("dataset", "make", tmp_path / name, "--episodes", 1, "--states", 0)
+    assert call(*sources, "--output", tmp_path / "datasets") == 0
+    assert seen == [[10], [10]]
 
 
 @pytest.mark.slow
@@ -258,6 +302,11 @@ def test_nothing_to_report_yet(run, capsys, tmp_path):
     assert "unknown camera 'moon'" in capsys.readouterr().err
     assert call("rate", run, "--look", "red") == 2
     assert "unknown look 'red'" in capsys.readouterr().err
+
+
+def test_phases_are_asked_for_at_the_steps_of_the_run():
+    goal = _goal(find_task("humanoid-stand-then-kneel"), (), (30,))
+    assert goal.criterion.startswith("Up to 30% of the episode: It stands")
 
 
 def test_phases_are_asked_for_one_after_the_other():

@@ -65,6 +65,23 @@ def test_agreement_between_raters(two_raters):
     assert 0.4 < between["alpha_nominal"]["value"] < between["alpha_ordinal"]["value"] < 1
 
 
+def test_frames_of_one_episode_are_drawn_together(tmp_path):
+    """Raters agree on all frames of one episode and on none of another's: with two episodes all is possible."""
+    material = make_material(tmp_path / "rating", seeds=1, episodes=2, frames=8)
+    session = Session([(material, material.frames)], "frame")
+    for number, item in enumerate(material.frames):
+        said = number % 2
+        session.answer(Answer("ann", item.id, said, f"a{number}"))
+        session.answer(Answer("bob", item.id, said if item.episode else 1 - said, f"b{number}"))
+    ratings = Ratings.of(session)
+    session.close()
+    assert len(ratings.groups) == 16
+    assert sorted(np.bincount(ratings.groups)) == [8, 8]
+    (pair,) = summarise(ratings)["between_raters"]["pairs"]
+    assert pair["kappa"]["value"] == pytest.approx(0.0)
+    assert (pair["kappa"]["low"], pair["kappa"]["high"]) == pytest.approx((-1.0, 1.0))
+
+
 def test_agreement_with_the_predicate(two_raters):
     found = summarise(two_raters)["with_predicate"]["ann"]
     truth = np.array([item.share >= 0.5 for item in two_raters.items])

@@ -114,6 +114,24 @@ def test_shares_of_phases_are_read_from_the_episodes(folder):
     assert (first.value, second.value) == (0.75, 0.25)
 
 
+def test_a_figure_that_nobody_knows_is_left_open(folder):
+    """Agents that never meet their goal have no AUC: it is NaN, and null in JSON."""
+    figures = {"auc": [None, None, None], "goal_share": [0.5, None, None]}
+    assert misspecification._interval(figures, "auc") is None
+    assert misspecification._interval(figures, "fooled_share") is None
+    value, low, high = misspecification._interval(figures, "goal_share")
+    assert (value, np.isnan(low), np.isnan(high)) == (0.5, True, True)
+
+
+def test_agents_are_kept_for_what_they_earned_once_they_learned(tmp_path):
+    run = make_run(tmp_path, "a-run", fooled=False)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines[0]["reward"] = [9.0, 0.0, 0.0]  # of random actions
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert Trained(run).rewards == pytest.approx([2.3, 2.31, 2.32])
+    assert Trained(run).chosen == 2
+
+
 def test_rollouts_before_learning_are_left_out(folder):
     reward, _ = misspecification._training(Trained(folder / "runs" / "humanoid-kneeling-a0"))
     assert reward.shape == (ROLLOUTS - 1, SEEDS)

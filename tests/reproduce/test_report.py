@@ -129,8 +129,10 @@ def test_a_section_that_breaks_costs_no_other(tmp_path):
     def broken(found):
         raise KeyError("what")
 
+    gone = Picture(tmp_path / "gone.png", "says", "caption", "3 seeds", "bars: 95 %")
     figures = [
         Figure("one", "One", lambda place: [], broken),
+        Figure("gone", "Gone", lambda place: [], lambda found: Section(found="", blocks=(gone,))),
         Figure(
             "two", "Two", lambda place: [], lambda found: Section(found="<b>", blocks=(Text("a\n\n`b`"),))
         ),
@@ -138,6 +140,7 @@ def test_a_section_that_breaks_costs_no_other(tmp_path):
     plan = make_plan(figures, Place(tmp_path), lambda row: None)
     _, text = page_of(plan)
     assert "could not be drawn: KeyError" in text
+    assert "could not be drawn: FileNotFoundError" in text
     assert "&lt;b&gt;" in text
     assert "<p>a</p><p><code>b</code></p>" in text
 
@@ -199,6 +202,13 @@ def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
     (run.path / "rating" / "report-share.json").write_text(json.dumps(report))
     try:
         np.testing.assert_array_equal(found.ratings(run), [0, 0.75, 0.75, 1])
+        # Rated together with another run, whose answers come first.
+        other = {"run": "humanoid-lotus-a0", "by": {"ada": {"histogram": {"0": 9}}}}
+        (run.path / "rating" / "report-share.json").write_text(json.dumps({"runs": [other, *report["runs"]]}))
+        np.testing.assert_array_equal(found.ratings(run), [0, 0.75, 0.75, 1])
+        (run.path / "rating" / "report-share.json").write_text(json.dumps({"runs": [other, other]}))
+        assert found.ratings(run) is None
+        (run.path / "rating" / "report-share.json").write_text(json.dumps(report))
         histograms = find_figures(["fig5"])[0].section(found).blocks
         text = histograms[0].caption
         assert "Beside them 4 ratings by people." in text
