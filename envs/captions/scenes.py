@@ -44,7 +44,8 @@ def goal_truth(domain: str, scenes: Any) -> dict[str, Float[Array, "..."]] | Non
     Raises `ConfigError` for a domain without captions.
     """
     if domain == "humanoid":  # its captions would search for poses to draw first
-        return dict(zip(GOALS, _humanoid_truth(scenes), strict=True))
+        with jax.default_matmul_precision("highest"):  # as where the predicates judge at play
+            return dict(zip(GOALS, _humanoid_truth(scenes), strict=True))
     from . import captioned_dataset
 
     states = states_of(domain, scenes)

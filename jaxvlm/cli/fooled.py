@@ -175,7 +175,8 @@ def margins(scene: Any, phase: np.ndarray, task: "Task") -> np.ndarray:
         of = jax.jit(import_ours("envs.humanoid.predicates").margin, static_argnums=0)
         for index, goal in enumerate((task.concept, *task.then_concepts)):
             if goal is not None:
-                found = np.where(phase == index, np.asarray(of(goal, scene)), found)
+                with jax.default_matmul_precision("highest"):  # as where the predicates judge at play
+                    found = np.where(phase == index, np.asarray(of(goal, scene)), found)
     return found
 
 

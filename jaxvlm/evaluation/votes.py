@@ -72,13 +72,22 @@ def with_votes(
       The dataset, how many states the files label, and on how many of those raters are divided (they stay unlabelled).
 
     Raises:
-      ConfigError: no file, or one that `read_votes` refuses.
+      ConfigError: no file, one that `read_votes` refuses, or two of one name whose raters cannot be told apart.
     """
     if not paths:
         raise ConfigError("no file with labels is given; name one with --from")
     votes: dict[tuple[int, str], bool] = {}
-    for path in paths:
-        votes |= read_votes(path, len(dataset))
+    nameless: dict[str, Path] = {}  # name of a file that names no rater -> the file
+    for path in map(Path, paths):
+        found = read_votes(path, len(dataset))
+        if any(rater == path.stem for _, rater in found):
+            before = nameless.setdefault(path.stem, path)
+            if before != path:
+                raise ConfigError(
+                    f"{before} and {path} both hold labels of {path.stem!r}, which would count as one rater; name the "
+                    "raters in a column rater, or give the files names of their own"
+                )
+        votes |= found
     balance, seen = np.zeros(len(dataset), np.int64), np.zeros(len(dataset), bool)
     for (state, _), label in votes.items():
         balance[state] += 1 if label else -1

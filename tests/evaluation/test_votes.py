@@ -37,6 +37,18 @@ def test_files_are_raters_where_no_column_says_so(tmp_path):
     assert (labelled, divided) == (2, 0)
 
 
+def test_files_of_one_name_are_not_taken_for_one_rater(tmp_path):
+    files = []
+    for folder, label in (("ann", 1), ("bob", 0)):
+        (tmp_path / folder).mkdir()
+        files.append(write(tmp_path / folder / "labels.csv", f"state,label,rater\n0,{label},\n"))
+    with pytest.raises(ConfigError, match=r"ann/labels\.csv and .*bob/labels\.csv .* column rater"):
+        with_votes(states(), "upright", files)
+    named = write(files[1], "state,label,rater\n0,0,bob\n")
+    _, labelled, divided = with_votes(states(), "upright", [files[0], named])
+    assert (labelled, divided) == (1, 1)
+
+
 def test_labels_from_before_stay(tmp_path):
     before = replace(states(), human={"upright": np.array([1, 1, 1, -1, -1, -1], np.int8)})
     file = write(tmp_path / "votes.csv", "state,label\n1,0\n3,1\n")
