@@ -261,7 +261,11 @@ def table(ratings: Ratings) -> str:
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """The summary in words."""
-    text = [f"success: {summary['success']}; intervals of 95 %"]
+    what = "frames of one episode" if summary["mode"] == "frame" else "episodes of one agent"
+    text = [
+        f"success: {summary['success']}; intervals of 95 %, Wilson's, which take answers as independent: {what} "
+        "resemble each other, so look at the seeds too"
+    ]
     for run in summary["runs"]:
         trained = f", after {run['trained']:,} steps" if run["trained"] else ""
         text += ["", f"{run['run']}: {run['items']} items of {len(run['seeds'])} seeds{trained}"]

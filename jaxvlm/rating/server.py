@@ -139,9 +139,12 @@ def parse_answer(body: bytes) -> Answer:
     try:
         data = json.loads(body)
         rater, item, value, token = (data[name] for name in ("rater", "item", "value", "token"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError("an answer is an object with rater, item, value and token") from error
-    if not all(isinstance(text, str) for text in (rater, item, token)) or not 0 < len(token) <= TOKEN:
+    # isprintable refuses halves of surrogate pairs, which SQLite could not store.
+    if not all(isinstance(text, str) and text.isprintable() for text in (rater, item, token)) or not (
+        0 < len(token) <= TOKEN
+    ):
         raise ConfigError("rater, item and token are texts, the token of 1 to 64 characters")
     if not (value is None or (isinstance(value, int) and not isinstance(value, bool))):
         raise ConfigError("the value of an answer is a whole number, or null to take it back")

@@ -4,12 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from jaxvlm.evaluation import mean_interval
 from jaxvlm.reproduce.draw import bands
 from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section, Table
 from jaxvlm.reproduce.material import Material, number
+from jaxvlm.reward import spearman
 
 # Task, words, the domain of its CLIP, the axis, the goal on it and how wide it is drawn, what the paper saw.
 PANELS = (
@@ -77,11 +77,6 @@ def read_landscape(path: Path) -> tuple[np.ndarray, dict[float, np.ndarray]]:
     return np.asarray([number(row[axis]) for row in table]), curves
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's."""
-    return float(np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1])
-
-
 def section(found: Material) -> Section:
     """A panel a task; bands over CLIPs."""
     compared, blocks, lines = list[Compared](), list[Block](), []
@@ -100,7 +95,7 @@ def section(found: Material) -> Section:
                 [(curves[alpha] - curves[alpha].mean()) / curves[alpha].std() for _, curves in read]
             )
             series[f"α = {alpha:g}"] = (each.mean(0), each.min(0), each.max(0))
-            ranks = mean_interval([rank_correlation(curves[alpha], near) for _, curves in read])
+            ranks = mean_interval([spearman(curves[alpha], near) for _, curves in read])
             tops = mean_interval([float(x[int(curves[alpha].argmax())]) for _, curves in read])
             lines.append((words, f"{alpha:g}", ranks, tops))
             if alpha in (0.0, 1.0):

@@ -1,5 +1,7 @@
 """A task of two phases from two sentences and a clock, and what goes without either."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
@@ -119,12 +121,7 @@ def _timeline(done: list[tuple[str, Trained]]) -> Picture:
     for words, run in done:
         by_step = np.asarray(run.evaluation["per_seed"]["success_by_step"], np.float64)  # [seed, step]
         parts = [mean_interval(column) for column in by_step.T]
-        ends = np.nan_to_num([[part.low, part.high] for part in parts], nan=0.0)
-        series[words] = (
-            by_step.mean(0),
-            np.clip(ends[:, 0], 0, 1),
-            np.clip(ends[:, 1], 0, 1),
-        )
+        series[words] = _band(parts)
     length = len(next(iter(series.values()))[0])
     return Picture(
         bands(
@@ -148,8 +145,7 @@ def _training(run: Trained) -> Picture:
         values = np.asarray([row[f"success_phase_{phase}"] for row in rows], np.float64)
         lines = np.stack([smooth(values[:, k]) for k in range(values.shape[1])], axis=1)
         parts = [mean_interval(line) for line in lines]
-        ends = np.nan_to_num([[part.low, part.high] for part in parts], nan=0.0)
-        series[goal] = (lines.mean(1), np.clip(ends[:, 0], 0, 1), np.clip(ends[:, 1], 0, 1))
+        series[goal] = _band(parts)
     return Picture(
         bands(steps, series, xlabel="thousand steps of a seed", ylabel="share of steps at the goal"),
         says="success of each phase over training, in the end "
@@ -159,6 +155,13 @@ def _training(run: Trained) -> Picture:
         seeds=seeds_of([run]),
         interval="bands: 95 %, Student's over seeds",
     )
+
+
+def _band(parts: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A line of shares with the ends of its band, which close on it where one seed leaves none."""
+    value, low, high = np.asarray(parts, np.float64).T
+    ends = [np.clip(np.where(np.isfinite(end), end, value), 0, 1) for end in (low, high)]
+    return value, ends[0], ends[1]
 
 
 FIGURE = Figure("sequence", "Sequences: stand, then kneel", rows, section)
