@@ -141,7 +141,8 @@ def test_last_words(tmp_path):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background has not inherited
 from test_execute import Place, plan_of, run_plan, fake
 from pathlib import Path
 place = Place(Path(sys.argv[1]))
