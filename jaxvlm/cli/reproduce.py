@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> None:
         print(f"report  {write_report(plan)}")
         return
     count = len(plan.to_do)
-    print(f"{len(plan.rows)} rows, {len(plan.rows) - len(plan.left)} finished, {count} to do", flush=True)
+    print(f"{_counted(plan)}, {len(plan.rows) - len(plan.left)} finished, {count} to do", flush=True)
     outcome = run_plan(
         plan, lambda outcome: write_report(plan, outcome), tell=lambda line: print(line, flush=True)
     )
@@ -131,6 +131,10 @@ def show(plan: "Plan") -> None:
     left = [row for job in jobs(plan.to_do, plan.place, plan.states) for row in job[:1]]
     total = estimate(left, plan.states, known)
     print(
-        f"{len(plan.rows)} rows, {len(plan.rows) - len(plan.left)} finished, {len(plan.to_do)} to do, about "
+        f"{_counted(plan)}, {len(plan.rows) - len(plan.left)} finished, {len(plan.to_do)} to do, about "
         f"{duration(60 * total)}"
     )
+
+
+def _counted(plan: "Plan") -> str:
+    return "1 row" if len(plan.rows) == 1 else f"{len(plan.rows)} rows"
