@@ -31,9 +31,12 @@ VERBS = {
 }
 
 
-def usage() -> str:
-    """The text of `jaxvlm --help`."""
-    lines = [f"  {verb:<15}{summary}" for verb, (_, summary) in VERBS.items()]
+def usage(first: str = "") -> str:
+    """The text of `jaxvlm --help`, or of `jaxvlm dataset --help` for verbs of two words."""
+    shown = {verb: summary for verb, (_, summary) in VERBS.items() if not first or verb.split()[0] == first}
+    lines = [f"  {verb:<15}{summary}" for verb, summary in shown.items()]
+    if first:
+        return "\n".join([f"usage: jaxvlm {first} VERB ... [--help]", "", *lines])
     return "\n".join(
         [
             "usage: jaxvlm VERB ... [--help]",
@@ -75,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise SystemExit(128 + 13) from None  # as a shell reports SIGPIPE
             return
     seconds = [verb.split()[1] for verb in VERBS if verb.startswith(f"{arguments[0]} ")]
+    if seconds and {"-h", "--help"} & set(arguments[1:]):
+        print(usage(arguments[0]))
+        return
     if seconds:
         print(
             f"jaxvlm: {arguments[0]!r} is followed by {' or '.join(seconds)}, "

@@ -39,6 +39,8 @@ def sentences_of(
       ConfigError: no prompt, or a list that is to be filled in and that nothing is known for.
     """
     if not options.prompt:
+        if task.goal_prompts:
+            raise ConfigError("--prompt is given without a sentence; give one, or leave --prompt out")
         raise ConfigError(
             f"task {task.name!r} has no prompt of its own; say what to probe with --prompt '...'"
         )

@@ -195,8 +195,10 @@ class StateDataset:
                 f"dataset {path} has format {version}, and this version of jaxvlm reads up to {FORMAT}: update jaxvlm"
             )
         try:
+            if not (path / "states.npz").is_file():
+                raise ConfigError("it has no states.npz")
             if _sha256(path / "states.npz") != description["sha256"]:
-                raise RunError(f"dataset {path} is damaged: states.npz is not the file that was written")
+                raise ConfigError("states.npz is not the file that was written")
             with np.load(path / "states.npz", allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             split: dict[str, dict[str, np.ndarray]] = {}

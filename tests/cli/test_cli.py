@@ -373,6 +373,8 @@ def test_help_of_every_verb(call):
         assert verb in usage
         code, page, _ = call(*verb.split(), "--help")
         assert (code, "usage" in page) == (0, True)
+    code, page, _ = call("clip", "--help")
+    assert (code, "clip train" in page, "clip check" in page, "landscape" in page) == (0, True, True, False)
     page = call("train", "--help")[1]
     for word in ("cartpole-swingup", "mountain-car-plain", "paper", "default"):
         assert word in page

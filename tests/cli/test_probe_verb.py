@@ -108,6 +108,7 @@ def test_the_humanoids_poses_are_judged_by_predicate_and_physics(call, tmp_path)
         (("cartpole", "--alpha", 0.5, "--baseline"), "there is no baseline prompt"),
         (("cartpole", "--clip", "nowhere/at-all"), "nowhere/at-all"),
         (("humanoid",), "has no prompt of its own"),
+        (("cartpole", "--prompt"), "--prompt is given without a sentence"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, arguments, said):

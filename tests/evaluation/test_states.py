@@ -103,8 +103,8 @@ def change(folder, **values):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (cut, "damaged"),
-        (lambda folder: (folder / "states.npz").unlink(), "damaged"),
+        (cut, "damaged: states.npz is not the file that was written; make it anew"),
+        (lambda folder: (folder / "states.npz").unlink(), "damaged: it has no states.npz; make it anew"),
         (lambda folder: (folder / "dataset.json").unlink(), "no state dataset"),
         (lambda folder: (folder / "dataset.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "dataset.json").write_text("[]"), "no state dataset"),
