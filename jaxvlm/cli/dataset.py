@@ -208,8 +208,8 @@ def _collect(plans: list[Plan], options: Make) -> list["StateDataset"]:
             done += _episodes(plan, options)
             if plan.count is not None and len(parts[-1]) < plan.count:
                 progress.announce(
-                    f"note: {_title(plan.source)} gave {len(parts[-1])} states of the {plan.count} wanted; "
-                    "raise --episodes"
+                    f"note: {_title(plan.source, plan.domain)} gave {len(parts[-1])} states of the "
+                    f"{plan.count} wanted; raise --episodes"
                 )
     return parts
 
@@ -394,10 +394,10 @@ def _free(options: Make, domain: str) -> Path:
     return folder
 
 
-def _title(source: dict[str, Any]) -> str:
+def _title(source: dict[str, Any], domain: str) -> str:
     """A source in a few words."""
     if source["kind"] != "run":
-        return f"{source['kind']}:{source['task']}" if "task" in source else source["kind"]
+        return f"{source['kind']}:{source['task']}" if "task" in source else f"{source['kind']}:{domain}"
     step = f" {source['step']}" if source["checkpoint"] == "step" else ""
     return f"{source['run']} ({source['checkpoint']}{step}, {source['actions']})"
 
@@ -409,7 +409,9 @@ def _report(dataset: "StateDataset", folder: Path) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{len(dataset):,} states of {dataset.domain} in {len(np.unique(dataset.groups)):,} episodes")
     for place, source in enumerate(dataset.sources):
-        print(f"  {int((dataset.index['source'] == place).sum()):>7,}  {_title(dict(source))}")
+        print(
+            f"  {int((dataset.index['source'] == place).sum()):>7,}  {_title(dict(source), dataset.domain)}"
+        )
     print("goal states:")
     for goal, label in dataset.labels.items():
         print(f"  {int(label.sum()):>7,}  {label.mean():>6.1%}  {goal}")

@@ -55,7 +55,7 @@ class Epic:
     seed: int = 0
     """Of the bootstrap."""
     name: str | None = None
-    """First part of the names of the files; the default is the dataset's."""
+    """First part of the names of the files; the default is the dataset's, and `-human` for people's labels."""
     output: Path = Path("runs/epic")
     """Folder for the tables and pictures."""
     datasets_dir: Path = Path("runs/datasets")
@@ -97,6 +97,7 @@ def run(arguments: Sequence[str]) -> None:
     for note in dict.fromkeys(notes):
         print(f"note: {note}", flush=True)
 
+    directory = Output(options.output).prepare()
     scenes = dataset.scene(import_ours("envs.captions.scenes").scene_type(dataset.domain))
     rows, histograms, scores, models = [], [], {}, []
     with Progress(len(dataset) * len(towers), unit="states") as progress:
@@ -132,8 +133,7 @@ def run(arguments: Sequence[str]) -> None:
                     )
             models[-1]["seconds"] = round(time.monotonic() - begun, 1)
 
-    directory = Output(options.output).prepare()
-    stem = options.name or folder.resolve().name
+    stem = options.name or folder.resolve().name + ("-human" if options.labels == "human" else "")
     result = {
         "format": 1,
         "dataset": dataset.meta.get("command", []),
@@ -327,7 +327,8 @@ def draw_figures(
     from jaxvlm.evaluation import plots
 
     mean = [row for row in rows if row["camera"] == "+".join(options.camera)]
-    title = f"{len(dataset):,} states of {dataset.domain}, labelled by {options.labels}"
+    judge = "people" if options.labels == "human" else "predicate"
+    title = f"{len(dataset):,} states of {dataset.domain}, labelled by {judge}"
     made = []
     if len(alphas) > 1:
         made.append(plots.distance_by_alpha(directory / f"{stem}-alpha.png", mean, title=title))

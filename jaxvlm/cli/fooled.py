@@ -112,6 +112,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
     suffix = "" if clip is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(clip).name)
     write_json(run.path / f"fooled{suffix}.json", result)
     picture = run.plots / f"fooled{suffix}.png"
+    picture.unlink(missing_ok=True)  # one of before would be of other states
     draw(picture, built, task, states, order[:count], result)
     saved = run.path / f"fooled{suffix}.npz"
     save(saved, task, played.where(played.episode < EPISODES // 2))
@@ -121,7 +122,8 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         ("picture", picture),
         ("states", saved),
     ):
-        print(f"  {name:<10} {written}")
+        if written.exists():
+            print(f"  {name:<10} {written}")
     return result
 
 
@@ -340,7 +342,9 @@ def report(result: dict[str, Any]) -> str:
     """The figures in words."""
 
     def spelled(values: list[float] | None) -> str:
-        return "unknown" if values is None else f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
+        if values is None or not math.isfinite(values[0]):
+            return "unknown"
+        return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
 
     usual, clear = result["usual_reward"], result["clearly_fooled_share"]
     of = f"; {usual:.3f} is the median of {result['usual_reward_from']}" if math.isfinite(usual) else ""
@@ -356,7 +360,9 @@ def report(result: dict[str, Any]) -> str:
             else []
         ),
     ]
-    if result["shown"]:
+    if not result["shown"]:
+        lines.append("  picture    none: every state at play meets the goal")
+    else:
         first = result["shown"][0]
         missed = f", misses {', '.join(first['missed'])}" if first["missed"] else ""
         lines.append(f"  best       {first['reward']:.3f} without the goal{missed}")

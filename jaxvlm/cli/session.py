@@ -149,9 +149,9 @@ def describe(config: TrainConfig) -> str:
 def sentences(config: TrainConfig, quote: str = "") -> str:
     """The goal prompts in the order in which they count, with the steps at which later ones begin."""
     first = " + ".join(f"{quote}{prompt}{quote}" for prompt in config.reward.prompt)
-    steps = config.at or ("its step",) * len(config.reward.then)
+    steps = [f"step {step}" for step in config.at] or ["its step"] * len(config.reward.then)
     later = zip(steps, config.reward.then, strict=False)
-    return first + "".join(f", from step {step} {quote}{prompt}{quote}" for step, prompt in later)
+    return first + "".join(f", from {step} {quote}{prompt}{quote}" for step, prompt in later)
 
 
 def read_config(run: Run) -> tuple[TrainConfig, tuple[str, ...]]:

@@ -85,6 +85,22 @@ def test_what_is_saved_can_be_trained_on(tmp_path):
     np.testing.assert_allclose(found[0], qpos[39], atol=1e-5)
 
 
+def test_where_every_state_meets_the_goal_nothing_is_shown_and_said_so():
+    states = played(success=np.ones(40, bool))
+    assert not len(ranked(states))
+    text = report(
+        {
+            "task": "cartpole",
+            "seeds": 1,
+            "usual_reward": 0.5,
+            "usual_reward_from": "states of the goal at play",
+        }
+        | {"shown": [], **measure(states, 0.5)}
+    )
+    assert "nan" not in text
+    assert "none: every state at play meets the goal" in text
+
+
 @pytest.mark.slow
 def test_a_run_shows_what_fools_it(call, tmp_path):
     tiny = shlex.split(
