@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from jaxvlm.cli.common import domains, find_dataset, find_task, import_ours, parse
+from jaxvlm.cli.common import Output, domains, find_dataset, find_task, import_ours, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +79,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{options.output / options.name} exists already: choose another --name")
     enable_compilation_cache()
     plans = _plans(options)
+    Output(options.output).prepare()  # before minutes are spent on states that could not be saved
     parts = _collect(plans, options)
     dataset = _labelled(join(parts), shlex.join(["jaxvlm", "dataset", "make", *arguments]))
     folder = dataset.save(_free(options, dataset.domain))

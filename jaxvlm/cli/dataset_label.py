@@ -1,5 +1,6 @@
 """`jaxvlm dataset label DATASET`: people's word on what a state shows, beside the predicates'."""
 
+import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
     import numpy as np
 
     from jaxvlm.cli.epic import scenery
+    from jaxvlm.errors import ConfigError
     from jaxvlm.evaluation.plots import state_sheet
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_atomic
@@ -91,6 +93,13 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
     scenes = dataset.scene(import_ours("envs.captions.scenes").scene_type(dataset.domain))
     draw = views.drawer(SIZE)
     directory = Output(options.output / f"{name}-{options.goal}").prepare()
+    table = directory / "labels.csv"
+    kept = table.exists()
+    if kept and _states_in(table) != {str(row) for row in chosen}:
+        raise ConfigError(
+            f"{table} is for other states than --draw {options.draw} --seed {options.seed} chooses: name another "
+            "--output, or move it away"
+        )
     for start in range(0, len(chosen), A_SHEET):
         rows = chosen[start : start + A_SHEET]
         filled = np.resize(rows, A_SHEET)  # one program for all sheets
@@ -99,8 +108,7 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
         block = (f"{options.goal}?", frames, [f"state {row}" for row in rows])
         state_sheet(sheet, [block], columns=max(2, 8 // len(options.camera)))
         print(f"picture  {sheet}", flush=True)
-    table = directory / "labels.csv"
-    if table.exists():
+    if kept:
         print(f"note: {table} exists already and is left as it is")
     else:
         write_atomic(table, "state,label,rater\n" + "".join(f"{row},,\n" for row in chosen))
@@ -111,3 +119,9 @@ def draw_sheets(dataset: "StateDataset", name: str, options: Label) -> None:
             ["jaxvlm", "dataset", "label", options.dataset, "--goal", options.goal, "--from", str(table)]
         )
     )
+
+
+def _states_in(table: Path) -> set[str]:
+    """The states that a table of labels lists, as they are written."""
+    lines = table.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return {(row.get("state") or "").strip() for row in csv.DictReader(lines)}

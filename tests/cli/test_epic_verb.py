@@ -12,6 +12,7 @@ from jaxvlm.cli import main
 from jaxvlm.cli.dataset import Plan, Players
 from jaxvlm.cli.dataset_label import run as label
 from jaxvlm.cli.epic import short_names, spelt_out
+from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import StateDataset
 from jaxvlm.evaluation.states import find_dataset_folder
 
@@ -82,6 +83,8 @@ def test_people_can_be_asked(datasets, tmp_path, call, monkeypatch, capsys):
     (sheets / "labels.csv").write_text("\n".join(["state,label,rater", *lines]))
     label(["poles", "--goal", "upright", "--from", str(sheets / "labels.csv")])
     assert "50 states labelled" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"labels\.csv is for other states than --draw 50 --seed 1 chooses"):
+        label(["poles", "--goal", "upright", "--draw", "50", "--seed", "1"])
     holds, known = StateDataset.load(find_dataset_folder("poles", tmp_path / "runs" / "datasets")).truth(
         "upright", "human"
     )
@@ -91,6 +94,15 @@ def test_people_can_be_asked(datasets, tmp_path, call, monkeypatch, capsys):
     assert code == 0
     # Beside what predicates say of the same dataset, and not over it.
     assert json.loads((tmp_path / "runs" / "epic" / "poles-human.json").read_text())["rows"][0]["n"] == 50
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_collected(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    code, _, error = call("dataset", "make", "grid:cartpole", "--output", "file")
+    assert code == 2
+    assert "cannot write to file" in error
+    assert "choose another --output" in error
 
 
 @pytest.mark.parametrize(
