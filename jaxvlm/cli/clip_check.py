@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional, task_usage
+from jaxvlm.cli.common import (
+    Output,
+    find_dataset,
+    find_task,
+    parse,
+    split_positional,
+    task_usage,
+    validate_draw,
+)
 
 
 @dataclass(frozen=True)
@@ -63,26 +71,19 @@ def run(arguments: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxvlm.cli.landscape import sweep_scenes
-    from jaxvlm.errors import ConfigError
     from jaxvlm.reward import auc, spearman
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_json
     from jaxvlm.runtime.plots import scores as plot_scores
-    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
+    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower, validate_look
     from jaxvlm.vlmrm.config import RewardSettings
 
     enable_compilation_cache()
-    if options.states < 2:
-        raise ConfigError(f"states is {options.states}; a ranking needs at least 2")
-    if not 0 <= options.seed < 2**31:
-        raise ConfigError(f"seed is {options.seed}; give one from 0 to {2**31 - 1}")
+    validate_draw(options.states, options.seed)
     validate_alpha(options.alpha)
-    if options.look not in task.env.looks:
-        raise ConfigError(
-            f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
-        )
+    validate_look(options.look, task.env)
     tower = load_tower(options.clip, task.domain, options.clip_size)
     dataset = find_dataset(task.domain).aimed_at(task.concept)
     states = dataset.sample_states(jax.random.key(options.seed), options.states)

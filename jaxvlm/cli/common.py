@@ -130,6 +130,14 @@ def split_positional(
     return positional, values, left
 
 
+def validate_draw(states: int, seed: int) -> None:
+    """Raises `ConfigError` for a number of random states, or their seed, that cannot work."""
+    if states < 2:
+        raise ConfigError(f"states is {states}; a ranking needs at least 2")
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"seed is {seed}; give one from 0 to {2**31 - 1}")
+
+
 @dataclass(frozen=True)
 class Output:
     """Where a picture goes."""

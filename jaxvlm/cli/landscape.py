@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_atomic
     from jaxvlm.runtime.plots import landscape
-    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower
+    from jaxvlm.vlmrm.build import build_reward, choose_chunk, load_tower, validate_look
     from jaxvlm.vlmrm.config import RewardSettings
 
     enable_compilation_cache()
@@ -79,10 +79,7 @@ def run(arguments: Sequence[str]) -> None:
         look=options.look,
         camera=options.camera,
     )
-    if options.look not in task.env.looks:
-        raise ConfigError(
-            f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
-        )
+    validate_look(options.look, task.env)
     params, notes = build_reward(settings, task.env, tower)
     for note in notes:
         print(f"note: {note}")

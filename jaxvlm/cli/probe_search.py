@@ -9,19 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.cli.common import validate_draw
 from jaxvlm.cli.preflight import SIGNAL
 from jaxvlm.cli.probe_sentences import Sentence
 from jaxvlm.clip.captions import CaptionedDataset, select
 from jaxvlm.clip.figures import auc, spearman
 from jaxvlm.compiler import compiler_options
-from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation.intervals import Interval, bootstrap, rate_interval
 from jaxvlm.render import RayAssets, draw_batch, validate_camera
 from jaxvlm.reward.label import encode_scenes, score
 from jaxvlm.reward.similarity import validate_alpha
 from jaxvlm.runtime import Progress
 from jaxvlm.vlmrm import probe
-from jaxvlm.vlmrm.build import Tower, build_reward, choose_chunk
+from jaxvlm.vlmrm.build import Tower, build_reward, choose_chunk, validate_look
 from jaxvlm.vlmrm.config import RewardSettings
 
 if TYPE_CHECKING:
@@ -72,15 +72,9 @@ class Found:
 def validate_options(options: "Probe", task: "Task") -> None:
     """Raises `ConfigError` for a number or a look that cannot work."""
     probe.validate_search(probe.CrossEntropy(options.population), options.chains, options.rounds)
-    if options.states < 2:
-        raise ConfigError(f"states is {options.states}; a ranking needs at least 2")
-    if not 0 <= options.seed < 2**31:
-        raise ConfigError(f"seed is {options.seed}; give one from 0 to {2**31 - 1}")
+    validate_draw(options.states, options.seed)
     validate_alpha(options.alpha)
-    if options.look not in task.env.looks:
-        raise ConfigError(
-            f"unknown look {options.look!r}; this task can be drawn as {', '.join(task.env.looks)}"
-        )
+    validate_look(options.look, task.env)
 
 
 class Prober:

@@ -141,6 +141,12 @@ def most_frames(tower: Tower, free: int | None = None) -> int | None:
     return max(1, free // 4 // (encoding + drawing))
 
 
+def validate_look(look: str, env: Any) -> None:
+    """Raises `ConfigError` for a look that the environment lacks."""
+    if look not in env.looks:
+        raise ConfigError(f"unknown look {look!r}; this task can be drawn as {', '.join(env.looks)}")
+
+
 def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
     """Reward parameters, and one note for each prompt with words that the checkpoint never saw."""
     for camera in settings.camera:
@@ -274,8 +280,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
     """
     validate_config(config)
     settings = config.reward
-    if settings.look not in env.looks:
-        raise ConfigError(f"unknown look {settings.look!r}; this task can be drawn as {', '.join(env.looks)}")
+    validate_look(settings.look, env)
     alpha = validate_alpha(settings.alpha)
     validate_phases(
         settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
