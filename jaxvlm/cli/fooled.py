@@ -25,6 +25,7 @@ from jaxvlm.render import draw_batch
 from jaxvlm.reward import auc, in_phase, label
 from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
 from jaxvlm.runtime import Run, enable_compilation_cache
+from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import replace_file, write_json
 from jaxvlm.runtime.plots import new_figure, save_figure
 from jaxvlm.vlmrm import Built
@@ -96,6 +97,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
     usual, source = usual_reward(built, task, states)
     figures = measure(states, usual)
     order = ranked(states)
+    environment = describe_environment()
     result = {
         "task": config.task,
         "reward": config.reward.reward,
@@ -108,6 +110,8 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         "usual_reward": usual,
         "usual_reward_from": source,
         "shown": [describe(states, int(row), task) for row in order[:count]],
+        "versions": environment["versions"],
+        "devices": environment["devices"],
     }
     suffix = "" if clip is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(clip).name)
     write_json(run.path / f"fooled{suffix}.json", result)
@@ -217,11 +221,13 @@ def usual_reward(built: Built, task: "Task", states: Played) -> tuple[float, str
 
 
 def measure(states: Played, usual: float) -> dict[str, Any]:
-    """AUC and shares with 95 % intervals that draw whole episodes."""
+    """AUC and shares with 95 % intervals that draw whole seeds, or whole episodes where there is one seed."""
+    # Episodes of one agent resemble each other; agents that learned from other seeds are what a reward is judged by.
+    groups = states.seed if len(np.unique(states.seed)) > 1 else states.groups
     fooled = ~states.success & (states.reward > usual)
 
     def interval(statistic: Any, *arrays: np.ndarray) -> list[float]:
-        return [float(end) for end in bootstrap(statistic, arrays, groups=states.groups, resamples=200)]
+        return [float(end) for end in bootstrap(statistic, arrays, groups=groups, resamples=200)]
 
     share = lambda hits: float(np.mean(hits))  # noqa: E731
     return {

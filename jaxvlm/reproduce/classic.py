@@ -1,7 +1,7 @@
 """Section 4.2: do agents learn CartPole and MountainCar from a sentence, and for which alpha?"""
 
 from jaxvlm.reproduce.draw import success_bars
-from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import seeds_of
 
@@ -61,9 +61,13 @@ def section(found: Material) -> Section:
         "authors take it that its line drawing is too far from what CLIP has seen.",
         compared=tuple(compared),
         blocks=tuple(blocks),
-        caution=CAUTION
-        + " The plain MountainCar shows this: the embedded CLIP has seen line drawings as often as "
-        "textures, so realism makes no difference to it.",
+        caution=caution(found.place)
+        + (
+            ""
+            if found.place.clips
+            else " The plain MountainCar shows this: the embedded CLIP has seen line drawings as often as textures, "
+            "so realism makes no difference to it."
+        ),
     )
 
 

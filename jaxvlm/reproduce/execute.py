@@ -15,6 +15,7 @@ from typing import IO, Any
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Row, typed
 from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jobs, ledger
+from jaxvlm.runtime.environment import package_versions
 from jaxvlm.runtime.files import reason
 from jaxvlm.runtime.progress import duration
 
@@ -146,6 +147,7 @@ def _run(
         "guess": job[0].minutes,
         "code": code if len(made) == len(job) else code or 1,
         "ended": datetime.now().isoformat(timespec="seconds"),
+        "versions": package_versions(),
     }
     enter(folder, names, entry)
     if code == 0 and len(made) == len(job):

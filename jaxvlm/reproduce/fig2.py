@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxvlm.evaluation import mean_interval
 from jaxvlm.reproduce.draw import bands
-from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section, Table
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
 from jaxvlm.reproduce.material import Material, number
 from jaxvlm.reward import spearman
 
@@ -113,7 +113,8 @@ def section(found: Material) -> Section:
                 seeds=count + (" trained alike" if several else ""),
                 interval="Bands: from the lowest to the highest of them"
                 if several
-                else "No band: with one CLIP the curve has no spread; further ones are rows that were not run yet",
+                else "No band: one CLIP has no spread"
+                + ("" if found.place.clips else "; further ones are rows that were not run yet"),
             )
         )  # fmt: skip
     if lines:
@@ -126,7 +127,8 @@ def section(found: Material) -> Section:
                     "state of the highest reward",
                 ),
                 rows=tuple(lines),
-                caption="Means over CLIPs with Student's 95 % interval. The goal is 0 of the pole and 0.5 of the car.",
+                caption="Means over CLIPs with Student's 95 % interval, where there are several. "
+                "The goal is 0 of the pole and 0.5 of the car.",
             )
         )
     return Section(
@@ -135,7 +137,7 @@ def section(found: Material) -> Section:
         "it rises along the hill.",
         compared=tuple(compared),
         blocks=tuple(blocks),
-        caution=CAUTION,
+        caution=caution(found.place),
     )
 
 

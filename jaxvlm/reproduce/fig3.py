@@ -1,7 +1,7 @@
 """Figure 3: textures and the camera, on kneeling."""
 
 from jaxvlm.reproduce.draw import success_bars
-from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import name_of, pose_row, seeds_of
 
@@ -61,7 +61,9 @@ def section(found: Material) -> Section:
             for words, paper, run in runs
         ),
         blocks=tuple(blocks),
-        caution="The embedded CLIP has seen the textured body from the new camera and nothing else, so elsewhere its "
+        caution=caution(found.place)
+        if found.place.clips
+        else "The embedded CLIP has seen the textured body from the new camera and nothing else, so elsewhere its "
         "score means little, whatever is realistic. This figure says something about textures only with a checkpoint "
         "that was trained on photographs (`--clip`); without one it shows what happens where a reward model is used "
         "off its distribution." .replace("`--clip`", "--clip"),

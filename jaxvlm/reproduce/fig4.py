@@ -1,11 +1,12 @@
 """Figure 4: the reward over the size of the model, by EPIC distance and by the success of agents."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from jaxvlm.evaluation import Interval, mean_interval
 from jaxvlm.reproduce.draw import curves, rates_over
 from jaxvlm.reproduce.figure import (
-    CAUTION,
     Block,
     Compared,
     Figure,
@@ -15,6 +16,7 @@ from jaxvlm.reproduce.figure import (
     Section,
     Table,
     Text,
+    caution,
 )
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import POSES, seeds_of
@@ -35,12 +37,18 @@ from jaxvlm.reproduce.scaling import (
 )
 
 PICTURES = 64  # a step of a CLIP's training
-STATES_INTERVAL = "Lines: 95 % bootstrap that draws whole episodes of states"
+CLIPS_INTERVAL = (
+    "Lines: Student's 95 % interval over CLIPs where there are several, else a bootstrap over episodes of "
+    "states"
+)
 
 
 def rows(place: Place) -> list[Row]:
     """CLIPs, states, distances, and agents of every size."""
-    return [*epic_rows(place), *agent_rows(place)]
+    found = [*epic_rows(place), *agent_rows(place)]
+    return list(
+        {row.name: row for row in found}.values()
+    )  # the last checkpoint given has agents among the states'
 
 
 def section(found: Material) -> Section:
@@ -52,7 +60,11 @@ def section(found: Material) -> Section:
         blocks += [_over_alpha(found, lines), _over_parameters(found, lines)]
         if own:
             blocks.append(_over_samples(found, lines))
-    done = [(model, run, parameters_of(model, lines)) for model, run in trained if run]
+    done = [
+        (model, run, count)
+        for model, run in trained
+        if run and (count := parameters_of(model, lines)) is not None
+    ]
     if done:
         blocks.append(
             Picture(
@@ -80,10 +92,14 @@ def section(found: Material) -> Section:
         "bigG-14 all episodes succeed, with every smaller model none.",
         compared=_compared(found, lines, [(model, run) for model, run in trained]),
         blocks=tuple(blocks),
-        caution=CAUTION
-        + " The sizes are 0.1 to 10 million parameters, trained alike on pictures of the humanoid, where "
-        "the paper's have 0.1 to 2.5 billion and were trained on photographs. Distances are to the predicates, on "
-        "states of our own agents and of random actions.",
+        caution=caution(found.place, all_clips=True)
+        + (
+            " The sizes are 0.1 to 10 million parameters, trained alike on pictures of the humanoid, where the paper's "
+            "have 0.1 to 2.5 billion and were trained on photographs."
+            if own
+            else ""
+        )
+        + " Distances are to the predicates, on states of our own agents and of random actions.",
     )
 
 
@@ -117,8 +133,11 @@ def _compared(
 
 def _over_alpha(found: Material, lines: Sequence[Measured]) -> Picture:
     sizes = full(found.place)
+    alike = {model: _alike(found, lines, model) for model in sizes}
     series = {
-        model.label: [_epic(choose(lines, model=model, goal="kneeling", alpha=alpha)) for alpha in ALPHAS]
+        model.label: [
+            _over_seeds(_chosen(lines, alike[model], goal="kneeling", alpha=alpha)) for alpha in ALPHAS
+        ]
         for model in sizes
     }
     return Picture(
@@ -132,32 +151,25 @@ def _over_alpha(found: Material, lines: Sequence[Measured]) -> Picture:
         ),
         says="EPIC distance over alpha, a line for each size of the model",
         caption="4a. Distance over the strength of goal-baseline regularisation.",
-        seeds=f"One CLIP a size, {lines[0].states:,} states",
-        interval=STATES_INTERVAL,
+        seeds=f"{_clips_of(alike.values())} a size, {lines[0].states:,} states",
+        interval=CLIPS_INTERVAL,
     )
 
 
 def _over_parameters(found: Material, lines: Sequence[Measured]) -> Picture:
-    chosen = [model for model in models(found.place) if model.steps in (None, STEPS[-1])]
-    sizes = list(dict.fromkeys(model.size for model in chosen if any(line.model == model for line in lines)))
-    counts, series, seeds = [], {"α = 0": [], "α = 0.4": []}, 0
-    for size in sizes:
-        ours = [model for model in chosen if model.size == size]
+    alike = [ours for model in full(found.place) if (ours := _alike(found, lines, model))]
+    counts, series = [], {"α = 0": [], "α = 0.4": []}
+    for ours in alike:
         counts.append(parameters_of(ours[0], lines))
         for name, alpha in (("α = 0", 0.0), ("α = 0.4", 0.4)):
-            each = [
-                line for model in ours if (line := choose(lines, model=model, goal="kneeling", alpha=alpha))
-            ]
-            seeds = max(seeds, len(each))
-            series[name].append(_over_seeds(each))
+            series[name].append(_over_seeds(_chosen(lines, ours, goal="kneeling", alpha=alpha)))
     return Picture(
         curves(counts, series, xlabel="parameters", ylabel="EPIC distance", title="4b: distance over size, kneeling",
                log=True),
         says="EPIC distance over the number of parameters",
         caption="4b. Distance over the size of the model.",
-        seeds=f"Up to {seeds} CLIPs a size" if seeds > 1 else "One CLIP a size",
-        interval="Lines: Student's 95 % interval over CLIPs where there are several, else a bootstrap over episodes of "
-        "states",
+        seeds=f"{_clips_of(alike)} a size",
+        interval=CLIPS_INTERVAL,
     )  # fmt: skip
 
 
@@ -179,9 +191,9 @@ def _over_samples(found: Material, lines: Sequence[Measured]) -> Picture:
                title="distance over training, kneeling, α = 0", log=True, ramp=True),
         says="EPIC distance over the number of pictures a model was trained on, a line for each size",
         caption="Distance over the length of the CLIP's training, which the paper could not vary.",
-        seeds="One to three CLIPs a point",
-        interval="Lines: Student's 95 % interval over CLIPs where there are several, else a bootstrap over episodes of "
-        "states",
+        seeds=f"{_clips_of([_alike(found, lines, model) for model in full(found.place)])} at the last point of a "
+        "size, one at those before",
+        interval=CLIPS_INTERVAL,
     )  # fmt: skip
 
 
@@ -189,35 +201,38 @@ def _grid(found: Material, lines: Sequence[Measured]) -> list[Block]:
     """When does alpha help? Every size and task."""
     goals = [pose for pose in POSES if any(line.goal == pose.name for line in lines)]
     sizes = full(found.place)
+    alike = {model: _alike(found, lines, model) for model in sizes}
+
+    def distances(model: Model, goal: str, alpha: float) -> list[float]:
+        return [line.epic.value for line in _chosen(lines, alike[model], goal=goal, alpha=alpha)]
+
     series: dict[str, list[Interval | None]] = {}
-    table = []
     for model in sizes:
         changes = []
         for alpha in ALPHAS:
-            each = []
-            for pose in goals:
-                here = choose(lines, model=model, goal=pose.name, alpha=alpha)
-                base = choose(lines, model=model, goal=pose.name, alpha=0.0)
-                if here and base:
-                    each.append(here.epic.value - base.epic.value)
+            pairs = [(distances(model, pose.name, alpha), distances(model, pose.name, 0.0)) for pose in goals]
+            each = [float(np.mean(here) - np.mean(base)) for here, base in pairs if here and base]
             changes.append(mean_interval(each) if each else None)
         series[model.label] = changes
+    table = []
     for pose in goals:
         cells: list[str | None] = [pose.words]
         for model in sizes:
-            own = [line for line in lines if line.model == model and line.goal == pose.name]
-            base = choose(own, model=model, goal=pose.name, alpha=0.0)
-            if not own or base is None:
+            by_alpha = {
+                alpha: interval
+                for alpha in ALPHAS
+                if (interval := _over_seeds(_chosen(lines, alike[model], goal=pose.name, alpha=alpha)))
+            }
+            if 0.0 not in by_alpha:
                 cells.append(None)
                 continue
-            best = min(own, key=lambda line: line.epic.value)
-            clear = best.epic.high < base.epic.low
+            base = by_alpha[0.0]
+            best = min(by_alpha, key=lambda alpha: by_alpha[alpha].value)
+            clear = by_alpha[best].high < base.low
             where = (
-                f"α {best.alpha:g}: {shown(best.epic)}" + (" *" if clear else "")
-                if best.alpha
-                else "α 0 is best"
+                f"α {best:g}: {shown(by_alpha[best])}" + (" *" if clear else "") if best else "α 0 is best"
             )
-            cells.append(f"{shown(base.epic)}; {where}")
+            cells.append(f"{shown(base)}; {where}")
         table.append(tuple(cells))
     return [
         Text(
@@ -234,21 +249,41 @@ def _grid(found: Material, lines: Sequence[Measured]) -> list[Block]:
                 ramp=True,
             ),
             says="change of the EPIC distance against alpha 0, mean over tasks, a line for each size",
-            caption=f"Mean over {len(goals)} tasks.",
-            seeds="One CLIP a size",
+            caption=f"Mean over {len(goals)} tasks, and over a size's CLIPs where there are several.",
+            seeds=f"{_clips_of(alike.values())} a size",
             interval="Lines: Student's 95 % interval over tasks",
         ),
         Table(
             header=("task", *(model.label for model in sizes)),
             rows=tuple(table),
-            caption="EPIC distance at α = 0 and at the best α, with bootstrap intervals; a star where these do not "
-            "meet.",
+            caption="EPIC distance at α = 0 and at the best α, with Student's 95 % interval over CLIPs where there are "
+            "several and else a bootstrap over episodes of states; a star where these do not meet.",
         ),
     ]
 
 
-def _epic(line: Measured | None) -> Interval | None:
-    return line.epic if line else None
+def _alike(found: Material, lines: Sequence[Measured], model: Model) -> list[Model]:
+    """The measured CLIPs that differ from a model in their seed at most, itself among them."""
+    measured_ones = {line.model for line in lines}
+    return [
+        other
+        for other in models(found.place)
+        if (other.size, other.steps) == (model.size, model.steps) and other in measured_ones
+    ]
+
+
+def _chosen(lines: Sequence[Measured], alike: Sequence[Model], *, goal: str, alpha: float) -> list[Measured]:
+    """What was measured of CLIPs that are alike, a line each."""
+    found = [choose(lines, model=model, goal=goal, alpha=alpha) for model in alike]
+    return [line for line in found if line]
+
+
+def _clips_of(alike: Iterable[Sequence[Model]]) -> str:
+    """`One CLIP`, or `1 to 3 CLIPs` where sizes differ."""
+    counts = sorted({len(models) for models in alike if models})
+    if counts in ([], [1]):
+        return "One CLIP"
+    return f"{counts[0]} CLIPs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} CLIPs"
 
 
 def _over_seeds(lines: Sequence[Measured]) -> Interval | None:

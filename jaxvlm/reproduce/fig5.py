@@ -1,6 +1,6 @@
 """Figure 5: how much of their episodes agents spend in the goal state, task by task."""
 
-from jaxvlm.reproduce.figure import CAUTION, Compared, Figure, Place, Row, Section
+from jaxvlm.reproduce.figure import Compared, Figure, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import POSES, histograms, name_of, pose_row
 
@@ -29,7 +29,7 @@ def section(found: Material) -> Section:
             for pose, run in runs
         ),
         blocks=tuple(histograms(found, named)),
-        caution=CAUTION
+        caution=caution(found.place)
         + " A predicate also judges what no eye would: every step counts by itself, so the first tenth "
         "of an episode, in which the body goes to its pose, keeps most shares below 100 %. Ratings by people stand "
         "beside "

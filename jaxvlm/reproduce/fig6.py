@@ -1,6 +1,6 @@
 """Figure 6: time in the goal state of agents that learned from models of several sizes."""
 
-from jaxvlm.reproduce.figure import CAUTION, Compared, Figure, Place, Row, Section
+from jaxvlm.reproduce.figure import Compared, Figure, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import histograms
 from jaxvlm.reproduce.scaling import agent_name, agent_rows, agents, clip_rows
@@ -33,9 +33,12 @@ def section(found: Material) -> Section:
             for model, run in trained
         ),
         blocks=tuple(
-            histograms(found, [(agent_name(model), f"kneeling, CLIP {model.label}") for model, _ in trained])
+            histograms(
+                found,
+                [(agent_name(model, found.place), f"kneeling, CLIP {model.label}") for model, _ in trained],
+            )
         ),
-        caution=CAUTION,
+        caution=caution(found.place, all_clips=True),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxvlm.reproduce.draw import two_histograms
-from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material, read_json
 from jaxvlm.reproduce.report import shown
 from jaxvlm.reproduce.scaling import Model, choose, epic_file, epic_rows, full, measured
@@ -55,7 +55,7 @@ def section(found: Material) -> Section:
         "model: RN50's overlap almost wholly, bigG-14's hardly.",
         compared=tuple(compared),
         blocks=tuple(blocks),
-        caution=CAUTION,
+        caution=caution(found.place, all_clips=True),
     )
 
 

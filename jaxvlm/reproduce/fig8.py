@@ -1,7 +1,7 @@
 """Figure 8: does goal-baseline regularisation help the three tasks that failed?"""
 
 from jaxvlm.reproduce.draw import curves
-from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.poses import FAILING, POSES, histograms, name_of, pose_row, seeds_of
 
@@ -62,7 +62,7 @@ def section(found: Material) -> Section:
             for alpha, run in zip(ALPHAS, row, strict=True)
         ),
         blocks=(*blocks, *histograms(found, named)),
-        caution=CAUTION,
+        caution=caution(found.place),
     )
 
 

@@ -125,7 +125,9 @@ class Place:
         Flags given here stand last and win. Rows whose names are their task's and one suffix share a program on a GPU.
         """
         budget = self.budget
-        clip = ("--clip", self.clip) if self.clip and "--clip" not in flags else ()
+        # A ground truth looks at no picture: such a run is the same whatever checkpoint is given.
+        sees = "--clip" not in flags and "ground-truth" not in flags
+        clip = ("--clip", self.clip) if self.clip and sees else ()
         flags = (*budget.flags(task), *clip, *flags)
         suffix = name.removeprefix(f"{task}-")
         usual = budget.minutes if task.startswith("humanoid") else budget.classic_minutes
@@ -244,6 +246,29 @@ FULL_CAUTION = (
     "to row; they do not say how well a CLIP that never saw these scenes would do, which is what the paper measured. "
     "Figures of downloaded checkpoints are made with --clip."
 )
+
+
+GIVEN_CAUTION = (
+    "Learned from {}, and judged by predicates of the simulator's state, where the paper had a person judge; steps and "
+    "seeds are those of the budget and not the paper's."
+)
+FULL_GIVEN_CAUTION = (
+    "Rewards come from checkpoints that were given: {}. Success is judged by predicates of the simulator's state, "
+    "which neither the checkpoints nor the agents see, where the paper had a person judge. Steps and seeds are those "
+    "of the budget and not the paper's; renderer and physics are ours, made anew after the paper's scenes."
+)
+
+
+def caution(place: Place, *, all_clips: bool = False) -> str:
+    """What a comparison with the paper's values may say, below a figure of the last checkpoint or of all of them."""
+    if not place.clips:
+        return CAUTION
+    return GIVEN_CAUTION.format(", ".join(place.clips if all_clips else place.clips[-1:]))
+
+
+def full_caution(place: Place) -> str:
+    """The same at the head of a report."""
+    return FULL_GIVEN_CAUTION.format(", ".join(place.clips)) if place.clips else FULL_CAUTION
 
 
 def label_of(clip: str) -> str:

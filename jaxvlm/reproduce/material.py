@@ -72,16 +72,16 @@ class Trained:
         return success_interval(self.rates, self.episodes)
 
     @cached_property
-    def rewards(self) -> list[float]:
-        """The CLIP reward that every seed's agent was kept for: the highest of its training, as the paper chooses."""
-        # Agents are kept once they learn: from the first rollout that begins after the random ones.
+    def learned(self) -> list[dict[str, Any]]:
+        """Those of `training` whose rollouts the policy played: they begin once random actions are over."""
         first = self.config.get("learning_starts", 0)
         begun = [0, *(row["step"] for row in self.training)]
-        rows = [
-            row["reward"]
-            for start, row in zip(begun, self.training, strict=False)
-            if start >= first and isinstance(row.get("reward"), list)
-        ]
+        return [row for start, row in zip(begun, self.training, strict=False) if start >= first]
+
+    @cached_property
+    def rewards(self) -> list[float]:
+        """The CLIP reward that every seed's agent was kept for: the highest of its training, as the paper chooses."""
+        rows = [row["reward"] for row in self.learned if isinstance(row.get("reward"), list)]
         if rows:
             table = np.asarray([[math.nan if v is None else v for v in row] for row in rows], np.float64)
             return [float(value) for value in np.nanmax(table, axis=0)]
@@ -130,9 +130,9 @@ class Trained:
     @property
     def digest(self) -> str:
         """The first digits of the CLIP's digest; empty where it learned from something else."""
-        found = self.evaluation.get("clip_digest") or (self.sessions[0] if self.sessions else {}).get(
-            "clip_digest"
-        )
+        # Of what it learned from: an evaluation of later may have been made with another file of the same name.
+        first = self.sessions[0] if self.sessions else {}
+        found = first.get("clip_digest") or self.evaluation.get("clip_digest")
         return str(found)[:12] if found else ""
 
     @property

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from jaxvlm.errors import JaxvlmError
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import data_uri
 from jaxvlm.reproduce.execute import Outcome
-from jaxvlm.reproduce.figure import FULL_CAUTION, Block, Figure, Picture, Row, Section, Table, Text
-from jaxvlm.reproduce.material import Material, Trained
+from jaxvlm.reproduce.figure import Block, Figure, Picture, Row, Section, Table, Text, full_caution
+from jaxvlm.reproduce.material import Material, Trained, read_json
 from jaxvlm.reproduce.plan import Plan, ledger
 from jaxvlm.runtime.files import write_atomic
 
@@ -107,7 +107,7 @@ def _opening(plan: Plan, material: Material, today: date) -> str:
     return (
         f"<p>Figures and tables of two papers ({papers}), run again with jaxvlm. Beside each value of a paper stands "
         f"ours, with the number of seeds and an interval.</p><p class='soft'>{_escape(words)}</p>"
-        f'<p class="caution">{_escape(_how_to_read())}</p><p class="caution">{_escape(FULL_CAUTION)}</p>'
+        f'<p class="caution">{_escape(_how_to_read())}</p><p class="caution">{_escape(full_caution(plan.place))}</p>'
     )
 
 
@@ -267,7 +267,19 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
     finished = entry.get("ended") or (_day(product) if product else "")
     run = material.run(row.name) if row.task else None
     if run is None:
-        return (row.name, None, None, None, None, None, finished)
+        # Most products that are no runs say themselves what made them; of the others the ledger knows.
+        told = product and product.suffix == ".json" and read_json(product)
+        made = told if isinstance(told, dict) and told.get("versions") else entry
+        device = (made.get("devices") or {}).get("kind")
+        return (
+            row.name,
+            None,
+            None,
+            _models(made),
+            device,
+            listed(made.get("versions") or {}) or None,
+            finished,
+        )
     kind = run.evaluation.get("reward")
     clip = f"{run.clip} ({run.digest})" if kind == "clip" else "none: ground truth"
     return (
@@ -305,10 +317,21 @@ def device_of(run: Trained) -> str:
 
 def versions_of(run: Trained) -> str:
     """Of what its bits depend on most."""
-    versions = (run.sessions[-1] if run.sessions else run.evaluation).get("versions", {})
+    return listed((run.sessions[-1] if run.sessions else run.evaluation).get("versions", {}))
+
+
+def listed(versions: Mapping[str, Any]) -> str:
+    """`jaxvlm 0.1.0, jax 0.10.2`: the versions that figures depend on most, of those that are known."""
     return ", ".join(
         f"{name} {versions[name]}" for name in ("jaxvlm", "jax", "mujoco-mjx") if versions.get(name)
     )
+
+
+def _models(made: Mapping[str, Any]) -> str | None:
+    """The checkpoints of an evaluation with their digests; None where it does not name them."""
+    models = made.get("models") or [{"model": made.get("clip"), "digest": made.get("clip_digest")}]
+    known = [(Path(str(m["model"])).name, str(m["digest"])[:12]) for m in models if m.get("digest")]
+    return ", ".join(f"{name} ({digest})" for name, digest in known) or None
 
 
 def _made(plan: Plan, material: Material, outcome: Outcome) -> str:

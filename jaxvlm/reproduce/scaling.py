@@ -11,7 +11,7 @@ from typing import Any
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.figure import Place, Row, label_of
 from jaxvlm.reproduce.material import Material, Trained, read_json
-from jaxvlm.reproduce.poses import POSES, pose_row
+from jaxvlm.reproduce.poses import POSES, name_of, pose_row
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 STEPS = (375, 750, 1500)  # of 64 pictures
@@ -102,21 +102,27 @@ def full(place: Place) -> list[Model]:
     return [model for model in models(place) if model.steps in (None, STEPS[-1]) and model.seed == 0]
 
 
-def agent_name(model: Model) -> str:
-    """Name of the row of kneeling learned from a model."""
-    return f"humanoid-kneeling-{model.size}"
+def agent_name(model: Model, place: Place) -> str:
+    """Name of the row of kneeling learned from a model; of the last checkpoint given it is table 1's."""
+    return name_of("kneeling", 0.0, place) if model.clip == place.clip else f"humanoid-kneeling-{model.size}"
 
 
 def agent_rows(place: Place) -> list[Row]:
     """Kneeling learned from every size."""
     factor = {"xs": 0.9, "s": 1.0, "m": 1.6, "l": 3.5}
     return [
-        place.train(
-            agent_name(model), "humanoid-kneeling", "--clip", model.clip, needs=(model.row,) if model.row else (),
+        pose_row("kneeling", 0.0, place)
+        if model.clip == place.clip
+        else place.train(
+            agent_name(model, place),
+            "humanoid-kneeling",
+            "--clip",
+            model.clip,
+            needs=(model.row,) if model.row else (),
             minutes=place.budget.minutes * factor.get(model.size, 4.0),
         )
         for model in full(place)
-    ]  # fmt: skip
+    ]
 
 
 def states_rows(place: Place) -> list[Row]:
@@ -213,8 +219,8 @@ def choose(lines: Sequence[Measured], *, model: Model, goal: str, alpha: float) 
     return None
 
 
-def parameters_of(model: Model, lines: Sequence[Measured]) -> int:
-    """Parameters of a model: as measured, or from the header of its file; 1 where neither is known."""
+def parameters_of(model: Model, lines: Sequence[Measured]) -> int | None:
+    """Parameters of a model: as measured, or from the header of its file; None where neither is known."""
     for line in lines:
         if line.model == model:
             return line.parameters
@@ -223,11 +229,11 @@ def parameters_of(model: Model, lines: Sequence[Measured]) -> int:
         with path.open("rb") as file:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     except (OSError, ValueError, struct.error):
-        return 1
+        return None
     shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
     return sum(math.prod(shape) for shape in shapes)
 
 
 def agents(found: Material) -> list[tuple[Model, Trained | None]]:
     """Kneeling learned from every size, smallest first."""
-    return [(model, found.run(agent_name(model))) for model in full(found.place)]
+    return [(model, found.run(agent_name(model, found.place))) for model in full(found.place)]

@@ -53,9 +53,9 @@ def section(found: Material) -> Section:
                 blocks.append(
                     Picture(
                         sheet,
-                        says=f"{words}: ten moments of an episode of each seed's best agent, time from left to right",
-                        caption=f"{words}: ten moments of an episode, a row a seed; the second phase begins in the "
-                        "middle.",
+                        says=f"{words}: ten moments of an episode in each row, time from left to right",
+                        caption=f"{words}: ten moments of an episode a row, seeds in turn; the second phase begins in "
+                        "the middle.",
                         seeds=seeds_of([run]),
                         interval=f"success {run.success}",
                     )

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import success_bars
-from jaxvlm.reproduce.figure import CAUTION, Block, Compared, Figure, Picture, Place, Row, Section, Table
+from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
 from jaxvlm.reproduce.material import Material, Trained, read_json, success_interval
 from jaxvlm.reproduce.poses import POSES, name_of, pose_row, seeds_of
 from jaxvlm.reproduce.report import shown
@@ -75,7 +75,7 @@ def section(found: Material) -> Section:
         "an episode succeeds if the pose is held in at least half of its steps.",
         compared=compared,
         blocks=tuple(blocks),
-        caution=CAUTION,
+        caution=caution(found.place),
     )
 
 
@@ -167,8 +167,9 @@ def _agents(found: Material) -> list[Block]:
         if run is None or sheet is None or not sheet.exists():
             continue
         picture = Image.open(sheet).convert("RGB")
-        shown_seeds = min(ROWS, run.seeds)  # a row of the sheet is an episode of a seed, in turn
-        row = run.chosen if run.chosen < shown_seeds else 0
+        row = run.chosen  # a row of the sheet is an episode of a seed, in turn
+        if row >= ROWS:
+            continue  # the agent is not on it
         height = picture.height / ROWS
         strip = picture.crop((0, round(row * height), picture.width, round((row + 1) * height)))
         strips.append(strip.resize((10 * CELL, CELL), Image.Resampling.LANCZOS))

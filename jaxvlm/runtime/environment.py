@@ -30,6 +30,11 @@ SETTINGS = (
 )
 
 
+def package_versions() -> dict[str, str | None]:
+    """Versions of the distributions that figures depend on, None of those that are not installed; asks no device."""
+    return {name: _version(name) for name in PACKAGES}
+
+
 def describe_environment(**extra: Any) -> dict[str, Any]:
     """Versions, platform, devices and flags of this process, plus `extra` (chunk size, dtype, ...).
 
@@ -38,7 +43,7 @@ def describe_environment(**extra: Any) -> dict[str, Any]:
     devices = jax.devices()
     return {
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "platform": {
             "system": platform.system(),
             "machine": platform.machine(),

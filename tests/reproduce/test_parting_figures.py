@@ -132,6 +132,28 @@ def test_agents_are_kept_for_what_they_earned_once_they_learned(tmp_path):
     assert Trained(run).chosen == 2
 
 
-def test_rollouts_before_learning_are_left_out(folder):
-    reward, _ = misspecification._training(Trained(folder / "runs" / "humanoid-kneeling-a0"))
-    assert reward.shape == (ROLLOUTS - 1, SEEDS)
+@pytest.mark.parametrize(("starts", "random"), [(1000, 1), (1500, 2), (2000, 2)])
+def test_rollouts_of_random_actions_are_left_out(tmp_path, starts, random):
+    """A rollout is random where it begins before learning does, also where learning begins in its middle."""
+    run = make_run(tmp_path, "a-run", fooled=False)
+    config = json.loads((run / "config.json").read_text()) | {"learning_starts": starts}
+    (run / "config.json").write_text(json.dumps(config))
+    reward, _ = misspecification._training(Trained(run))
+    assert reward.shape == (ROLLOUTS - random, SEEDS)
+
+
+def test_remedies_of_other_checkpoints_are_not_shown(folder, tmp_path):
+    """A folder may hold what the embedded CLIPs left: it says nothing about the checkpoints that are given."""
+    given = Place(folder, clips=("OTHER",))
+    assert not any(row.name.startswith("humanoid-kneeling-s") for row in misspecification.rows(given))
+    tables = [b for b in misspecification.section(Material(given)).blocks if isinstance(b, Table)]
+    assert not any("small CLIP" in str(row) for table in tables for row in table.rows)
+    shown = [b for b in misspecification.section(Material(Place(folder))).blocks if isinstance(b, Table)]
+    assert any("small CLIP" in str(row) for table in shown for row in table.rows)
+
+
+def test_every_remedy_has_what_fools_it():
+    rows = misspecification.rows(Place())
+    names = {row.name for row in rows}
+    trained = [row.name for row in rows if row.task]
+    assert [name for name in trained if f"{name}-fooled" not in names] == []

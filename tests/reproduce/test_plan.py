@@ -218,6 +218,22 @@ def test_figures_by_name():
         find_figures([])
 
 
+def test_a_ground_truth_takes_no_checkpoint(tmp_path):
+    """So that its run is the same row with other checkpoints, and a folder serves both."""
+    given = Place(tmp_path, clips=("RN50/openai",))
+    flags = ("humanoid-kneeling", "--reward", "ground-truth")
+    assert given.train("by-hand", *flags) == Place(tmp_path).train("by-hand", *flags)
+    assert "--clip" in given.train("from-a-sentence", "humanoid-kneeling").flags
+
+
+def test_the_last_checkpoint_learns_to_kneel_once(tmp_path):
+    plan = make_plan(
+        find_figures(["fig4"]), Place(tmp_path, clips=("RN50/openai", "L-14/openai")), lambda row: None
+    )
+    kneeling = [row.flags for row in plan.rows if row.task == "humanoid-kneeling"]
+    assert len(kneeling) == len(set(kneeling)) == 2
+
+
 @pytest.mark.parametrize("budget", ["laptop", "gpu"])
 @pytest.mark.parametrize("clips", [(), ("RN50/openai", "L-14/openai")])
 def test_all_figures_agree_on_their_rows(tmp_path, budget, clips):

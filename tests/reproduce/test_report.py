@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import fake_jaxvlm
 import numpy as np
 import pytest
+from filled_folder import filled
 from PIL import Image
 
-from jaxvlm.evaluation import Interval, bootstrap
-from jaxvlm.reproduce import Figure, Place, find_figures
+from jaxvlm.evaluation import Interval, bootstrap, mean_interval
+from jaxvlm.reproduce import Figure, Place, fig4, find_figures, scaling
 from jaxvlm.reproduce.execute import Outcome
 from jaxvlm.reproduce.figure import Picture, Section, Text
 from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
@@ -112,6 +113,43 @@ def test_an_empty_folder_lists_what_is_missing(tmp_path):
     assert "jaxvlm evaluate" in text  # the controls
     assert not re.search(r"jaxvlm evaluate \S+\n", text)  # tables of episodes come with their trainings
     assert page.figures == []
+
+
+def test_checkpoints_that_are_given_are_not_called_embedded(tmp_path):
+    names = ["fig2", "classic", "table1", "fig4", "fig6", "fig7"]
+    plan = filled(tmp_path, names, clips=("RN50/openai", "ViT-bigG-14/laion2b_s39b_b160k"))
+    page, text = page_of(plan)
+    assert "could not be drawn" not in text
+    assert len(page.figures) > 10
+    assert "ViT-bigG-14/laion2b_s39b_b160k" in text
+    for word in ("mbedded", "these very scenes", "0.1 to 10 million", "rows that were not run yet"):
+        assert word not in text
+
+
+def test_what_is_no_training_says_its_versions_too(tmp_path):
+    plan = filled(tmp_path, ["table1"])
+    control = tmp_path / "runs" / "humanoid-kneeling-a0" / "evaluation-random-100.json"
+    told = {"clip": "tiny", "clip_digest": "0123456789abcdef", "devices": {"kind": "a device"}}
+    told["versions"] = {"jaxvlm": "9.8.7", "jax": "6.5.4"}
+    control.write_text(json.dumps(json.loads(control.read_text()) | told))
+    _, text = page_of(plan)
+    row = re.search(r"<td>humanoid-kneeling-a0-random</td>.*?</tr>", text)[0]
+    assert "tiny (0123456789ab)" in row
+    assert "a device" in row
+    assert "jaxvlm 9.8.7, jax 6.5.4" in row
+
+
+def test_several_clips_of_a_size_count_as_several(made):
+    """A distance of three CLIPs has Student's interval over them, and the page says how many there are."""
+    material = Material(made.place)
+    lines = scaling.measured(material)
+    model = next(model for model in scaling.full(made.place) if model.size == "xs")
+    alike = fig4._alike(material, lines, model)
+    assert [other.seed for other in alike] == [0, 1, 2]
+    each = [line.epic.value for line in fig4._chosen(lines, alike, goal="kneeling", alpha=0.4)]
+    assert fig4._over_seeds(fig4._chosen(lines, alike, goal="kneeling", alpha=0.4)) == mean_interval(each)
+    captions = [block for block in fig4.section(material).blocks if isinstance(block, Picture)]
+    assert any(caption.seeds.startswith("1 to 3 CLIPs a size") for caption in captions)
 
 
 def test_a_part_of_the_rows_gives_a_part_of_the_page(tmp_path):
