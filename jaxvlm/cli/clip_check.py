@@ -71,6 +71,7 @@ def run(arguments: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxvlm.cli.landscape import sweep_scenes
+    from jaxvlm.clip.naming import stem_of
     from jaxvlm.reward import auc, spearman
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
@@ -139,8 +140,7 @@ def run(arguments: Sequence[str]) -> None:
     for use, row in figures.items():
         print(f"{use:<28}{row['auc']:>8.3f}{row['rank_correlation']:>20.3f}   {' + '.join(row['prompt'])}")
     print(verdict(figures))
-    stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    stem += f"-{tower.size}px" if options.clip_size else ""
+    stem = stem_of(task.name, options.clip, tower.size if options.clip_size else 0)
     result = {
         "task": task.name,
         "clip": options.clip,

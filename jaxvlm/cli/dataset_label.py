@@ -26,7 +26,7 @@ class Label:
     goal: str
     """Goal that the labels are about; it need not be one that predicates know."""
     from_: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
-    """CSV files with columns state, label (1 or 0) and, for several people, rater."""
+    """CSV files with columns state, label (1 or 0) and, for several people, rater; earlier votes count as well."""
     draw: int = 0
     """Draw so many random states on numbered sheets instead, with a CSV file to fill in."""
     look: str | None = None
@@ -59,13 +59,25 @@ def run(arguments: Sequence[str]) -> None:
     if options.draw:
         draw_sheets(dataset, folder.resolve().name, options)
         return
-    dataset, labelled, divided = with_votes(dataset, options.goal, options.from_)
+    merged = with_votes(dataset, options.goal, options.from_)
+    dataset = merged.dataset
     dataset.save(folder, overwrite=True)
     holds, known = dataset.truth(options.goal, "human")
     print(
-        f"{labelled:,} states labelled, {divided} of them left open as people are divided; now {int(known.sum()):,} of "
-        f"{len(dataset):,} have people's word on {options.goal}: {int((holds & known).sum()):,} show it"
+        f"{merged.labelled:,} states labelled, {merged.divided} of them left open as people are divided; now "
+        f"{int(known.sum()):,} of {len(dataset):,} have people's word on {options.goal}: "
+        f"{int((holds & known).sum()):,} show it; raters: {', '.join(dataset.raters(options.goal))}"
     )
+    if merged.revised:
+        print(
+            f"note: {merged.revised} earlier votes of the same raters are replaced; if they were other people's, name "
+            "the raters in a column rater"
+        )
+    if merged.replaced:
+        print(
+            f"note: {merged.replaced} labels from before single votes were kept are replaced: whose they were is not "
+            "known, so they count in no majority"
+        )
     if options.goal in dataset.labels:
         predicate = dataset.labels[options.goal]
         agreed = int((predicate == holds)[known].sum())

@@ -324,6 +324,7 @@ def draw_figures(
     scenes: Any,
 ) -> list[Path]:
     """Figures 4a, 4b and 7, and with `--pictures` a sheet of a goal's states that each model gets most wrong."""
+    from jaxvlm.clip.naming import label_of
     from jaxvlm.evaluation import plots
 
     mean = [row for row in rows if row["camera"] == "+".join(options.camera)]
@@ -351,7 +352,7 @@ def draw_figures(
     if options.pictures:
         draw = views.drawer(SHOWN_SIZE)
         for (goal, model), values in scores.items():
-            file = directory / f"{stem}-pictures" / f"{goal}-{model.replace('/', '-').replace(':', '-')}.png"
+            file = directory / f"{stem}-pictures" / f"{goal}-{label_of(model)}.png"
             draw_sheet(file, dataset, goal, model, values[0].mean(-1), options, draw, scenes)
         made.append(directory / f"{stem}-pictures")
     return made

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxvlm.cli.common import domains, find_dataset, find_task, import_ours
 from jaxvlm.cli.session import build_shown, read_config
+from jaxvlm.clip.naming import label_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import bootstrap
@@ -113,7 +114,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         "versions": environment["versions"],
         "devices": environment["devices"],
     }
-    suffix = "" if clip is None else "-" + "".join(c if c.isalnum() else "-" for c in Path(clip).name)
+    suffix = "" if clip is None else f"-{label_of(clip)}"
     write_json(run.path / f"fooled{suffix}.json", result)
     picture = run.plots / f"fooled{suffix}.png"
     picture.unlink(missing_ok=True)  # one of before would be of other states

@@ -57,6 +57,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import jax.numpy as jnp
 
+    from jaxvlm.clip.naming import stem_of
     from jaxvlm.errors import ConfigError
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
@@ -99,8 +100,7 @@ def run(arguments: Sequence[str]) -> None:
         curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
     goal = values[holds]
     directory = Output(options.output).prepare()
-    stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    stem += f"-{tower.size}px" if options.clip_size else ""
+    stem = stem_of(task.name, options.clip, tower.size if options.clip_size else 0)
     picture = landscape(
         directory / f"{stem}.png",
         values,

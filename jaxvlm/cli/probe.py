@@ -77,6 +77,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.cli.probe_search import Prober, validate_options
     from jaxvlm.cli.probe_sentences import sentences_of
     from jaxvlm.cli.probe_sheet import save_sentences, save_sheet
+    from jaxvlm.clip.naming import stem_of
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.runtime.files import write_json
     from jaxvlm.vlmrm.build import load_tower
@@ -114,8 +115,7 @@ def run(arguments: Sequence[str]) -> None:
     if space.free:
         print(f"note: {space.free}")
 
-    stem = f"{task.name}-{Path(options.clip).name}".replace(":", "-")
-    stem += f"-{tower.size}px" if options.clip_size else ""
+    stem = stem_of(task.name, options.clip, tower.size if options.clip_size else 0)
     result = {
         "task": task.name,
         "concept": concept,

@@ -22,7 +22,7 @@ def print_table(rows: Sequence[Found]) -> None:
         if row.auc is None or row.counts is None:
             print(f"{row.use:<12}{row.with_first:>10.2f}{best:>8.3f}{row.sampled_best:>11.3f}   {text}")
             continue
-        fooled = "-" if row.use == "opposite" else _share(row.counts.fooled, row)
+        fooled = "-" if row.use == "opposite" or row.goal_median is None else _share(row.counts.fooled, row)
         area = f"{row.auc.value:.3f} [{row.auc.low:.2f}, {row.auc.high:.2f}]"
         print(
             f"{row.use:<12}{area:>20}{row.with_first:>10.2f}{_share(row.counts.met, row):>8}"

@@ -272,7 +272,7 @@ class Prober:
                     use=sentence.use,
                     prompts=sentence.prompts,
                     text=sentence.text,
-                    verdict=_verdict(sentence, counts, optima, area, facts),
+                    verdict=_verdict(sentence, counts, optima, area, facts, median=bool(known)),
                     auc=area,
                     rank_correlation=None if self.graded is None else spearman(own, self.graded),
                     with_first=self.correlations[0][row],
@@ -309,6 +309,8 @@ def _verdict(
     optima: tuple[Optimum, ...],
     area: Interval | None,
     facts: dict[str, int],
+    *,
+    median: bool,
 ) -> str:
     """One line in plain words."""
     if counts is None or area is None:
@@ -318,7 +320,7 @@ def _verdict(
         right = "as it should be" if counts.met == 0 else "so it does not say the opposite"
         return f"the states this sentence likes best meet the goal in {counts.met} of {len(optima)}, {right}"
     failing = [optimum.missed[0].measure for optimum in optima if optimum.fooled and optimum.missed]
-    words = probe.say(counts, failing)
+    words = probe.say(counts, failing, median=median)
     if area.value < SIGNAL:
         words += (
             f"; and it does not tell goal states from others (AUC {area.value:.2f}, chance is 0.5): "

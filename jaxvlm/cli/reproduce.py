@@ -55,6 +55,9 @@ def run(arguments: Sequence[str]) -> None:
         show(plan)
         return
     if options.report_only:
+        for row in plan.rows:
+            if plan.states[row.name] == "outdated":
+                print(f"note: {row.name} was made of other things: without --report-only it is made again")
         print(f"report  {write_report(plan)}")
         return
     count = len(plan.to_do)
@@ -88,7 +91,7 @@ def _with_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def expected(row: "Row") -> Mapping[str, Any] | None:
-    """The settings that a training's flags give, as they are kept beside what it makes; None for other rows."""
+    """The settings that a row's flags give, as they are kept beside what it makes; None for rows that keep none."""
     if row.task:
         from jaxvlm.cli.train import settings
 
@@ -103,6 +106,21 @@ def expected(row: "Row") -> Mapping[str, Any] | None:
         from jaxvlm.cli.clip_train import ClipTrain
 
         return asdict(parse(ClipTrain, row.arguments[3:], prog="jaxvlm clip train").config)
+    if row.arguments[:2] == ("dataset", "make"):
+        from jaxvlm.reproduce.plan import asked
+
+        return asked(row.arguments[2:])
+    if row.arguments[:1] == ("epic",):
+        from jaxvlm.cli.epic import Epic
+
+        options = parse(Epic, row.arguments[1:], prog="jaxvlm epic")
+        return {
+            "dataset_name": Path(options.dataset).resolve().name,
+            "labels": options.labels,
+            "cameras": list(options.camera),
+            "models": options.clip,
+            "alphas": options.alphas,
+        }
     return None
 
 
@@ -123,7 +141,7 @@ def show(plan: "Plan") -> None:
         if state == "reused":
             print(f"reuse     {names}: {plan.sources[job[0].name]}, with its own steps and seeds")
             continue
-        what = "resume" if state == "stopped" else "run"
+        what = {"stopped": "resume", "outdated": "again"}.get(state, "run")
         minutes = estimate(job[:1], plan.states, known)
         print(
             f"{what:<9} {names}, about {duration(60 * minutes)}: {typed(arguments_of(job, plan.place, state))}"

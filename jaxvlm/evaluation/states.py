@@ -34,6 +34,8 @@ ARRAYS = {
     "label/<goal>": "bool[n], whether the simulator's predicate of a goal holds",
     "graded/<goal>": "float32[n], log-odds of the same: positive where it holds; NaN where only the predicate is known",
     "human/<goal>": "int8[n], 1 and 0 as most people said, -1 where nobody did or they are divided",
+    "votes/<goal>": "int8[n, raters], what each of `raters` of dataset.json said, -1 where nothing; none in datasets "
+    "that were labelled before votes were kept",
     "index/source": "int32[n], place in the list `sources` of dataset.json",
     "index/seed": "int32[n], seed of the agent that reached the state, or of the draw",
     "index/episode": "int32[n], episode of that seed; states of one episode resemble each other",
@@ -52,6 +54,7 @@ class StateDataset:
     sources: tuple[Mapping[str, Any], ...]  # what each number in index["source"] stands for
     graded: Mapping[str, np.ndarray] = field(default_factory=dict)  # goal -> f32[n]
     human: Mapping[str, np.ndarray] = field(default_factory=dict)  # goal -> i8[n]
+    votes: Mapping[str, np.ndarray] = field(default_factory=dict)  # goal -> i8[n, raters], named by `raters`
     meta: Mapping[str, Any] = field(default_factory=dict)  # versions, command; JSON holds all of it
 
     def __post_init__(self) -> None:
@@ -61,6 +64,11 @@ class StateDataset:
                 f"a state dataset has arrays of one length above 0 and the index {', '.join(INDEX)}; "
                 f"these are of {sorted(lengths)} rows with the index {', '.join(self.index)}"
             )
+        for goal, votes in self.votes.items():
+            if votes.ndim != 2 or votes.shape[1] != len(self.raters(goal)):
+                raise ConfigError(
+                    f"votes on {goal!r} are of shape {list(votes.shape)}, but it has {len(self.raters(goal))} raters"
+                )
 
     def __len__(self) -> int:
         return len(self.index["source"])
@@ -69,6 +77,10 @@ class StateDataset:
     def goals(self) -> tuple[str, ...]:
         """Goals that the predicates label."""
         return tuple(self.labels)
+
+    def raters(self, goal: str) -> tuple[str, ...]:
+        """Whoever labelled a goal, in the order of the columns of `votes`."""
+        return tuple(self.meta.get("raters", {}).get(goal, ()))
 
     @property
     def groups(self) -> np.ndarray:
@@ -110,6 +122,7 @@ class StateDataset:
             labels=pick(self.labels),
             graded=pick(self.graded),
             human=pick(self.human),
+            votes=pick(self.votes),
             index=pick(self.index),
         )
 
@@ -120,6 +133,7 @@ class StateDataset:
             "label": self.labels,
             "graded": self.graded,
             "human": self.human,
+            "votes": self.votes,
             "index": self.index,
         }
         return {f"{kind}/{name}": array for kind, group in named.items() for name, array in group.items()}
@@ -212,6 +226,7 @@ class StateDataset:
                 labels=split["label"],
                 graded=split.get("graded", {}),
                 human=split.get("human", {}),
+                votes=split.get("votes", {}),
                 index=split["index"],
                 sources=tuple(description["sources"]),
                 meta={name: value for name, value in description.items() if name not in known},
@@ -220,6 +235,7 @@ class StateDataset:
             OSError,
             ValueError,
             TypeError,
+            AttributeError,
             KeyError,
             EOFError,
             zipfile.BadZipFile,
@@ -255,7 +271,8 @@ def scene_fields(scene: Any) -> dict[str, np.ndarray]:
 def join(parts: Sequence[StateDataset]) -> StateDataset:
     """One dataset of several of a domain, in their order; numbers of sources are shifted to stay apart.
 
-    Goals that only some of them label are left out, as there is no truth for all states.
+    Goals that only some of them label are left out, as there is no truth for all states, and so are single votes, as
+    raters differ.
 
     Raises:
       ConfigError: no parts, or parts of several domains or kinds of scenes.

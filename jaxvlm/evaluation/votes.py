@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +61,22 @@ def read_votes(path: str | Path, count: int) -> dict[tuple[int, str], bool]:
     return votes
 
 
-def with_votes(
-    dataset: StateDataset, goal: str, paths: Sequence[str | Path]
-) -> tuple[StateDataset, int, int]:
-    """The dataset with people's labels of a goal: of each state what most of its raters said.
+@dataclass(frozen=True)
+class Merged:
+    """A dataset with the votes of some files, and what they did to it."""
 
-    Labels that it had before stay where the files have none.
+    dataset: StateDataset
+    labelled: int  # states that the files label
+    divided: int  # of these those on which raters are divided: they are unlabelled
+    replaced: int  # of these those that had a label whose votes are not known, which counts no more
+    revised: int  # earlier votes in whose place the same raters have put others, or the same again
 
-    Returns:
-      The dataset, how many states the files label, and on how many of those raters are divided (they stay unlabelled).
+
+def with_votes(dataset: StateDataset, goal: str, paths: Sequence[str | Path]) -> Merged:
+    """The dataset with people's labels of a goal: of each state what most of its raters said, in these files or before.
+
+    What a rater says of a state replaces what the same rater said of it before. Labels of states that the files are not
+    about stay. So do those of a dataset that was labelled before votes were kept, until a file is about their state.
 
     Raises:
       ConfigError: no file, one that `read_votes` refuses, or two of one name whose raters cannot be told apart.
@@ -88,13 +95,30 @@ def with_votes(
                     "raters in a column rater, or give the files names of their own"
                 )
         votes |= found
-    balance, seen = np.zeros(len(dataset), np.int64), np.zeros(len(dataset), bool)
-    for (state, _), label in votes.items():
-        balance[state] += 1 if label else -1
+    raters = sorted({*dataset.raters(goal), *(rater for _, rater in votes)})
+    cast = np.full((len(dataset), len(raters)), UNLABELLED, np.int8)
+    if goal in dataset.votes:
+        cast[:, [raters.index(rater) for rater in dataset.raters(goal)]] = dataset.votes[goal]
+    unknown = (cast == UNLABELLED).all(1)  # states of which no vote is known so far
+    seen, revised = np.zeros(len(dataset), bool), 0
+    for (state, rater), label in votes.items():
+        place = (state, raters.index(rater))
+        revised += int(cast[place] != UNLABELLED)
+        cast[place] = label
         seen[state] = True
+    balance = (cast == 1).sum(1) - (cast == 0).sum(1)
+    said = np.where(balance > 0, 1, np.where(balance < 0, 0, UNLABELLED))
     before = dataset.human.get(goal, np.full(len(dataset), UNLABELLED, np.int8))
-    said = np.where(balance > 0, 1, np.where(balance < 0, 0, UNLABELLED)).astype(np.int8)
-    human = {**dataset.human, goal: np.where(seen, said, before).astype(np.int8)}
-    raters = {**dataset.meta.get("raters", {}), goal: sorted({rater for _, rater in votes})}
-    divided = int((seen & (balance == 0)).sum())
-    return replace(dataset, human=human, meta={**dataset.meta, "raters": raters}), int(seen.sum()), divided
+    merged = replace(
+        dataset,
+        human={**dataset.human, goal: np.where(seen, said, before).astype(np.int8)},
+        votes={**dataset.votes, goal: cast},
+        meta={**dataset.meta, "raters": {**dataset.meta.get("raters", {}), goal: raters}},
+    )
+    return Merged(
+        dataset=merged,
+        labelled=int(seen.sum()),
+        divided=int((seen & (balance == 0)).sum()),
+        replaced=int((seen & unknown & (before != UNLABELLED)).sum()),
+        revised=revised,
+    )

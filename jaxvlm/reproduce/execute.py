@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Row, typed
-from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jobs, ledger
+from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jobs, ledger, set_aside
 from jaxvlm.runtime.environment import package_versions
 from jaxvlm.runtime.files import reason
 from jaxvlm.runtime.progress import duration
@@ -61,12 +61,18 @@ def run_plan(
 
     Raises:
       ConfigError: another process works in the folder.
+      RunError: what is outdated cannot be set aside.
     """
     place, outcome = plan.place, Outcome()
     states = dict(plan.states)
     todo = jobs(plan.left, place, states)
     with lock(place.folder) as held, interruptible():
         number, count = 0, len(jobs(plan.to_do, place, states))
+        # All of them first: distances from states that are made anew must not stay, wherever this is stopped.
+        for row in plan.rows:
+            if states[row.name] == "outdated":
+                tell(f"{row.name}: what is there was made of other things, it is now {set_aside(row, place)}")
+                states[row.name] = "missing"
         for position, job in enumerate(todo):
             row = job[0]
             names = [member.name for member in job]

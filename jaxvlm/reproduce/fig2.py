@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvlm.clip.naming import stem_of
 from jaxvlm.evaluation import mean_interval
 from jaxvlm.reproduce.draw import bands
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
@@ -31,7 +32,7 @@ def _clips(domain: str, place: Place) -> list[str]:
 
 
 def _product(task: str, clip: str) -> str:
-    return f"landscapes/{task}-{Path(clip).name}".replace(":", "-") + ".csv"
+    return f"landscapes/{stem_of(task, clip)}.csv"
 
 
 def rows(place: Place) -> list[Row]:
@@ -48,7 +49,7 @@ def rows(place: Place) -> list[Row]:
                 needs = (trained.name,)
             found.append(
                 Row(
-                    name=f"landscape-{task}-{Path(clip).name}",
+                    name=f"landscape-{stem_of(task, clip)}",
                     arguments=(
                         "landscape",
                         task,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure as Drawing
 
+from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval
 
 if TYPE_CHECKING:
@@ -269,11 +270,6 @@ def caution(place: Place, *, all_clips: bool = False) -> str:
 def full_caution(place: Place) -> str:
     """The same at the head of a report."""
     return FULL_GIVEN_CAUTION.format(", ".join(place.clips)) if place.clips else FULL_CAUTION
-
-
-def label_of(clip: str) -> str:
-    """A checkpoint as a part of file names: letters, digits, points and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", clip).strip("-.") or "clip"
 
 
 def typed(arguments: Sequence[str]) -> str:

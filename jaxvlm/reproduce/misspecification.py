@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
 from jaxvlm.evaluation.parting import WINDOW, Parting, parting, smooth
 from jaxvlm.reproduce.draw import success_bars
@@ -105,9 +107,8 @@ def _remedies(place: Place) -> list[Row]:
 def _fooled(run: str, place: Place, clip: str | None = None) -> Row:
     """What fools the reward of a run, or on its states that of another checkpoint."""
     more = ("--clip", str(place.folder / "clips" / clip)) if clip else ()
-    suffix = f"-{clip}" if clip else ""
     return Row(
-        name=f"{run}-fooled{suffix}",
+        name=f"{run}-fooled" + (f"-{clip}" if clip else ""),
         arguments=(
             "evaluate",
             str(place.folder / "runs" / run),
@@ -115,10 +116,15 @@ def _fooled(run: str, place: Place, clip: str | None = None) -> Row:
             str(SHOWN if not clip else 1),
             *more,
         ),
-        product=f"runs/{run}/fooled{suffix}.json",
+        product=f"runs/{run}/{_fooled_file(place.folder, clip)}",
         needs=(run, *((f"clip-{clip}",) if clip else ())),
         minutes=2.0,
     )
+
+
+def _fooled_file(folder: Path, clip: str | None) -> str:
+    """What `jaxvlm evaluate --fooled` leaves in a run's folder; of another checkpoint, one of the report's folder."""
+    return f"fooled-{label_of(str(folder / 'clips' / clip))}.json" if clip else "fooled.json"
 
 
 def section(found: Material) -> Section:
@@ -259,7 +265,7 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
 
 def _figures(run: Trained, clip: str | None = None) -> dict[str, Any]:
     """`fooled.json` of a run; empty where there is none."""
-    return read_json(run.path / (f"fooled-{clip}.json" if clip else "fooled.json")) or {}
+    return read_json(run.path / _fooled_file(run.path.parents[1], clip)) or {}
 
 
 def _interval(figures: dict[str, Any], key: str) -> Interval | None:

@@ -1,6 +1,7 @@
 """Which rows are there, which fit, which are to be run: looked at before anything starts."""
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,12 @@ from jaxvlm.reproduce.figure import Figure, Place, Row
 from jaxvlm.reproduce.material import REUSED, read_json
 from jaxvlm.runtime.files import reason, write_json
 
-State = Literal["finished", "stopped", "missing", "reused", "comes"]
+# Outdated: made of other things than the row's, or from what is outdated; set aside and made again.
+State = Literal["finished", "stopped", "missing", "reused", "comes", "outdated"]
 Expected = Callable[[Row], Mapping[str, Any] | None]
 # Chosen by the device or where metrics go as well: no figure depends on them.
 FREE = ("reward.chunk", "sinks", "preset", "report_every")
+PLACES = ("--name", "--output", "--runs-dir")  # flags that say where things are, and not what is made
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def make_plan(
     Args:
       figures: whose rows are wanted.
       place: the folder, the budget, the checkpoints.
-      expected: what a training's `config.json`, or a CLIP's, has to say; None for rows without settings.
+      expected: what a training's `config.json`, or a CLIP's, has to say, and what states and distances have to be of;
+        None for rows without settings.
       folders: of further runs, which are reused where task and reward are a row's.
 
     Raises:
@@ -68,7 +72,12 @@ def make_plan(
         wanted = expected(row)
         state = state_of(row, place)
         if state != "missing" and wanted is not None:
-            check(row, place, wanted)
+            if not remade(row):
+                check(row, place, wanted)
+            elif not fits(row, place, wanted):
+                state = "outdated"
+        if state == "finished" and remade(row) and any(states[name] == "outdated" for name in row.needs):
+            state = "outdated"
         if state != "finished" and row.task and wanted is not None:
             fitting = [
                 path for path in finished if same_reward(wanted, read_json(path / "config.json"), row.task)
@@ -147,6 +156,69 @@ def check(row: Row, place: Place, wanted: Mapping[str, Any]) -> None:
             f"{folder} was made with {name} {there}, this row has {asked}{more}; choose another --folder, or give that "
             "folder's runs with --runs to reuse them with their own steps and seeds"
         )
+
+
+def remade(row: Row) -> bool:
+    """Whether a row is made again where its settings are others: states and distances, which take minutes."""
+    return row.arguments[:1] == ("epic",) or row.arguments[:2] == ("dataset", "make")
+
+
+def fits(row: Row, place: Place, wanted: Mapping[str, Any]) -> bool:
+    """Whether states were asked for, or distances measured, as a row wants them; not where their file tells nothing."""
+    found = read_json(place.folder / row.product)
+    try:
+        if row.arguments[0] == "epic":
+            return measures(found, wanted)
+        return asked(shlex.split(found["command"][0])[3:]) == wanted
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def measures(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether the file of `jaxvlm epic` has all of some models and alphas, and perhaps others, from the same states."""
+    if any(found.get(name, wanted[name]) != wanted[name] for name in ("dataset_name", "labels", "cameras")):
+        return False
+    alphas: dict[str, set[float]] = {}
+    for line in found["rows"]:
+        alphas.setdefault(str(line["model"]), set()).add(round(float(line["alpha"]), 6))
+    needed = {round(float(alpha), 6) for alpha in wanted["alphas"]}
+    return all(
+        any(same_checkpoint(model, name) and needed <= has for name, has in alphas.items())
+        for model in wanted["models"]
+    )
+
+
+def asked(words: Sequence[str]) -> dict[str, list[str]]:
+    """What a command line asks for: values by flag, and without a flag the last parts of paths; no `PLACES`."""
+    found: dict[str, list[str]] = {"": []}
+    flag = ""
+    for word in words:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            found[flag] = [value] if equals else []
+        else:
+            found[flag].append(word if flag else Path(word).name)
+    return {name: values for name, values in found.items() if name not in PLACES}
+
+
+def set_aside(row: Row, place: Place) -> Path:
+    """Moves a row's product, of a dataset the folder, to another name beside it: people's labels may be in it.
+
+    Raises `RunError` where that is not possible.
+    """
+    path = place.folder / row.product
+    path = path.parent if row.arguments[0] == "dataset" else path
+    suffix = "" if path.is_dir() else path.suffix
+    stem, number = f"{path.name.removesuffix(suffix)}-before", 1
+    target = path.with_name(stem + suffix)
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{stem}-{number}{suffix}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise RunError(f"cannot move {path} to {target}: {reason(error)}") from error
+    return target
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -1,5 +1,6 @@
 """What figures 4, 6 and 7 share: CLIPs of several sizes, the states they are measured on, and their agents."""
 
+import hashlib
 import json
 import math
 import struct
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval
-from jaxvlm.reproduce.figure import Place, Row, label_of
+from jaxvlm.reproduce.figure import Place, Row
 from jaxvlm.reproduce.material import Material, Trained, read_json
 from jaxvlm.reproduce.poses import POSES, name_of, pose_row
 
@@ -149,7 +151,7 @@ def epic_rows(place: Place) -> list[Row]:
     """EPIC distance and AUC of every model, goal and alpha on those states, and all that this needs."""
     *_, states = rows = [*clip_rows(place), *states_rows(place)]
     clips = models(place)
-    name = place.named("scaling")
+    name = Path(epic_file(place)).stem
     return [
         *rows,
         Row(
@@ -180,8 +182,12 @@ class Measured:
 
 
 def epic_file(place: Place) -> str:
-    """What `jaxvlm epic` leaves, relative to the folder of the report."""
-    return f"epic/{place.named('scaling')}.json"
+    """What `jaxvlm epic` leaves, relative to the folder of the report; another file for every set of checkpoints."""
+    name = place.named("scaling")
+    if len(place.clips) > 1:
+        together = "\n".join(map(label_of, place.clips))
+        name += f"-{len(place.clips)}-{hashlib.sha256(together.encode()).hexdigest()[:8]}"
+    return f"epic/{name}.json"
 
 
 def measured(found: Material) -> list[Measured]:

@@ -147,15 +147,24 @@ def count_ends(scores: Float[np.ndarray, " n"], holds: Bool[np.ndarray, " n"], m
     return Counts(int(holds.sum()), int((above & ~holds).sum()), int((~above & ~holds).sum()))
 
 
-def say(counts: Counts, failing: Sequence[str], sentence: str = "this sentence") -> str:
+def say(
+    counts: Counts, failing: Sequence[str], sentence: str = "this sentence", *, median: bool = True
+) -> str:
     """The verdict in words.
 
     Args:
       counts: how chains ended.
       failing: for each fooled chain the measure by which it misses the goal most, in any order.
       sentence: what is judged.
+      median: whether goal states have a median score; without one nothing is said of being above or below it.
     """
     total = counts.met + counts.fooled + counts.short
+    chains = "chain" if total == 1 else "chains"
+    if not median:
+        return (
+            f"the states {sentence} likes best meet the goal in {counts.met} of {total} {chains}; no random state "
+            "meets the goal, so there is no median of goal states to compare with"
+        )
     ending = f"; {counts.short} ended below the median of goal states" if counts.short else ""
     if counts.fooled:
         named = sorted(set(failing), key=lambda name: (-failing.count(name), name))
@@ -167,7 +176,4 @@ def say(counts: Counts, failing: Sequence[str], sentence: str = "this sentence")
             f"no state that {sentence} likes best meets the goal, and none scores as high as goal states do: "
             "the search finds no way up to them"
         )
-    return (
-        f"the states {sentence} likes best meet the goal in {counts.met} of {total} "
-        f"{'chain' if total == 1 else 'chains'}{ending}"
-    )
+    return f"the states {sentence} likes best meet the goal in {counts.met} of {total} {chains}{ending}"

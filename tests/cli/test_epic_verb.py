@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,30 @@ def test_people_can_be_asked(datasets, tmp_path, call, monkeypatch, capsys):
     assert code == 0
     # Beside what predicates say of the same dataset, and not over it.
     assert json.loads((tmp_path / "runs" / "epic" / "poles-human.json").read_text())["rows"][0]["n"] == 50
+
+
+def test_people_who_are_asked_later_add_to_the_majority(datasets, tmp_path, capsys):
+    dataset = StateDataset.load(datasets / "poles")
+    folder = replace(dataset, human={"upright": np.ones(90, np.int8)}).save(tmp_path / "poles")
+
+    def take(rater, verdict):
+        (tmp_path / f"{rater}.csv").write_text(f"state,label\n0,{verdict}\n")
+        label([str(folder), "--goal", "upright", "--from", str(tmp_path / f"{rater}.csv")])
+        return capsys.readouterr().out, StateDataset.load(folder).human["upright"]
+
+    out, human = take("ann", 0)
+    assert "note: 1 labels from before single votes were kept are replaced" in out
+    assert human.sum() == 89
+    out, human = take("bob", 1)
+    assert "note" not in out
+    assert "1 states labelled, 1 of them left open" in out
+    assert human[0] == -1
+    out, human = take("cy", 1)
+    assert "raters: ann, bob, cy" in out
+    assert human[0] == 1
+    out, human = take("bob", 0)
+    assert "note: 1 earlier votes of the same raters are replaced" in out
+    assert human[0] == 0
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_collected(tmp_path, call, monkeypatch):

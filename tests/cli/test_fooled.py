@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from envs.humanoid.kinematics import pose_scene
 from envs.humanoid.rollouts import read_states, visited_states
 from envs.registry import make_task
 from jaxvlm.cli.fooled import EPISODES, INDEX, Played, measure, ranked, report, save
+from jaxvlm.clip import resolve
 
 
 def played(count=40, **changes) -> Played:
@@ -117,9 +119,13 @@ def test_a_run_shows_what_fools_it(call, tmp_path):
     assert len(figures["shown"]) == 3
     assert (run / "plots" / "fooled.png").stat().st_size > 1000
     assert (run / "fooled.npz").exists()
-    code, _, _ = call("evaluate", "tiny", "--fooled", 2, "--clip", "untrained")
-    assert code == 0
-    assert (run / "fooled-untrained.json").exists()
+    shutil.copytree(resolve("tiny:cartpole"), tmp_path / "RN50" / "openai")
+    for clip in ("untrained", "RN50/openai"):
+        assert call("evaluate", "tiny", "--fooled", 2, "--clip", clip)[0] == 0
+    for name in ("fooled-untrained", "fooled-RN50--openai"):
+        assert (run / f"{name}.json").exists()
+        assert (run / f"{name}.npz").exists()
+        assert (run / "plots" / f"{name}.png").exists()
 
 
 def test_another_checkpoint_scores_fooled_states_only(call):

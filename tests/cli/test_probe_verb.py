@@ -56,6 +56,17 @@ def test_random_weights_are_seen_to_say_nothing(call, tmp_path):
     assert (tmp_path / "cartpole-untrained.json").is_file()
 
 
+def test_without_random_states_at_the_goal_no_median_is_spoken_of(call, tmp_path):
+    few = (*SMALL[:-2], "--states", 2, "--clip", "untrained", "--output", tmp_path)
+    code, out, _ = call("probe", "cartpole", *few)
+    assert code == 0
+    assert "none of 2 random states is at the goal" in out
+    assert "no random state meets the goal, so there is no median" in out
+    assert "fooled:" not in out
+    assert "below the median" not in out
+    assert "as high as goal states do" not in out
+
+
 def test_alpha_and_a_baseline_are_part_of_the_reward(call, tmp_path):
     code, _, _ = call("probe", "mountain-car", *SMALL, "--alpha", 0.5, "--output", tmp_path)
     assert code == 0

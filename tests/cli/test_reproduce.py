@@ -77,6 +77,20 @@ def test_settings_are_compared_with_those_of_the_flags(reproduce, tmp_path):
     assert f"was made with batch_size 7, this row has {config['batch_size']}; choose another --folder" in out
 
 
+def test_distances_of_other_models_are_listed_as_to_be_made_again(reproduce, tmp_path):
+    file = tmp_path / "all" / "epic" / "scaling.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"rows": [{"model": "runs/clips/xs-1500-s0", "alpha": 0.0}]}')
+    code, out = reproduce("fig7", "--folder", "all", "--dry-run")
+    assert code == 0
+    assert "again     epic-scaling, about " in out
+    assert "finished  epic-scaling" not in out
+    code, out = reproduce("fig7", "--folder", "all", "--report-only")
+    assert code == 0
+    assert "note: epic-scaling was made of other things: without --report-only it is made again" in out
+    assert file.exists()
+
+
 def test_a_report_of_what_there_is(reproduce, tmp_path):
     code, out = reproduce("fig2", "clip-rl", "--report-only", "--folder", "all")
     assert (code, out) == (0, "report  all/report/index.html\n")

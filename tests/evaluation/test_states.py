@@ -35,7 +35,10 @@ def equal(a, b):
 
 def test_what_is_saved_is_loaded(tmp_path):
     dataset = replace(
-        states(), human={"upright": np.array([1, 0, -1, -1, 1, 0], np.int8)}, meta=made_by(["make"])
+        states(),
+        human={"upright": np.array([1, 0, -1, -1, 1, 0], np.int8)},
+        votes={"upright": np.array([[1], [0], [-1], [-1], [1], [0]], np.int8)},
+        meta={**made_by(["make"]), "raters": {"upright": ["ann"]}},
     )
     folder = dataset.save(tmp_path / "deep" / "set")
     loaded = StateDataset.load(folder)
@@ -110,10 +113,12 @@ def change(folder, **values):
         (lambda folder: (folder / "dataset.json").write_text("[]"), "no state dataset"),
         (lambda folder: change(folder, format=2), "update jaxvlm"),
         (lambda folder: change(folder, sources=None), "damaged"),
+        (lambda folder: change(folder, raters={}), "damaged: votes on 'upright' .* but it has 0 raters"),
     ],
 )
 def test_what_cannot_be_used_is_named(spoil, message, tmp_path):
-    folder = states().save(tmp_path / "set")
+    voted = {"upright": np.zeros((6, 1), np.int8)}
+    folder = replace(states(), votes=voted, meta={"raters": {"upright": ["ann"]}}).save(tmp_path / "set")
     spoil(folder)
     with pytest.raises(RunError, match=message):
         StateDataset.load(folder)

@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import random
+import shlex
 import signal
 import struct
 import sys
@@ -86,15 +87,17 @@ def train(task, name, arguments):
 
 
 def landscape(task, arguments):
+    from jaxvlm.clip.naming import stem_of  # not at the top: as a program this knows no other packages
+
     folder = Path(value(arguments, "--output"))
     folder.mkdir(parents=True, exist_ok=True)
-    clip = Path(value(arguments, "--clip")).name
+    clip = value(arguments, "--clip")
     xs = [-180 + 6 * i for i in range(61)] if task == "cartpole" else [-1.2 + 0.03 * i for i in range(61)]
     lines = ["x,alpha_0,alpha_0.5,alpha_1"]
     for x in xs:
         level = -abs(x) / 90 if task == "cartpole" else x
         lines.append(f"{x},{level},{1.2 * level + 0.1 * (len(clip) % 3) * level * level},{level + 0.2 * x}")
-    (folder / f"{task}-{clip}.csv".replace(":", "-")).write_text("\n".join(lines) + "\n")
+    (folder / f"{stem_of(task, clip)}.csv").write_text("\n".join(lines) + "\n")
 
 
 def clip_train(arguments):
@@ -144,7 +147,14 @@ def epic(arguments):
                 line |= {"epic": at, "epic_low": at - 0.02, "epic_high": at + 0.02}
                 rows.append(line | {"auc": 0.9, "auc_low": 0.88, "auc_high": 0.92})
     (folder / f"{value(arguments, '--name')}.json").write_text(
-        json.dumps({"cameras": ["default"], "rows": rows, "histograms": histograms})
+        json.dumps(
+            {
+                "dataset_name": Path(arguments[1]).name,
+                "cameras": ["default"],
+                "rows": rows,
+                "histograms": histograms,
+            }
+        )
     )
 
 
@@ -191,7 +201,7 @@ def main(arguments):
     elif arguments[:2] == ["dataset", "make"]:
         folder = Path(value(arguments, "--output")) / value(arguments, "--name")
         folder.mkdir(parents=True)
-        (folder / "dataset.json").write_text("{}")
+        (folder / "dataset.json").write_text(json.dumps({"command": [shlex.join(["jaxvlm", *arguments])]}))
     elif verb == "epic":
         epic(arguments)
     elif verb == "transfer":

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jaxvlm.cli.reproduce import expected
 from jaxvlm.errors import ConfigError
 from jaxvlm.reproduce import Figure, Place, Row
 from jaxvlm.reproduce.execute import estimate, last_words, lock, run_plan
 from jaxvlm.reproduce.figure import BUDGETS, Section
 from jaxvlm.reproduce.plan import ledger, make_plan
+from jaxvlm.reproduce.scaling import epic_rows
 
 FAKE = Path(__file__).with_name("fake_jaxvlm.py")
 
@@ -71,6 +74,29 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(place, monkeypatch):
     outcome, _, _ = run(plan_of(place, bad, needs, good))
     assert not outcome.failed
     assert (place.folder / needs.product).exists()
+
+
+def test_what_is_outdated_is_set_aside_and_made_again(tmp_path, monkeypatch):
+    place = Place(tmp_path, clips=("A", "C"))
+    *_, states, epic = epic_rows(place)
+    states, epic = replace(states, needs=()), replace(epic, needs=(states.name,))
+    figure = Figure("figx", "Figure x", lambda place: [states, epic], lambda found: Section(found=""))
+    outcome, _, _ = run(make_plan([figure], place, expected))
+    assert not outcome.failed
+    assert not make_plan([figure], place, expected).left
+    dataset = tmp_path / states.product
+    dataset.write_text("{}")
+    monkeypatch.setenv("FAKE_FAILS", place.named("humanoid-play"))
+    outcome, lines, _ = run(make_plan([figure], place, expected))
+    assert outcome.failed
+    assert outcome.skipped == {epic.name: states.name}
+    assert sum("made of other things, it is now" in line for line in lines) == 2
+    assert not (tmp_path / epic.product).exists()  # distances on states that are gone count no more
+    monkeypatch.delenv("FAKE_FAILS")
+    outcome, _, _ = run(make_plan([figure], place, expected))
+    assert not outcome.failed
+    assert not make_plan([figure], place, expected).left
+    assert (dataset.parent.with_name(f"{dataset.parent.name}-before") / "dataset.json").read_text() == "{}"
 
 
 def test_a_row_without_its_product_has_failed(place):

@@ -1,13 +1,15 @@
 """Which rows are reused, resumed, refused and run."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
 
+from jaxvlm.cli.reproduce import expected
 from jaxvlm.errors import ConfigError
 from jaxvlm.reproduce import FIGURES, Figure, Place, Row, find_figures
-from jaxvlm.reproduce.figure import BUDGETS, Section, label_of, typed
+from jaxvlm.reproduce.figure import BUDGETS, Section, typed
 from jaxvlm.reproduce.plan import (
     arguments_of,
     copy_run,
@@ -16,7 +18,9 @@ from jaxvlm.reproduce.plan import (
     jobs,
     make_plan,
     same_checkpoint,
+    set_aside,
 )
+from jaxvlm.reproduce.scaling import ALPHAS, epic_file, epic_rows
 
 KNEELING = {
     "task": "humanoid-kneeling",
@@ -70,10 +74,9 @@ def test_rows_are_named_and_typed_alike_every_time(place, row):
     )
     assert row.product == "runs/humanoid-kneeling-a0/evaluation.json"
     assert typed(["probe", "x", "--prompt", 'a "red" car']) == 'jaxvlm probe x --prompt "a \\"red\\" car"'
-    assert label_of("openai/clip-rn50:2") == "openai-clip-rn50-2"
     given = replace(place, clips=("RN50/openai", "hub/large"))
     named = given.train(given.named("humanoid-kneeling-a0"), "humanoid-kneeling")
-    assert named.name == "humanoid-kneeling-a0-hub-large"
+    assert named.name == "humanoid-kneeling-a0-hub--large"
     assert "--clip hub/large" in named.command
 
 
@@ -117,6 +120,84 @@ def test_a_clip_that_was_trained_otherwise_is_refused(place):
     (folder / "figures.json").unlink()
     with pytest.raises(ConfigError, match="no readable settings"):
         make_plan([figure(row)], place, lambda row: {"steps": 10})
+
+
+def measured(place, clips, alphas=ALPHAS, dataset="humanoid-play-C"):
+    """What `jaxvlm epic` leaves for the row of a place."""
+    lines = [{"model": clip, "alpha": alpha} for clip in clips for alpha in alphas]
+    path = place.folder / epic_file(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"dataset_name": dataset, "labels": "predicate", "rows": lines}))
+    return path
+
+
+def epic_plan(place):
+    rows = [replace(row, needs=()) for row in epic_rows(place) if row.arguments[0] == "epic"]
+    return make_plan([figure(*rows)], place, expected)
+
+
+def test_another_set_of_checkpoints_is_another_file(tmp_path):
+    two, three = Place(tmp_path, clips=("A", "C")), Place(tmp_path, clips=("A", "B", "C"))
+    measured(two, ["A", "C"])
+    assert list(epic_plan(two).states.values()) == ["finished"]
+    assert list(epic_plan(three).states.values()) == ["missing"]
+    assert epic_file(Place(tmp_path, clips=("C",))) == "epic/scaling-C.json"
+    assert epic_file(Place(tmp_path)) == "epic/scaling.json"
+
+
+def test_distances_are_finished_with_all_models_and_alphas_on_the_rows_states(tmp_path):
+    place = Place(tmp_path, clips=("A", "x/clips/b", "C"))
+    moved = ["A", "y/clips/b", "C"]  # the same checkpoint in a folder that was moved
+    path = measured(place, moved)
+    assert not epic_plan(place).left
+    measured(place, [*moved, "D"])
+    assert not epic_plan(place).left
+    for change in (
+        {"clips": moved[1:]}, {"clips": moved, "alphas": ALPHAS[1:]}, {"clips": moved, "dataset": "others"},
+    ):  # fmt: skip
+        measured(place, **change)
+        assert list(epic_plan(place).states.values()) == ["outdated"], change
+    for text in ("", "[]", "{}", '{"rows": 1}', '{"rows": [{}]}'):
+        path.write_text(text)
+        assert list(epic_plan(place).states.values()) == ["outdated"], text
+
+
+def test_states_of_other_sources_are_outdated_and_so_are_distances_on_them(tmp_path):
+    place = Place(tmp_path, clips=("C",))
+    *_, states, epic = epic_rows(place)
+    states, epic = replace(states, needs=()), replace(epic, needs=(states.name,))
+    path = measured(place, ["C"]).parents[1] / states.product
+    path.parent.mkdir(parents=True)
+
+    def standing(*command):
+        path.write_text(json.dumps({"command": [shlex.join(["jaxvlm", *command])]}))
+        return list(make_plan([figure(states, epic)], place, expected).states.values())
+
+    assert standing(*states.arguments) == ["finished", "finished"]
+    assert (
+        standing(*(word.replace(str(tmp_path), "/elsewhere") for word in states.arguments))
+        == ["finished"] * 2
+    )
+    source = states.arguments[2]
+    assert standing(*(word for word in states.arguments if word != source)) == ["outdated"] * 2
+    assert standing(*("9" if word == "6000" else word for word in states.arguments)) == ["outdated"] * 2
+    path.write_text("{}")
+    assert epic_plan(place).states[epic.name] == "finished"
+    assert list(make_plan([figure(states, epic)], place, expected).states.values()) == ["outdated"] * 2
+
+
+def test_what_is_set_aside_is_kept(tmp_path):
+    place = Place(tmp_path, clips=("C",))
+    *_, states, epic = epic_rows(place)
+    for number in ("", "-2"):
+        for row in (states, epic):
+            product = tmp_path / row.product
+            product.parent.mkdir(parents=True, exist_ok=True)
+            product.write_text(row.name)
+        assert set_aside(states, place) == tmp_path / "datasets" / f"humanoid-play-C-before{number}"
+        assert set_aside(epic, place) == tmp_path / "epic" / f"scaling-C-before{number}.json"
+        assert (tmp_path / f"datasets/humanoid-play-C-before{number}/dataset.json").read_text() == states.name
+        assert not (tmp_path / epic.product).exists()
 
 
 def test_one_checkpoint_by_several_names(tmp_path):

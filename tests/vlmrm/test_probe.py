@@ -110,6 +110,15 @@ def test_verdicts_in_words():
     assert "finds no way up" in say(Counts(0, 0, 12), [])
 
 
+@pytest.mark.parametrize("met", [0, 7, 12])
+def test_without_a_random_state_at_the_goal_nothing_is_said_of_a_median(met):
+    counts = count_ends(np.linspace(0, 1, 12), np.arange(12) < met, float("nan"))
+    assert say(counts, [], median=False) == (
+        f"the states this sentence likes best meet the goal in {met} of 12 chains; no random state meets the goal, so "
+        "there is no median of goal states to compare with"
+    )
+
+
 @pytest.mark.parametrize(
     ("population", "chains", "rounds", "named"),
     [(3, 1, 1, "population is 3"), (8, 0, 1, "chains is 0"), (8, 1, 0, "rounds is 0")],
