@@ -1,11 +1,12 @@
 """`jaxvlm rate RUN`: people judge episodes by eye, in the browser, blind to the run they come from."""
 
 import os
+import shlex
 import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,23 @@ class Rate:
     """Only print the address."""
     runs_dir: Path = field(default=Path("runs"))
     """Folder of the run directories."""
+
+    def command(self, *more: str, leave_out: Sequence[str] = ()) -> str:
+        """The command that opens this page again, with its flags, to be pasted into a shell.
+
+        Args:
+          more: further flags.
+          leave_out: fields that it goes without.
+        """
+        words = ["jaxvlm", "rate", *self.runs]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in ("runs", "report", "export", *leave_out) or value == option.default:
+                continue
+            words.append("--" + option.name.replace("_", "-"))
+            if value is not True:
+                words += map(str, value if isinstance(value, tuple) else (value,))
+        return shlex.join((*words, *more))
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -119,8 +137,8 @@ def open_page(session: "Session", options: Rate) -> None:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(session, listener, ready)
-    again = " ".join(("jaxvlm rate", *options.runs))
-    print(f"stopped; go on with:\n  {again}\nor see the figures with:\n  {again} --report")
+    figures = options.command("--report", leave_out=("port", "no_browser"))
+    print(f"stopped; go on with:\n  {options.command()}\nor see the figures with:\n  {figures}")
 
 
 def _has_display() -> bool:

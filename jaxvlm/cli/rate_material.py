@@ -17,6 +17,7 @@ from jaxvlm.rating.material import (
     Goal,
     Item,
     Material,
+    Rule,
     draw_missing,
     missing,
     new_id,
@@ -72,7 +73,9 @@ def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
             known = [each.drawing for each in found if each is not None]
             material = _run(run, folder, material, known, options)
         elif material is None:
-            raise ConfigError(f"nothing of {run.path} has been shown to anyone yet: jaxvlm rate {run.path}")
+            raise ConfigError(f"nothing of {run.path} has been shown to anyone yet: {options.command()}")
+        # Where it lies now, and not where it lay when it was recorded.
+        material = replace(material, origin=str(run.path.resolve()))
         shown.append((material, _picked(material, options)))
     return shown
 
@@ -104,6 +107,9 @@ def _run(
             "recorded, and is shown as it was; for its agents of today use another --output",
             flush=True,
         )
+    if material.rule is None:  # as earlier versions recorded it
+        material = replace(material, rule=_rule(task))
+        material.save()
     if options.frames:
         material = material.with_frames(options.frames)
         material.save()
@@ -195,6 +201,11 @@ def _goal(task: "Task", prompts: Sequence[str], at: Sequence[int] = ()) -> Goal:
     return Goal(", then ".join((sentence, *task.then_prompts)), " ".join(words))
 
 
+def _rule(task: "Task") -> Rule:
+    """What `jaxvlm evaluate` calls a success of the task."""
+    return Rule(task.episode_length, task.window, task.threshold, getattr(task.env, "phases", 1))
+
+
 def _record(
     run: Run,
     task: "Task",
@@ -204,7 +215,10 @@ def _record(
     episodes: range,
     before: Material | None,
 ) -> Material:
-    """Plays a run's best agents and keeps every step's pose and predicate, behind those of the episodes before."""
+    """Plays a run's best agents and keeps every step's pose and predicate, behind those of the episodes before.
+
+    Of each episode it is kept whether it is a success to `jaxvlm evaluate`.
+    """
     from jaxvlm.rating.record import record
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm import TrainConfig, build
@@ -216,6 +230,7 @@ def _record(
     blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
     built = build(blind, task.env, task.params, domain=task.domain)
     agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+    rule = _rule(task)
     print(f"playing {len(episodes)} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)
     with Progress(len(episodes), unit="episodes") as progress:
         played = record(
@@ -226,7 +241,7 @@ def _record(
             seeds_of(built),
             step=config.steps,
             episodes=episodes,
-            length=task.episode_length,
+            rule=rule,
             progress=progress.update,
         )
     # An episode whose physics broke down in its first step has nothing to show.
@@ -235,7 +250,8 @@ def _record(
     for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
         steps = int(played.steps[place, number])
         share = share_of(played.holds[place, number], steps)
-        items.append(Item(new_id(), config.seed + place, episodes[number], -1, steps, share))
+        success = bool(played.success[place, number])
+        items.append(Item(new_id(), config.seed + place, episodes[number], -1, steps, share, success=success))
     holds = played.holds[places, numbers]
     scenes = {name: array[places, numbers] for name, array in played.scenes.items()}
     if before:
@@ -250,6 +266,8 @@ def _record(
         goal=_goal(task, config.reward.prompt, config.at),
         drawing=before.drawing if before else drawing,
         trained=trained,
+        origin=str(run.path.resolve()),
+        rule=rule,
         trajectories=(*(before.trajectories if before else ()), *items),
         frames=before.frames if before else (),
     )
@@ -269,12 +287,16 @@ def _states(path: Path, options: "Rate", only_read: bool) -> Shown:
     material = Material.open(folder) if Material.exists(folder) else None
     if only_read:
         if material is None:
-            raise ConfigError(f"no state of {path} has been shown to anyone yet: jaxvlm rate {path}")
+            raise ConfigError(f"no state of {path} has been shown to anyone yet: {options.command()}")
+        material = replace(material, origin=str(path.resolve()))
         return material, material.frames[: options.frames or None]
     digest = hashlib.sha256(b"".join(dataset.scenes[name].tobytes() for name in sorted(dataset.scenes)))
     drawing = replace(_drawing(options, task, [material.drawing] if material else []), every=1)
     if material is None:
-        material = Material(folder, path.resolve().name, task.name, asked, drawing, digest=digest.hexdigest())
+        origin, named = str(path.resolve()), path.resolve().name
+        material = Material(
+            folder, named, task.name, asked, drawing, digest=digest.hexdigest(), origin=origin
+        )
     elif material.digest != digest.hexdigest():
         raise RunError(f"{folder} belongs to other states than those in {path}: choose another --output")
     count = options.frames or len(material.frames) or STATES

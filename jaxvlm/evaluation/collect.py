@@ -19,6 +19,7 @@ class Played:
     scene: Any  # [seed, time, episode, ...] of the state that the action led to
     success: jax.Array  # bool[seed, time, episode]
     counted: jax.Array  # bool[seed, time, episode], the row belongs to the episode
+    phase: jax.Array | None = None  # i32[seed, time, episode], of a task of several phases
 
 
 def make_player(
@@ -70,7 +71,10 @@ def make_player(
                 env_params, agent, seeds, first, deterministic, step
             )
         return Played(
-            scene=rows.scene, success=rows.success, counted=jax.vmap(first_episode)(rows.done) & rows.valid
+            scene=rows.scene,
+            success=rows.success,
+            counted=jax.vmap(first_episode)(rows.done) & rows.valid,
+            phase=rows.phase,
         )
 
     return jax.jit(play, compiler_options=compiler_options())

@@ -12,6 +12,7 @@ from jaxvlm.rating.material import Drawing as Drawing
 from jaxvlm.rating.material import Goal as Goal
 from jaxvlm.rating.material import Item as Item
 from jaxvlm.rating.material import Material as Material
+from jaxvlm.rating.material import Rule as Rule
 from jaxvlm.rating.session import Session as Session
 from jaxvlm.rating.store import Answer as Answer
 from jaxvlm.rating.store import Store as Store

@@ -1,7 +1,8 @@
 """What is shown: a folder of pictures whose names say nothing, and the table of what they come from.
 
 <folder>/
-    material.json   goal, how it is drawn, and the run, seed, episode, step and predicate of every picture
+    material.json   goal, how it is drawn, what a success is, and the run, seed, episode, step and predicate of every
+                    picture
     episodes.npz    of a run: the poses the pictures are drawn from, and the predicate in every step
     images/         <random name>.webp: all frames of an episode in one sheet, or one frame
     answers.sqlite  see `jaxvlm.rating.store`
@@ -47,6 +48,34 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What `jaxvlm evaluate` calls a success."""
+
+    length: int  # steps an episode may take
+    window: int  # its last steps, over which the share is taken
+    threshold: float  # least share of them
+    phases: int = 1  # with several, each one's share without its transition has to reach the threshold
+
+    @property
+    def told_by_share(self) -> bool:
+        """Whether who knows the share of all steps to a quarter knows the success: at least half of all steps."""
+        return self.phases == 1 and self.window >= self.length and self.threshold == 0.5
+
+    @property
+    def words(self) -> str:
+        """The rule, to be read after "success:"."""
+        least = f"at least {100 * self.threshold:g} %"
+        if self.phases > 1:
+            return (
+                f"in each of {self.phases} phases the goal holds in {least} of the steps after the transition"
+            )
+        if self.window >= self.length:
+            return f"the goal holds in {least} of the steps"
+        last = "the last step" if self.window == 1 else f"{least} of the last {self.window} steps"
+        return f"the goal holds in {last}"
+
+
+@dataclass(frozen=True)
 class Item:
     """One thing to judge: an episode, or a frame of one."""
 
@@ -57,6 +86,9 @@ class Item:
     steps: int  # that a whole episode has; 1 for a frame
     share: float | None  # of its steps in which the predicate holds; None where there is no predicate
     state: int = -1  # row of a set of states; -1 for a frame or episode of a run
+    success: bool | None = (
+        None  # of a whole episode, by the task's rule; None for a frame, and where nobody noted it
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +102,8 @@ class Material:
     drawing: Drawing
     trained: int = 0  # environment steps of the agent that is seen
     digest: str = ""  # of the poses, where they lie in a set of states
+    origin: str = ""  # path of the run or data set; it tells those of one name apart
+    rule: Rule | None = None  # of the task; None for a set of states, and where nobody noted it
     trajectories: tuple[Item, ...] = ()
     frames: tuple[Item, ...] = ()
 
@@ -90,7 +124,7 @@ class Material:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data.pop("version") != VERSION:
                 raise RunError(f"{path} has another format than {VERSION}: record into another --output")
-            drawing = data.pop("drawing")
+            drawing, rule = data.pop("drawing"), data.pop("rule", None)
             items = {
                 name: tuple(Item(**item) for item in data.pop(name)) for name in ("trajectories", "frames")
             }
@@ -98,6 +132,7 @@ class Material:
                 folder=folder,
                 goal=Goal(**data.pop("goal")),
                 drawing=Drawing(**{**drawing, "cameras": tuple(drawing["cameras"])}),
+                rule=Rule(**rule) if rule else None,
                 **items,
                 **data,
             )
@@ -136,7 +171,9 @@ class Material:
             for step in map(int, order[:per_episode]):
                 if step not in taken:
                     share = float(holds[row, step])
-                    chosen.append(replace(episode, id=new_id(), step=step, steps=1, share=share))
+                    chosen.append(
+                        replace(episode, id=new_id(), step=step, steps=1, share=share, success=None)
+                    )
         return replace(self, frames=tuple(chosen))
 
     def picked_frames(self, per_episode: int) -> tuple[Item, ...]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvlm.rating.store import PREDICATE
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 
 COLUMNS = 4  # panels side by side
-HATCHED = "predicate"
 
 
 def bars(
@@ -35,7 +35,7 @@ def bars(
     figure = new_figure(max(4.4, 3.2 * columns), 3.1 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     names = list(dict.fromkeys(name for _, groups in panels for name in groups))
-    people = [name for name in names if name != HATCHED]
+    people = [name for name in names if name != PREDICATE]
     handles = {}
     for axis, (title, groups) in zip(axes.flat, panels, strict=False):
         width = 0.8 / max(len(groups), 1)

@@ -1,6 +1,7 @@
 """Episodes for the eye: what a run's agents did in every step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 
 from jaxvlm.evaluation.collect import make_player
 from jaxvlm.evaluation.states import scene_fields
+from jaxvlm.rating.material import Rule
+from jaxvlm.vlmrm.evaluate import judge
 
 BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 
@@ -21,6 +24,7 @@ class Recorded(NamedTuple):
     ]  # field of the scene -> [seed, episode, time, ...], of the state an action led to
     holds: np.ndarray  # bool[seed, episode, time], the predicate's verdict; False after the end
     steps: np.ndarray  # i32[seed, episode], how many there are
+    success: np.ndarray  # bool[seed, episode], as `jaxvlm evaluate` judges it
 
 
 def record(
@@ -32,7 +36,7 @@ def record(
     *,
     step: int,
     episodes: range,
-    length: int,
+    rule: Rule,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Recorded:
     """Plays episodes deterministically; episode i of a seed is the one that `jaxvlm evaluate` counts.
@@ -45,11 +49,12 @@ def record(
       seeds: i32[seed], from which episode starts are drawn.
       step: environment steps the agents have behind them.
       episodes: numbers of those of each seed that are played.
-      length: steps an episode may take.
+      rule: of the task, with the steps an episode may take.
       progress: called with the number of episodes of each seed that are played.
     """
     block = min(BLOCK, len(episodes))
-    play = make_player(env, act, episodes=block, length=length)
+    play = make_player(env, act, episodes=block, length=rule.length)
+    judged = jax.jit(partial(judge, env, window=rule.window, threshold=rule.threshold))
     blocks = []
     for first in episodes[::block]:
         played = jax.device_get(
@@ -60,10 +65,13 @@ def record(
             "counted": played.counted,
             **{f"scene/{name}": leaf for name, leaf in scene_fields(played.scene).items()},
         }
-        blocks.append({name: array.swapaxes(1, 2) for name, array in arrays.items()})
+        success = jax.device_get(judged(played.success, played.counted, played.phase)[0])
+        blocks.append({"success": success, **{name: array.swapaxes(1, 2) for name, array in arrays.items()}})
         progress(min(first + block, episodes.stop) - episodes.start)
     joined = {
         name: np.concatenate([each[name] for each in blocks], 1)[:, : len(episodes)] for name in blocks[0]
     }
     holds, steps = joined.pop("holds"), joined.pop("counted").sum(2).astype(np.int32)
-    return Recorded({name.removeprefix("scene/"): array for name, array in joined.items()}, holds, steps)
+    success = joined.pop("success")
+    scenes = {name.removeprefix("scene/"): array for name, array in joined.items()}
+    return Recorded(scenes, holds, steps, success)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,9 @@ from jaxvlm.evaluation.intervals import Interval, bootstrap, mean_interval, rate
 from jaxvlm.rating.agreement import Level, cohen_kappa, krippendorff_alpha
 from jaxvlm.rating.material import Item, Material
 from jaxvlm.rating.session import VALUES, Mode, Session
-from jaxvlm.rating.store import Answer
+from jaxvlm.rating.store import ALL, PREDICATE, Answer, is_taken
 
-SUCCESS = 50  # per cent of an episode's steps that make it a success, as in the paper
-ALL = "all raters"
+SUCCESS = 50  # per cent of an episode's steps that make it a success where the task has the paper's rule
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,17 @@ class Ratings:
 
     @classmethod
     def of(cls, session: Session) -> "Ratings":
-        """The session's answers; raises `ConfigError` where there are none yet."""
+        """The session's answers; raises `ConfigError` where there are none yet, or a rater is called as no one may."""
         answers = sorted(session.answers(), key=lambda answer: answer.at)
         if not answers:
             raise ConfigError("nobody has rated these yet: leave --report out and answer in the browser")
+        for answer in answers:
+            if is_taken(answer.rater):
+                path = session.items[answer.item][0].answers
+                raise ConfigError(
+                    f"a rater of {path} is called {answer.rater!r}, as a row of the report is: give another name with "
+                    f"the SQL statement UPDATE answers SET rater = 'another name' WHERE rater = '{answer.rater}'"
+                )
         raters = tuple(dict.fromkeys(answer.rater for answer in answers))
         row = {name: number for number, name in enumerate(raters)}
         column = {name: number for number, name in enumerate(session.items)}
@@ -74,11 +81,38 @@ class Ratings:
         columns = [column[~np.isnan(column)] for column in self.values.T]
         return np.array([np.median(column) if column.size else math.nan for column in columns])
 
+    @property
+    def told(self) -> np.ndarray:
+        """Whether an answer to an item tells success, bool[item]: a frame's does, a share where the task's rule is it.
+
+        A quarter of all steps more or less says nothing of, say, the last step or of each of two phases.
+        """
+        return np.array(
+            [
+                self.mode == "frame" or (material.rule is not None and material.rule.told_by_share)
+                for material in self.sources
+            ]
+        )
+
     def verdict(self, values: np.ndarray) -> np.ndarray:
-        """Success, or the goal, as 0 and 1; NaN stays NaN. A tie of two raters' verdicts on a frame is the goal."""
+        """Success, or the goal, by one rater's answers f64[item], as 0 and 1.
+
+        NaN stays NaN, and stands where answers do not tell success. A tie of two raters' verdicts on a frame is the
+        goal.
+        """
         least = SUCCESS if self.mode == "share" else 0.5
         # A predicate's share is a ratio of steps in floating point: 50 of 100 has to stay a success.
-        return np.where(np.isnan(values), np.nan, (values >= least - 1e-6).astype(np.float64))
+        said = (values >= least - 1e-6).astype(np.float64)
+        return np.where(np.isnan(values) | ~self.told, np.nan, said)
+
+    @property
+    def outcome(self) -> np.ndarray:
+        """The predicate's verdict as 0 and 1, f64[item]: what `jaxvlm evaluate` says of an episode.
+
+        NaN where there is no predicate, and where it was not noted and the share does not tell it.
+        """
+        noted = np.array([math.nan if item.success is None else float(item.success) for item in self.items])
+        return np.where(np.isnan(noted), self.verdict(self.predicate), noted)
 
     def bucket(self, values: np.ndarray) -> np.ndarray:
         """The nearest answer a rater could give, NaN stays NaN."""
@@ -94,9 +128,6 @@ def summarise(ratings: Ratings) -> dict[str, Any]:
         voices[ALL] = ratings.together
     return {
         "mode": ratings.mode,
-        "success": f"at least {SUCCESS} % of the steps"
-        if ratings.mode == "share"
-        else "the frame shows the goal",
         "raters": list(ratings.raters),
         "items": len(ratings.items),
         "answers": int((~np.isnan(ratings.values)).sum()),
@@ -114,12 +145,16 @@ def _runs(ratings: Ratings, voices: dict[str, np.ndarray]) -> list[dict[str, Any
         mine = np.array([material.folder == folder for material in ratings.sources])
         material = next(each for each in ratings.sources if each.folder == folder)
         seeds = np.array([item.seed for item in ratings.items])
-        by = {name: _rates(ratings, values, mine, seeds) for name, values in voices.items()}
-        by["predicate"] = _rates(ratings, ratings.predicate, mine, seeds)
+        verdicts = {name: ratings.verdict(values) for name, values in voices.items()}
+        by = {name: _rates(ratings, values, verdicts[name], mine, seeds) for name, values in voices.items()}
+        by[PREDICATE] = _rates(ratings, ratings.predicate, ratings.outcome, mine, seeds)
         rows.append(
             {
                 "run": material.source,
+                "folder": material.origin,
                 "task": material.task,
+                "success": _success(ratings.mode, material),
+                "told_by_raters": bool(ratings.told[mine].all()),
                 "trained": material.trained,
                 "items": int(mine.sum()),
                 "seeds": sorted({int(seed) for seed in seeds[mine]}),
@@ -129,30 +164,50 @@ def _runs(ratings: Ratings, voices: dict[str, np.ndarray]) -> list[dict[str, Any
     return rows
 
 
+def _success(mode: Mode, material: Material) -> str | None:
+    """What a success is, in words; None where nobody noted it."""
+    if mode == "frame":
+        return "the frame shows the goal"
+    return material.rule.words if material.rule else None
+
+
 def _rates(
-    ratings: Ratings, values: np.ndarray, mine: np.ndarray, seeds: np.ndarray
+    ratings: Ratings, values: np.ndarray, verdicts: np.ndarray, mine: np.ndarray, seeds: np.ndarray
 ) -> dict[str, Any] | None:
-    """Success of one run by one rater, in all and by seed; None where this rater saw nothing of it."""
+    """Success and answers of one run by one rater, in all and by seed; None where this rater saw nothing of it."""
     seen = mine & ~np.isnan(values)
     if not seen.any():
         return None
-    verdicts = ratings.verdict(values)
+
+    def figures(rows: np.ndarray) -> dict[str, Any]:
+        nearest = ratings.bucket(values[rows])
+        return {
+            **_rate(verdicts[rows]),
+            "answers": int(rows.sum()),
+            "share": interval(_mean(values[rows], seeds[rows])),
+            "histogram": {str(value): int((nearest == value).sum()) for value in VALUES[ratings.mode]},
+        }
+
     per_seed = {
-        str(seed): _rate(verdicts[seen & (seeds == seed)])
-        for seed in sorted({int(each) for each in seeds[seen]})
+        str(seed): figures(seen & (seeds == seed)) for seed in sorted({int(each) for each in seeds[seen]})
     }
-    histogram = ratings.bucket(values[seen])
-    return {
-        **_rate(verdicts[seen]),
-        "per_seed": per_seed,
-        "over_seeds": interval(mean_interval([each["rate"] for each in per_seed.values()])),
-        "histogram": {str(value): int((histogram == value).sum()) for value in VALUES[ratings.mode]},
-    }
+    rates = [each["rate"] for each in per_seed.values()]
+    return {**figures(seen), "per_seed": per_seed, "over_seeds": interval(mean_interval(rates))}
+
+
+def _mean(values: np.ndarray, seeds: np.ndarray) -> Interval:
+    """Mean of answers f64[n]; of several seeds whole ones are drawn, as episodes of one resemble each other."""
+    if values.size == 1:
+        return Interval(float(values[0]), math.nan, math.nan)
+    several = len(set(seeds.tolist())) > 1
+    return bootstrap(lambda row: float(np.mean(row)), [values], groups=seeds if several else None)
 
 
 def _rate(verdicts: np.ndarray) -> dict[str, Any]:
-    successes, count = int(verdicts.sum()), int(verdicts.size)
-    found = rate_interval(successes, count)
+    """Share of successes of the verdicts that are known; NaN where none is."""
+    known = verdicts[~np.isnan(verdicts)]
+    successes, count = int(known.sum()), int(known.size)
+    found = rate_interval(successes, count) if count else Interval(math.nan, math.nan, math.nan)
     return {"rate": found.value, "low": found.low, "high": found.high, "successes": successes, "rated": count}
 
 
@@ -165,22 +220,24 @@ def _between(ratings: Ratings) -> dict[str, Any]:
         both = ~np.isnan(values[[one, other]]).any(0)
         if both.any():
             first, second = values[one, both], values[other, both]
+            judged = both & ~np.isnan(verdicts[[one, other]]).any(0)
             pairs.append(
                 {
                     "raters": [ratings.raters[one], ratings.raters[other]],
                     "items": int(both.sum()),
                     "same": float((first == second).mean()),
-                    "same_verdict": float((verdicts[one, both] == verdicts[other, both]).mean()),
+                    "judged": int(judged.sum()),
+                    "same_verdict": _rate(_same(verdicts[one], verdicts[other]))["rate"],
                     "kappa": _resampled(cohen_kappa, groups[both], first, second),
                     "kappa_quadratic": _resampled(_quadratic, groups[both], first, second),
                     "kappa_verdict": _resampled(
-                        cohen_kappa, groups[both], verdicts[one, both], verdicts[other, both]
+                        cohen_kappa, groups[judged], verdicts[one, judged], verdicts[other, judged]
                     ),
                 }
             )
-    shared = (~np.isnan(values)).sum(0) >= 2
 
     def alpha(answers: np.ndarray, level: Level) -> dict[str, float]:
+        shared = (~np.isnan(answers)).sum(0) >= 2
         statistic = lambda rows: krippendorff_alpha(rows.T, level)  # noqa: E731
         return _resampled(statistic, groups[shared], answers[:, shared].T)
 
@@ -189,7 +246,7 @@ def _between(ratings: Ratings) -> dict[str, Any]:
         "alpha_ordinal": alpha(values, "ordinal"),
         "alpha_verdict": alpha(verdicts, "nominal"),
     }
-    return {"items": int(shared.sum()), "pairs": pairs, **alphas}
+    return {"items": int(((~np.isnan(values)).sum(0) >= 2).sum()), "pairs": pairs, **alphas}
 
 
 def _with_predicate(ratings: Ratings, values: np.ndarray) -> dict[str, Any] | None:
@@ -197,13 +254,16 @@ def _with_predicate(ratings: Ratings, values: np.ndarray) -> dict[str, Any] | No
     both = ~(np.isnan(values) | np.isnan(ratings.predicate))
     if not both.any():
         return None
-    said, holds = values[both], ratings.predicate[both]
-    ours, theirs, groups = ratings.verdict(said), ratings.verdict(holds), ratings.groups[both]
+    said, holds, groups = values[both], ratings.predicate[both], ratings.groups
+    ours, theirs = ratings.verdict(values), ratings.outcome
+    same = _same(ours, theirs)
+    judged = ~np.isnan(same)
+    ours, theirs = ours[judged], theirs[judged]
     return {
         "items": int(both.sum()),
-        "same_verdict": _rate((ours == theirs).astype(np.float64)),
-        "kappa_verdict": _resampled(cohen_kappa, groups, ours, theirs),
-        "kappa_quadratic": _resampled(_quadratic, groups, said, ratings.bucket(holds)),
+        "same_verdict": _rate(same),
+        "kappa_verdict": _resampled(cohen_kappa, groups[judged], ours, theirs),
+        "kappa_quadratic": _resampled(_quadratic, groups[both], said, ratings.bucket(holds)),
         "difference": float((said - holds).mean()),
         "distance": float(np.abs(said - holds).mean()),
         "counts": {
@@ -213,6 +273,11 @@ def _with_predicate(ratings: Ratings, values: np.ndarray) -> dict[str, Any] | No
             "neither": int(((1 - ours) * (1 - theirs)).sum()),
         },
     }
+
+
+def _same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether two verdicts f64[item] agree, as 0 and 1; NaN where one is not known."""
+    return np.where(np.isnan(first) | np.isnan(second), np.nan, (first == second).astype(np.float64))
 
 
 def _quadratic(first: np.ndarray, second: np.ndarray) -> float:
@@ -246,68 +311,127 @@ def table(ratings: Ratings) -> str:
             (state, answer.value, answer.rater) for state, answer in zip(states, ratings.answers, strict=True)
         )
         return text.getvalue()
-    writer.writerow(["run", "seed", "episode", "step", "rater", "value", "predicate", "answered"])
+    place = ["run", "seed", "episode", "step"]
+    writer.writerow([*place, "rater", "value", "predicate", "answered", "success", "folder"])
+    known = lambda value: "" if math.isnan(value) else f"{value:g}"  # noqa: E731
+    predicate, outcome = map(known, ratings.predicate), map(known, ratings.outcome)
+    told = list(zip(predicate, outcome, strict=True))
     for answer in ratings.answers:
         number = column[answer.item]
         item, source = ratings.items[number], ratings.sources[number]
         step = "" if item.step < 0 else item.step
-        predicate = ratings.predicate[number]
-        known = "" if math.isnan(predicate) else f"{predicate:g}"
-        writer.writerow(
-            [source.source, item.seed, item.episode, step, answer.rater, answer.value, known, answer.at]
-        )
+        share, success = told[number]
+        about = [source.source, item.seed, item.episode, step]
+        writer.writerow([*about, answer.rater, answer.value, share, answer.at, success, source.origin])
     return text.getvalue()
 
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """The summary in words."""
-    what = "frames of one episode" if summary["mode"] == "frame" else "episodes of one agent"
+    share = summary["mode"] == "share"
+    what = "episodes of one agent" if share else "frames of one episode"
     text = [
-        f"success: {summary['success']}; intervals of 95 %, Wilson's, which take answers as independent: {what} "
-        "resemble each other, so look at the seeds too"
+        f"intervals of 95 %; those of success are Wilson's, which take answers as independent: {what} resemble each "
+        "other, so look at the seeds too"
+        + ("; those of mean shares draw whole seeds, of one seed its episodes" if share else "")
     ]
-    for run in summary["runs"]:
+    for run, label in zip(summary["runs"], _labels(summary["runs"]), strict=True):
         trained = f", after {run['trained']:,} steps" if run["trained"] else ""
-        text += ["", f"{run['run']}: {run['items']} items of {len(run['seeds'])} seeds{trained}"]
+        text += ["", f"{label}: {run['items']} items of {len(run['seeds'])} seeds{trained}", _rule(run)]
         for name, found in run["by"].items():
             counts = " ".join(f"{value}:{count}" for value, count in found["histogram"].items())
-            text.append(f"  {name:<16}{_percent(found)} of {found['rated']:<5} {counts}")
+            mean = f"mean share {_mean_share(found)} " if share else ""
+            text.append(f"  {name:<16}{_of(found)} {mean} {counts}")
             if len(found["per_seed"]) > 1:
                 text += [
-                    f"    seed {seed:<9}{_percent(each)} of {each['rated']}"
+                    f"    seed {seed:<9}{_of(each)}" + (f" mean share {_mean_share(each)}" if share else "")
                     for seed, each in found["per_seed"].items()
                 ]
     between = summary["between_raters"]
     if between:
         text += ["", f"between raters, {between['items']} items with two answers or more"]
         for pair in between["pairs"]:
+            same = f", same verdict {pair['same_verdict']:.0%}" if pair["judged"] else ""
+            kappa = f", of verdicts {_figure(pair['kappa_verdict'])}" if pair["judged"] else ""
             text.append(
-                f"  {' and '.join(pair['raters'])}: same answer {pair['same']:.0%} of {pair['items']}, "
-                f"same verdict {pair['same_verdict']:.0%}"
+                f"  {' and '.join(pair['raters'])}: same answer {pair['same']:.0%} of {pair['items']}{same}"
             )
             text.append(
-                f"    Cohen's kappa {_figure(pair['kappa'])}, quadratic {_figure(pair['kappa_quadratic'])}, "
-                f"of verdicts {_figure(pair['kappa_verdict'])}"
+                f"    Cohen's kappa {_figure(pair['kappa'])}, quadratic {_figure(pair['kappa_quadratic'])}{kappa}"
             )
+        told = any(pair["judged"] for pair in between["pairs"])
         text.append(
             f"  Krippendorff's alpha, nominal {_figure(between['alpha_nominal'])}, "
-            f"ordinal {_figure(between['alpha_ordinal'])}, of verdicts {_figure(between['alpha_verdict'])}"
+            f"ordinal {_figure(between['alpha_ordinal'])}"
+            + (f", of verdicts {_figure(between['alpha_verdict'])}" if told else "")
         )
     if summary["with_predicate"]:
         text += ["", "with the predicate"]
     for name, found in summary["with_predicate"].items():
-        counts = found["counts"]
-        unit, digits = (" points", 1) if summary["mode"] == "share" else ("", 2)
+        counts, same = found["counts"], found["same_verdict"]
+        unit, digits = (" points", 1) if share else ("", 2)
+        apart = (
+            f"rater minus predicate {found['difference']:+.{digits}f}{unit} on average, "
+            f"{found['distance']:.{digits}f} apart"
+        )
+        if not same["rated"]:
+            text.append(
+                f"  {name:<16}shares of {found['items']}: quadratic kappa {_figure(found['kappa_quadratic'])}; {apart}"
+            )
+            continue
         text.append(
-            f"  {name:<16}same verdict {_percent(found['same_verdict'])} of {found['items']}, "
-            f"kappa {_figure(found['kappa_verdict'])}"
+            f"  {name:<16}same verdict {_percent(same)} of {same['rated']}, kappa {_figure(found['kappa_verdict'])}"
         )
         text.append(
             f"    both {counts['both']}, rater alone {counts['rater_only']}, predicate alone "
-            f"{counts['predicate_only']}, neither {counts['neither']}; rater minus predicate "
-            f"{found['difference']:+.{digits}f}{unit} on average, {found['distance']:.{digits}f} apart"
+            f"{counts['predicate_only']}, neither {counts['neither']}; {apart}"
         )
     return text
+
+
+def _rule(run: dict[str, Any]) -> str:
+    """A line on what a success of a run is, and who tells it."""
+    if run["success"] is None:
+        return "  success: not known, as an earlier version recorded this; open its page once more and report again"
+    if run["told_by_raters"]:
+        return f"  success: {run['success']}"
+    predicate = run["by"].get(PREDICATE, {"answers": 0, "rated": 0})
+    unknown = predicate["answers"] - predicate["rated"]
+    return (
+        f"  success: {run['success']}. The predicate tells it; success by people is not defined by this scale, the "
+        "share of all steps, so their mean share stands alone"
+        + (f". Of {unknown} episodes an earlier version recorded it was not noted" if unknown else "")
+    )
+
+
+def _labels(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of runs; those of one name with as much of their folders as it takes to tell them apart."""
+    paths = [PurePath(run["folder"] or run["run"]).parts for run in runs]
+    labels = []
+    for run, path in zip(runs, paths, strict=True):
+        if sum(other["run"] == run["run"] for other in runs) == 1:
+            labels.append(run["run"])
+            continue
+        alike = [other for other in paths if other[-1:] == path[-1:]]
+        kept = next(
+            (n for n in range(1, len(path)) if sum(other[-n:] == path[-n:] for other in alike) == 1),
+            len(path),
+        )
+        labels.append(str(PurePath(*path[-kept:])))
+    return labels
+
+
+def _of(found: dict[str, Any]) -> str:
+    """Success, and of how many; blanks where it is not told, so that columns stay."""
+    if found["rated"]:
+        return f"{_percent(found)} of {found['rated']:<5}"
+    return f"{'':<20} of {found['answers']:<5}"
+
+
+def _mean_share(found: dict[str, Any]) -> str:
+    share = found["share"]
+    ends = "" if math.isnan(share["low"]) else f" [{share['low']:.0f}%, {share['high']:.0f}%]"
+    return f"{share['value']:.1f}%{ends}"
 
 
 def _percent(found: dict[str, Any]) -> str:
@@ -334,7 +458,7 @@ def histograms(path: Any, summary: dict[str, Any]) -> Any:
     from jaxvlm.rating.plot import bars
 
     panels: list[tuple[str, dict[str, Sequence[int]]]] = []
-    for run in summary["runs"]:
+    for run, label in zip(summary["runs"], _labels(summary["runs"]), strict=True):
         groups: dict[str, Sequence[int]] = {
             name: list(found["histogram"].values()) for name, found in run["by"].items() if name != ALL
         }
@@ -343,9 +467,10 @@ def histograms(path: Any, summary: dict[str, Any]) -> Any:
         if rater is None:
             continue
         found = run["by"][rater]
-        title = (
-            f"{run['run']}\n{found['rated']} of {len(run['seeds'])} seeds, success {_percent(found).strip()}"
+        figure = (
+            f"success {_percent(found).strip()}" if found["rated"] else f"mean share {_mean_share(found)}"
         )
+        title = f"{label}\n{found['answers']} of {len(run['seeds'])} seeds, {figure}"
         panels.append((title, groups))
     frame = summary["mode"] == "frame"
     labels = ["not the goal", "goal"] if frame else [f"{value}" for value in VALUES["share"]]

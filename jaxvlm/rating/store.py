@@ -34,6 +34,7 @@ PRAGMA user_version = 1;
 VERSION = 1
 BUSY_SECONDS = 10.0  # that another process may hold the file
 LONGEST_NAME = 40  # characters of a rater's
+PREDICATE, ALL = "predicate", "all raters"  # rows of the report that are nobody's
 
 
 class Answer(NamedTuple):
@@ -140,9 +141,17 @@ def rater_name(text: str) -> str:
     """A rater's name as it is kept: spaces and look-alike characters in one form.
 
     Raises:
-      ConfigError: nothing is left of it, it is too long, or it holds characters that do not print.
+      ConfigError: nothing is left of it, it is too long, it holds characters that do not print, or the report calls
+        something else so.
     """
     name = " ".join(unicodedata.normalize("NFKC", text).split())
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise ConfigError(f"a name has 1 to {LONGEST_NAME} characters that print, not {text[:60]!r}")
+    if is_taken(name):
+        raise ConfigError(f"the report calls rows of its own {name!r}: choose another name")
     return name
+
+
+def is_taken(name: str) -> bool:
+    """Whether no rater may be called so, as rows of the report are."""
+    return name.casefold() in (PREDICATE, ALL)

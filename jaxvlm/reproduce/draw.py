@@ -166,41 +166,34 @@ def bands(
 
 
 def step_histogram(
-    shares: Sequence[np.ndarray], *, title: str = "", rated: np.ndarray | None = None
+    shares: Sequence[np.ndarray], *, title: str = "", rated: Sequence[np.ndarray] | None = None
 ) -> Drawing:
     """How long episodes were in the goal state: in five buckets, bars over all seeds' episodes with intervals.
 
     Args:
       shares: f64[episodes] in [0, 1] for each seed, by predicate.
       title: above.
-      rated: f64[n] in [0, 1], by people, where there are ratings.
+      rated: f64[n] in [0, 1] for each seed that people rated, where there are ratings.
     """
     drawing, axes = panel(height=2.6)
-    parts = bucket_shares(shares)
     places = np.arange(len(BUCKETS))
-    width = 0.8 if rated is None else 0.4
-    offset = 0.0 if rated is None else -0.2
-    axes.bar(
-        places + offset, [part.value for part in parts], width, yerr=errors(parts), color="#9fc5de", ecolor=BLUE,
-        capsize=2.5, label="by predicate",
-    )  # fmt: skip
-    for row in shares:
-        own = np.bincount(bucket_of(row), minlength=len(BUCKETS)) / len(row)
-        axes.plot(
-            places + offset,
-            own,
-            "o",
-            markersize=3.6,
-            markerfacecolor="white",
-            color=BLUE,
-            markeredgewidth=0.9,
-        )
+    sides = [("by predicate", shares, "#9fc5de", BLUE)]
     if rated is not None:
-        own = bucket_shares([rated])
+        sides.append(("by raters", rated, "#f2c9a4", VERMILION))
+    width = 0.8 / len(sides)
+    for side, (label, rows, light, dark) in enumerate(sides):
+        parts = bucket_shares(rows)
+        beside = places + (side - (len(sides) - 1) / 2) * width
         axes.bar(
-            places + 0.2, [part.value for part in own], width, yerr=errors(own), color="#f2c9a4", ecolor=VERMILION,
-            capsize=2.5, label="by raters",
+            beside, [part.value for part in parts], width, yerr=errors(parts), color=light, ecolor=dark, capsize=2.5,
+            label=label,
         )  # fmt: skip
+        for row in rows:
+            own = np.bincount(bucket_of(row), minlength=len(BUCKETS)) / len(row)
+            axes.plot(
+                beside, own, "o", markersize=3.6, markerfacecolor="white", color=dark, markeredgewidth=0.9
+            )
+    if rated is not None:
         axes.legend(fontsize=8, frameon=False)
     axes.set_xticks(places, [f"{bucket} %" for bucket in BUCKETS])
     axes.set_ylim(0, 1.05)

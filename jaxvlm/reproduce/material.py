@@ -158,21 +158,27 @@ class Material:
         found = [Trained(path) for path in self.others]
         return [run for run in found if run.config.get("task") == task]
 
-    def ratings(self, run: Trained) -> np.ndarray | None:
-        """People's ratings of a run's episodes, f64[n] in [0, 1], all raters together; None before they report.
+    def ratings(self, run: Trained) -> list[np.ndarray] | None:
+        """People's ratings of a run's episodes, all raters together; None before they report.
 
-        They come from `jaxvlm rate RUN --report`.
+        They come from `jaxvlm rate RUN --report`. A report of an earlier version, which keeps seeds apart in no
+        histogram, counts as none: no interval that draws whole seeds can be told from it.
+
+        Returns:
+          Ratings in [0, 1], an f64[n] for each seed that was rated.
         """
         report = read_json(run.path / "rating" / "report-share.json")
         runs = report.get("runs", []) if isinstance(report, dict) else []
-        # The report of a run that was rated together with others is on all of them; a copy has a name of its own.
-        names = {run.path.name, Path(run.origin).name}
-        own = [entry for entry in runs if len(runs) == 1 or Path(str(entry["run"])).name in names]
-        voices = [by for name, by in own[0]["by"].items() if name != "predicate"] if own else []
-        if not voices:
+        own = _entry(run, runs)
+        voices = [by for name, by in own["by"].items() if name != "predicate"] if own else []
+        # The last is of all raters, where there are several.
+        seeds = list(voices[-1].get("per_seed", {}).values()) if voices else []
+        if not seeds or not all("histogram" in seed for seed in seeds):
             return None
-        counts = voices[-1]["histogram"]  # the last is of all raters, where there are several
-        return np.repeat([float(value) / 100 for value in counts], [int(count) for count in counts.values()])
+        return [
+            np.repeat([float(value) / 100 for value in counts], [int(count) for count in counts.values()])
+            for counts in (seed["histogram"] for seed in seeds)
+        ]
 
     def file(self, product: str) -> Path | None:
         """A product that exists."""
@@ -182,6 +188,22 @@ class Material:
     def has(self, row: Row) -> bool:
         """Whether a row's product exists."""
         return self.file(row.product) is not None
+
+
+def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What a report of raters says of a run; None where that cannot be told.
+
+    The report of a run that was rated together with others is on all of them. Runs of several folders may have one
+    name, so the folder decides; where the run has been moved since, its name does, if no other has it. A copy counts as
+    what it was copied from.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    paths = {str(path.resolve()) for path in (run.path, *([Path(run.origin)] if run.origin else []))}
+    names = {run.path.name, Path(run.origin).name}
+    by_folder = [entry for entry in runs if entry.get("folder") in paths]
+    by_name = [entry for entry in runs if Path(str(entry["run"])).name in names]
+    return next((found[0] for found in (by_folder, by_name) if len(found) == 1), None)
 
 
 def success_interval(rates: Sequence[float], episodes: int) -> Interval:

@@ -57,21 +57,32 @@ def seeds_of(runs: Sequence[Trained]) -> str:
     return f"{counts[0]} {word}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} {word}"
 
 
-def histogram(run: Trained, title: str, rated: np.ndarray | None = None) -> Picture | None:
-    """How long a run's episodes were in the goal state; None where the run keeps no table of episodes."""
+def histogram(run: Trained, title: str, rated: Sequence[np.ndarray] | None = None) -> Picture | None:
+    """How long a run's episodes were in the goal state; None where the run keeps no table of episodes.
+
+    `rated` has people's ratings by seed, see `Material.ratings`.
+    """
     if run.shares is None:
         return None
     means = ", ".join(f"{share.mean():.2f}" for share in run.shares)
-    beside = "" if rated is None else f" Beside them {len(rated)} ratings by people."
+    beside, interval = "", f"Bars: {_drawn(len(run.shares))}"
+    if rated is not None:
+        seeds = f"{len(rated)} seed{'s' if len(rated) > 1 else ''}"
+        beside = f" Beside them {sum(map(len, rated))} ratings by people of {seeds}."
+        if (len(rated) > 1) != (len(run.shares) > 1):
+            interval += f", of ratings {_drawn(len(rated))}"
     return Picture(
         step_histogram(run.shares, title=title, rated=rated),
         says=f"{title}: histogram of the share of an episode's steps in the goal state; means by seed {means}",
         caption=f"Mean share by seed: {means}.{beside}",
         seeds=f"{seeds_of([run])} of {len(run.shares[0])} episodes; rings are the seeds",
-        interval="Bars: 95 % bootstrap"
-        + (" that draws whole seeds" if run.seeds > 1 else " over episodes")
-        + (f"; the run is {run.origin}'s" if run.origin else ""),
+        interval=interval + (f"; the run is {run.origin}'s" if run.origin else ""),
     )
+
+
+def _drawn(seeds: int) -> str:
+    """What the interval of a bar of so many seeds is, see `over_seeds`."""
+    return "95 % bootstrap that draws whole seeds" if seeds > 1 else "95 % interval of Wilson's over episodes"
 
 
 def histograms(found: Material, rows: Sequence[tuple[str, str]]) -> list[Picture]:

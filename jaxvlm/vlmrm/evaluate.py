@@ -90,11 +90,9 @@ def run_episodes(
         rows = jax.vmap(one_seed)(agent, seed)  # [seed, time, episode]
     counted = jax.vmap(first_episode)(rows.done) & rows.valid
     steps = counted.sum(1)
-    by_phase = _phase_fractions(program.env, rows.success, counted, rows.phase)
-    in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
-    fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
-    if by_phase is not None:
-        fraction = jnp.min(by_phase, axis=-1)
+    success, fraction, by_phase = judge(
+        program.env, rows.success, counted, rows.phase, window=window, threshold=threshold
+    )
     clip_reward = None
     if score is not False and inputs.reward is not None:
         rewards = jax.lax.cond(
@@ -104,9 +102,8 @@ def run_episodes(
         )
         clip_reward = jnp.sum(rewards * counted, axis=1) / steps
     return Episodes(
-        # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.
-        success=fraction >= threshold - 0.5 / window,
-        fraction=fraction.astype(jnp.float32),
+        success=success,
+        fraction=fraction,
         ground_truth_return=jnp.sum(rows.reward * counted, axis=1),
         clip_reward=clip_reward,
         scene=jax.tree.map(lambda leaf: leaf[:, :, :shown], rows.scene),
@@ -114,6 +111,39 @@ def run_episodes(
         phase_fraction=by_phase,
         step_success=None if by_phase is None else (rows.success & counted).swapaxes(1, 2),
     )
+
+
+def judge(
+    env: Any,
+    success: jax.Array,
+    counted: jax.Array,
+    phase: jax.Array | None,
+    *,
+    window: int,
+    threshold: float,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Which episodes succeed; pure.
+
+    Args:
+      env: environment, which knows its phases and their transition.
+      success: bool[seed, time, episode], the goal holds in the step.
+      counted: bool[seed, time, episode], the step belongs to the episode.
+      phase: i32[seed, time, episode] of a task of several phases, else None.
+      window: see `run_episodes`.
+      threshold: see `run_episodes`.
+
+    Returns:
+      Success, bool[seed, episode]; the share it is judged by, f32[seed, episode]; and the share of each phase,
+      f32[seed, episode, phase], None without phases.
+    """
+    time = jnp.arange(counted.shape[1])[None, :, None]
+    in_window = counted & (time >= (counted.sum(1) - window)[:, None, :])
+    fraction = (success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
+    by_phase = _phase_fractions(env, success, counted, phase)
+    if by_phase is not None:
+        fraction = jnp.min(by_phase, axis=-1)
+    # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.
+    return fraction >= threshold - 0.5 / window, fraction.astype(jnp.float32), by_phase
 
 
 def _phase_fractions(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvlm.rating.material import Drawing, Goal, Item, Material, draw_missing, new_id
+from jaxvlm.rating.material import Drawing, Goal, Item, Material, Rule, draw_missing, new_id
 
 KNEELING = Goal("a humanoid robot kneeling", "It kneels: both knees rest on the floor.")
 
@@ -20,15 +20,21 @@ def make_material(
     size: int = 32,
     frames: int = 0,
     goal: Goal = KNEELING,
+    rule: Rule | None = None,
 ) -> Material:
-    """A folder with loops in which a bar grows; the predicate holds in the last steps of an episode."""
+    """A folder with loops in which a bar grows; the predicate holds in the last steps of an episode.
+
+    The rule is that of half of all steps, unless there is another, of one phase.
+    """
+    rule = rule or Rule(steps, steps, 0.5)
     items, holds = [], []
     for seed in range(40, 40 + seeds):
         for episode in range(episodes):
             share = (seed * episodes + episode) % 5 / 4
             row = np.arange(steps) >= round(steps * (1 - share))
             holds.append(row)
-            items.append(Item(new_id(), seed, episode, -1, steps, float(row.mean())))
+            success = bool(row[-rule.window :].mean() >= rule.threshold)
+            items.append(Item(new_id(), seed, episode, -1, steps, float(row.mean()), success=success))
     material = Material(
         folder,
         source,
@@ -36,6 +42,8 @@ def make_material(
         goal,
         Drawing("plain", ("default",), size, fps=6.0),
         1000,
+        origin=str(folder.parent / source),
+        rule=rule,
         trajectories=tuple(items),
     )
     material.write_episodes(np.stack(holds), {"bar": np.tile(np.arange(steps), (len(items), 1))})

@@ -21,7 +21,7 @@ from jaxvlm.cli import rate as command
 from jaxvlm.cli.common import find_task
 from jaxvlm.cli.rate_material import _goal
 from jaxvlm.evaluation.collect import make_player
-from jaxvlm.rating import Answer, Material
+from jaxvlm.rating import Answer, Material, Rule
 from jaxvlm.rating.material import new_id
 
 # From the environment's own reward: nothing is drawn in training, so that little has to be compiled.
@@ -88,6 +88,8 @@ def test_episodes_are_those_that_the_evaluation_counted(recorded):
         assert item.steps == int(row["length"]) == 200
         assert item.share == pytest.approx(float(row["upright_fraction"]), abs=1e-5)
         assert holds.sum() == round(200 * item.share)
+        assert item.success is bool(int(row["success"]))
+    assert material.rule == Rule(length=200, window=200, threshold=0.9)
     assert material.drawing.every == 2
     assert material.drawing.fps == 25.0  # CartPole's own time: 50 steps a second
     assert "upright" in material.goal.criterion
@@ -152,6 +154,10 @@ def test_phases_begin_where_the_run_says(tmp_path, page, monkeypatch):
     assert call("rate", tmp_path / name, "--episodes", 3, "--size", 32) == 0
     material = Material.open(tmp_path / name / "rating")
     assert material.goal.criterion.startswith("Up to 31% of the episode:")
+    assert material.rule == Rule(length=32, window=32, threshold=0.5, phases=2)
+    with (tmp_path / name / "evaluation-episodes.csv").open() as file:
+        counted = [bool(int(row["success"])) for row in csv.DictReader(file)]
+    assert [item.success for item in material.trajectories] == counted
     assert seen == [[10]]
     sources = ("dataset", "make", tmp_path / name, "--episodes", 1, "--states", 0)
     assert call(*sources, "--output", tmp_path / "datasets") == 0
@@ -168,6 +174,17 @@ def test_another_size_and_frames_are_drawn_anew(run, page):
     assert page[0].mode == "frame"
     assert len(page[0].items) == len(material.frames) == 12
     assert all(material.picture(item).exists() for item in material.frames)
+
+
+@pytest.mark.slow
+def test_material_of_earlier_versions_is_told_the_rule(run, page):
+    path = run / "rating" / "material.json"
+    data = json.loads(path.read_text())
+    del data["rule"]
+    path.write_text(json.dumps(data))
+    assert Material.open(run / "rating").rule is None
+    assert call("rate", run) == 0
+    assert Material.open(run / "rating").rule == Rule(length=200, window=200, threshold=0.9)
 
 
 @pytest.mark.slow
@@ -196,10 +213,16 @@ def test_report_and_export(run, page, tmp_path, capsys):
     capsys.readouterr()
     assert call("rate", run, "--report", "--export", tmp_path / "answers.csv") == 0
     printed = capsys.readouterr().out
-    assert "ann             100.0% [51%, 100%] of 4" in printed
+    assert "success: the goal holds in at least 90 % of the steps. The predicate tells it" in printed
+    assert re.search(r"ann +of 4 +mean share 50.0% \[50%, 50%\]", printed)
     assert "Krippendorff's alpha" in printed
     report = json.loads((run / "rating" / "report-share.json").read_text())
-    assert report["runs"][0]["by"]["bob"]["histogram"] == {"0": 4, "25": 0, "50": 0, "75": 0, "100": 0}
+    (entry,) = report["runs"]
+    assert entry["folder"] == str(run.resolve())  # where it lies now: it was recorded elsewhere
+    assert entry["by"]["bob"]["histogram"] == {"0": 4, "25": 0, "50": 0, "75": 0, "100": 0}
+    with (run / "evaluation-episodes.csv").open() as file:
+        counted = [int(row["success"]) for row in csv.DictReader(file) if int(row["episode"]) < 2]
+    assert entry["by"]["predicate"]["successes"] == sum(counted)
     assert (run / "rating" / "report-share.png").stat().st_size > 1000
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 9
 
@@ -260,6 +283,44 @@ def test_states_are_labelled_and_taken_into_their_set(tmp_path, page, monkeypatc
     assert call("rate", "poles", "--report") == 0
     assert call("rate", "poles", "--goal", "a pole that leans", "--frames", 2, "--size", 32) == 0
     assert page[2].goals[0].prompt == "a pole that leans"
+
+
+def test_hints_are_commands_that_work(tmp_path, capsys, monkeypatch):
+    """What is printed has the flags that were given, and reads as the same options."""
+    monkeypatch.setattr("jaxvlm.rating.server.serve", lambda session, listener, ready: listener.close())
+    given = command.Rate(
+        runs=("a run", "b"),
+        episodes=3,
+        frames=2,
+        output=tmp_path / "of mine",
+        camera=("default", "side"),
+        port=0,
+        no_browser=True,
+        runs_dir=tmp_path / "runs",
+    )
+    command.open_page(None, given)
+    again, figures = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+    seen = []
+    monkeypatch.setattr("jaxvlm.cli.rate_material.gather", lambda options, only_read: seen.append(options))
+    monkeypatch.setattr("jaxvlm.rating.session.Session", lambda *settings: None)
+    monkeypatch.setattr("jaxvlm.rating.server.require_packages", lambda: None)
+    monkeypatch.setattr(command, "open_page", lambda session, options: None)
+    monkeypatch.setattr(command, "give_account", lambda session, options: None)
+    for line in (again, figures):
+        program, *words = shlex.split(line)
+        assert program == "jaxvlm"
+        assert call(*words) == 0
+    assert seen == [given, replace(given, report=True, port=None, no_browser=False)]
+
+
+@pytest.mark.slow
+def test_the_hint_where_nothing_was_shown_yet_has_the_flags(run, tmp_path, page, capsys):
+    output = tmp_path / "elsewhere"
+    assert call("rate", run, "--output", output, "--episodes", 1, "--size", 16, "--report") == 2
+    hint = capsys.readouterr().err.strip().partition("to anyone yet: jaxvlm ")[2]
+    assert call(*shlex.split(hint)) == 0
+    answer_all(page[0], "ann")
+    assert call("rate", run, "--output", output, "--episodes", 1, "--size", 16, "--report") == 0
 
 
 def test_refusals(tmp_path, capsys, monkeypatch):

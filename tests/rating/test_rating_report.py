@@ -13,7 +13,7 @@ from rating.material import make_material
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import rate_interval
-from jaxvlm.rating import Answer, Session
+from jaxvlm.rating import Answer, Material, Rule, Session
 from jaxvlm.rating.report import ALL, Ratings, histograms, lines, summarise, table
 from jaxvlm.runtime.files import plain
 
@@ -101,9 +101,133 @@ def test_agreement_with_the_predicate(two_raters):
 
 def test_half_of_the_steps_is_a_success(two_raters):
     # 0.5 in floating point, and the values around it that a sum of steps may give.
-    values = np.array([50.0, 50 - 1e-9, 49.9, math.nan])
-    assert two_raters.verdict(values).tolist()[:3] == [1, 1, 0]
+    values = np.array([50.0, 50 - 1e-9, 49.9, math.nan, 0.0, 100.0])
+    np.testing.assert_array_equal(two_raters.verdict(values), [1, 1, 0, math.nan, 0, 1])
     assert two_raters.bucket(np.array([12.4, 12.6, 62.4, math.nan])).tolist()[:3] == [0, 25, 50]
+
+
+LAST = Rule(length=9, window=1, threshold=1.0)  # as MountainCar's
+PHASES = Rule(length=9, window=9, threshold=0.5, phases=2)
+
+
+def rated(*materials, values=(0, 25, 50, 75, 100, 25)):
+    """Whole episodes of each material as one rater sees them, and all of it agreed to by another."""
+    session = Session([(material, material.trajectories) for material in materials], "share")
+    for material in materials:
+        for item, value in zip(material.trajectories, values, strict=True):
+            for name in ("ann", "bob"):
+                session.answer(Answer(name, item.id, value, f"{name}-{item.id}"))
+    ratings = Ratings.of(session)
+    session.close()
+    return ratings
+
+
+@pytest.mark.parametrize("rule", [LAST, PHASES])
+def test_success_is_the_tasks_own_and_people_do_not_tell_it_by_shares(tmp_path, rule):
+    """Shares of 0, 2/9, 4/9, 7/9, 1 and 0 of the steps; the last step is a success wherever there is any."""
+    material = make_material(tmp_path / "rating", rule=rule)
+    if rule is PHASES:  # half of all steps, all of them in one phase
+        items = tuple(replace(item, success=item.share == 1) for item in material.trajectories)
+        material = replace(material, trajectories=items)
+    material.save()
+    summary = summarise(rated(Material.open(material.folder)))
+    (run,) = summary["runs"]
+    ann, predicate = run["by"]["ann"], run["by"]["predicate"]
+    assert (predicate["successes"], predicate["rated"]) == ((4, 6) if rule is LAST else (1, 6))
+    assert run["success"] == rule.words
+    assert not run["told_by_raters"]
+    assert ann["rated"] == 0
+    assert math.isnan(ann["rate"])
+    assert ann["answers"] == 6
+    assert ann["share"]["value"] == pytest.approx(275 / 6)
+    # Two seeds: means of 25 and 66.7, drawn whole.
+    assert (ann["share"]["low"], ann["share"]["high"]) == pytest.approx((25, 200 / 3))
+    with_predicate, between = summary["with_predicate"]["ann"], summary["between_raters"]
+    assert with_predicate["same_verdict"]["rated"] == 0
+    assert sum(with_predicate["counts"].values()) == 0
+    assert with_predicate["kappa_quadratic"]["value"] > 0.5
+    assert between["pairs"][0]["judged"] == 0
+    assert between["pairs"][0]["kappa"]["value"] == between["alpha_nominal"]["value"] == 1
+    assert math.isnan(between["alpha_verdict"]["value"])
+    text = "\n".join(lines(summary))
+    assert "success by people is not defined by this scale" in text
+    assert "mean share 45.8% [25%, 67%]" in text
+    assert "shares of 6: quadratic kappa" in text
+    assert "verdict" not in text
+    assert "nan" not in text
+    json.dumps(plain(summary), allow_nan=False)
+    histograms(tmp_path / "histograms.png", summary)
+
+
+def test_verdicts_are_compared_where_shares_tell_them(tmp_path):
+    ratings = rated(make_material(tmp_path / "one"), make_material(tmp_path / "two", rule=LAST))
+    summary = summarise(ratings)
+    assert [run["told_by_raters"] for run in summary["runs"]] == [True, False]
+    found = summary["with_predicate"]["ann"]
+    assert (found["items"], found["same_verdict"]["rated"]) == (12, 6)
+    assert summary["between_raters"]["pairs"][0]["judged"] == 6
+
+
+def test_material_of_earlier_versions_opens_and_its_success_is_unknown(tmp_path):
+    material = make_material(tmp_path / "rating")
+    path = material.folder / "material.json"
+    data = json.loads(path.read_text())
+    for name in ("rule", "origin"):
+        del data[name]
+    for item in data["trajectories"]:
+        del item["success"]
+    path.write_text(json.dumps(data))
+    ratings = rated(Material.open(material.folder))
+    (run,) = summarise(ratings)["runs"]
+    assert run["success"] is None
+    assert [run["by"][name]["rated"] for name in ("ann", "predicate")] == [0, 0]
+    assert "success: not known" in "\n".join(lines(summarise(ratings)))
+    assert {row["success"] for row in csv.DictReader(io.StringIO(table(ratings)))} == {""}
+    # The task's rule tells success by share, or nothing can be said of it.
+    for rule, known in ((Rule(9, 9, 0.5), 6), (LAST, 0)):
+        again = replace(ratings, sources=tuple(replace(each, rule=rule) for each in ratings.sources))
+        summary = summarise(again)
+        assert summary["runs"][0]["by"]["predicate"]["rated"] == known
+        assert (
+            "Of 6 episodes an earlier version recorded it was not noted" in "\n".join(lines(summary))
+        ) == (known == 0)
+
+
+def test_seeds_are_kept_apart(two_raters):
+    by = summarise(two_raters)["runs"][0]["by"]["ann"]
+    assert [list(each["histogram"].values()) for each in by["per_seed"].values()] == [
+        [1, 1, 1, 0, 0],
+        [0, 1, 0, 1, 1],
+    ]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    folders = [tmp_path / "table1-64" / "rating", tmp_path / "table1-112" / "rating"]
+    ratings = rated(*(make_material(folder, source="kneeling-clip") for folder in folders))
+    summary = summarise(ratings)
+    assert [run["run"] for run in summary["runs"]] == ["kneeling-clip"] * 2
+    assert [run["folder"] for run in summary["runs"]] == [
+        str(folder.parent / "kneeling-clip") for folder in folders
+    ]
+    text = "\n".join(lines(summary))
+    assert "table1-64/kneeling-clip: 6 items" in text
+    assert "table1-112/kneeling-clip: 6 items" in text
+    found = {row["folder"] for row in csv.DictReader(io.StringIO(table(ratings)))}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("name", ["predicate", "all raters"])
+def test_a_rater_called_as_a_row_of_the_report_is_refused(tmp_path, name):
+    material = make_material(tmp_path / "rating")
+    session = Session([(material, material.trajectories)], "share")
+    session.answer(Answer(name, material.trajectories[0].id, 50, "t"))  # as earlier versions let pass
+    with pytest.raises(ConfigError, match="as a row of the report is: give another name") as refused:
+        Ratings.of(session)
+    statement = str(refused.value).partition("statement ")[2]
+    (store,) = session.stores.values()
+    store._connection.execute(statement)
+    assert Ratings.of(session).raters == ("another name",)
+    session.close()
 
 
 def test_words_files_and_the_picture(two_raters, tmp_path):
@@ -120,6 +244,9 @@ def test_words_files_and_the_picture(two_raters, tmp_path):
     assert {row["rater"] for row in rows} == {"ann", "bob"}
     assert {row["seed"] for row in rows} == {"40", "41"}
     assert float(rows[0]["predicate"]) == 100 * two_raters.items[0].share
+    succeeded = {(str(item.seed), str(item.episode)): str(int(item.success)) for item in two_raters.items}
+    assert all(row["success"] == succeeded[row["seed"], row["episode"]] for row in rows)
+    assert {row["folder"] for row in rows} == {str(tmp_path / "a-run")}
     path = histograms(tmp_path / "histograms.png", summary)
     with Image.open(path) as picture:
         assert picture.width > 400
@@ -151,7 +278,8 @@ def test_frames_and_states(tmp_path):
     assert summary["between_raters"]["alpha_nominal"]["value"] == 1.0
     assert summary["with_predicate"][ALL]["same_verdict"]["rate"] == 1.0
     assert "rater minus predicate +0.00 on average" in "\n".join(lines(summary))
-    assert table(ratings).splitlines()[0] == "run,seed,episode,step,rater,value,predicate,answered"
+    columns = "run,seed,episode,step,rater,value,predicate,answered,success,folder"
+    assert table(ratings).splitlines()[0] == columns
     states = tuple(replace(item, state=7 + number) for number, item in enumerate(ratings.items))
     exported = table(replace(ratings, items=states)).splitlines()
     assert exported[0] == "state,label,rater"

@@ -94,6 +94,9 @@ def test_bad_requests_are_told_what_is_wrong(server):
         {"error": "33 is no answer; give one of 0, 25, 50, 75, 100"},
     )
     assert server.answer("  ", item, 50, "x")[0] == 400
+    taken = (400, {"error": "the report calls rows of its own 'predicate': choose another name"})
+    assert server.answer("predicate", item, 50, "x") == taken
+    assert server.ask("GET", "/api/tasks?rater=all%20raters")[0] == 400
     assert server.ask("POST", "/api/answers", b"x" * 5000, Content_Type="application/json")[0] == 413
     assert server.ask("GET", "/api/tasks?rater=")[0] == 400
     assert server.ask("GET", "/images/../answers.sqlite")[0] == 404

@@ -91,6 +91,12 @@ def test_names_have_one_form(typed, kept):
     assert rater_name(typed) == kept
 
 
+@pytest.mark.parametrize("typed", ["predicate", " All  raters", "PREDICATE"])
+def test_names_of_rows_of_the_report_are_refused(typed):
+    with pytest.raises(ConfigError, match="choose another name"):
+        rater_name(typed)
+
+
 @pytest.mark.parametrize("typed", ["", "  ", "x" * 41, "a\x00b"])
 def test_names_that_are_none(typed):
     with pytest.raises(ConfigError, match="a name has 1 to 40 characters"):

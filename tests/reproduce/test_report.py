@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
 from jaxvlm.reproduce import Figure, Place, fig4, find_figures, scaling
+from jaxvlm.reproduce.draw import step_histogram
 from jaxvlm.reproduce.execute import Outcome
 from jaxvlm.reproduce.figure import Picture, Section, Text
 from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
@@ -229,29 +230,67 @@ def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
     run = Trained(made.place.folder / "runs" / "humanoid-kneeling-a0")
     found = Material(made.place)
     assert found.ratings(run) is None
-    histogram = {"0": 1, "25": 0, "50": 0, "75": 2, "100": 1}
-    voices = {
-        "ada": {"histogram": {"0": 4}},
-        "all raters": {"histogram": histogram},
-        "predicate": {"histogram": {}},
-    }
-    report = {"runs": [{"run": "humanoid-kneeling-a0", "by": voices}]}
     (run.path / "rating").mkdir()
-    (run.path / "rating" / "report-share.json").write_text(json.dumps(report))
+    path = run.path / "rating" / "report-share.json"
+
+    def voice(*seeds):
+        """Of one rater: histograms of seeds, and all of them together as earlier versions had them alone."""
+        buckets = ("0", "25", "50", "75", "100")
+        counts = [dict(zip(buckets, seed, strict=True)) for seed in seeds]
+        together = {bucket: sum(seed[bucket] for seed in counts) for bucket in buckets}
+        per_seed = {str(number): {"histogram": seed} for number, seed in enumerate(counts)}
+        return {"histogram": together, "per_seed": per_seed}
+
+    def ratings(*runs):
+        path.write_text(json.dumps({"runs": runs}))
+        read = found.ratings(run)
+        return read and [seed.tolist() for seed in read]
+
+    voices = {
+        "ada": voice((4, 0, 0, 0, 0)),
+        "all raters": voice((1, 0, 0, 1, 0), (0, 0, 0, 1, 1)),
+        "predicate": voice((9, 0, 0, 0, 0)),
+    }
+    mine = {"run": run.path.name, "folder": str(run.path.resolve()), "by": voices}
+    other = {"run": "humanoid-lotus-a0", "folder": "/far/lotus", "by": {"ada": voice((9, 0, 0, 0, 0))}}
+    namesake = {**other, "run": run.path.name, "folder": f"/far/{run.path.name}"}
+    expected = [[0, 0.75], [0.75, 1]]
     try:
-        np.testing.assert_array_equal(found.ratings(run), [0, 0.75, 0.75, 1])
-        # Rated together with another run, whose answers come first.
-        other = {"run": "humanoid-lotus-a0", "by": {"ada": {"histogram": {"0": 9}}}}
-        (run.path / "rating" / "report-share.json").write_text(json.dumps({"runs": [other, *report["runs"]]}))
-        np.testing.assert_array_equal(found.ratings(run), [0, 0.75, 0.75, 1])
-        (run.path / "rating" / "report-share.json").write_text(json.dumps({"runs": [other, other]}))
-        assert found.ratings(run) is None
-        (run.path / "rating" / "report-share.json").write_text(json.dumps(report))
-        histograms = find_figures(["fig5"])[0].section(found).blocks
-        text = histograms[0].caption
-        assert "Beside them 4 ratings by people." in text
+        assert ratings(mine) == expected
+        # Rated together with other runs, whose answers come first, one of them of the same name.
+        assert ratings(other, mine) == ratings(namesake, mine) == expected
+        # Moved since: its name tells it from others, and not from a namesake.
+        moved = {**mine, "folder": "/elsewhere"}
+        assert ratings(other, moved) == expected
+        assert ratings(namesake, moved) is None
+        assert ratings(other, other) is None
+        # Of an earlier version, which pooled the seeds.
+        by = {
+            name: {"histogram": each["histogram"], "per_seed": {"0": {"rate": 1}}}
+            for name, each in voices.items()
+        }
+        assert ratings({"run": run.path.name, "by": by}) is None
+        assert ratings({"run": run.path.name, "by": {"predicate": voice((1, 0, 0, 0, 0))}}) is None
+        assert ratings(mine) == expected
+        picture = find_figures(["fig5"])[0].section(found).blocks[0]
+        assert "Beside them 4 ratings by people of 2 seeds." in picture.caption
+        assert picture.interval.startswith("Bars: 95 % bootstrap that draws whole seeds")
+        assert "Wilson" not in picture.interval
+        ratings({**mine, "by": {"ada": voice((1, 0, 0, 1, 0))}})
+        picture = find_figures(["fig5"])[0].section(found).blocks[0]
+        assert "whole seeds, of ratings 95 % interval of Wilson's over episodes" in picture.interval
     finally:
-        (run.path / "rating" / "report-share.json").unlink()
+        path.unlink()
+
+
+def test_bars_of_raters_have_intervals_of_whole_seeds():
+    """Each seed's ratings agree and seeds do not: whole seeds leave all of [0, 1] open, single ratings would not."""
+    shares = [np.full(25, value) for value in (1.0, 1.0, 0.0)]
+    drawing = step_histogram(shares, rated=[np.full(50, value) for value in (1.0, 1.0, 0.0)])
+    predicate, raters = drawing.axes[0].containers[1], drawing.axes[0].containers[3]
+    ends = [np.array(bars.errorbar.lines[2][0].get_segments())[:, :, 1] for bars in (predicate, raters)]
+    np.testing.assert_allclose(ends[0], ends[1])
+    assert ends[1][-1].tolist() == [0, 1]
 
 
 def test_the_best_seed_is_the_one_with_the_most_reward_in_training(tmp_path):
