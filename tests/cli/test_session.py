@@ -59,6 +59,17 @@ def test_other_episodes_get_a_file_of_their_own(copied, capsys):
 
 
 @pytest.mark.slow
+def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(copied, capsys, monkeypatch):
+    monkeypatch.setattr("jaxvlm.rl.buffer.free_memory", lambda device=None: 1000)
+    for checkpoint in ("best", "zero"):
+        assert call("evaluate", copied, "--checkpoint", checkpoint) == 0
+    capsys.readouterr()
+    for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
+        assert call(*arguments) == 2
+        assert "the replay buffer needs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied):
     expected = rows(copied)
     for path in (copied / "checkpoints").iterdir():
