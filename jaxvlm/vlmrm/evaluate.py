@@ -55,7 +55,8 @@ def run_episodes(
       seed: i32[seed], from which episode starts and actions are drawn.
       episodes: episodes per seed.
       length: steps an episode may take.
-      window: the last steps of an episode over which the share of success is taken.
+      window: the last steps of an episode over which the share of success is taken. Steps that an episode misses of
+        it because it terminated count as failures; it is judged by the steps there are where its physics diverged.
       threshold: least share that makes the episode a success.
       deterministic: greedy or mean actions instead of sampled ones; an array makes one program for both.
       score: whether to draw and score the frames with CLIP. An array decides when the program runs, and rewards are
@@ -92,7 +93,10 @@ def run_episodes(
     steps = counted.sum(1)
     by_phase = _phase_fractions(program.env, rows.success, counted, rows.phase)
     in_window = counted & (jnp.arange(length)[None, :, None] >= (steps - window)[:, None, :])
-    fraction = (rows.success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
+    # An end is no way out: who falls at once has not stood for the whole window.
+    terminated = (rows.terminated & counted).any(1)
+    judged = jnp.where(terminated, min(window, length), jnp.maximum(in_window.sum(1), 1))
+    fraction = (rows.success & in_window).sum(1) / judged
     if by_phase is not None:
         fraction = jnp.min(by_phase, axis=-1)
     clip_reward = None
@@ -102,10 +106,11 @@ def run_episodes(
             lambda: program.label_stage(inputs, rows),
             lambda: jnp.zeros(counted.shape, jnp.float32),
         )
-        clip_reward = jnp.sum(rewards * counted, axis=1) / steps
+        # An episode that diverges in its first step has none that count.
+        clip_reward = jnp.sum(rewards * counted, axis=1) / jnp.maximum(steps, 1)
     return Episodes(
-        # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.
-        success=fraction >= threshold - 0.5 / window,
+        # The share is a ratio of small integers; the slack, far below a step, keeps 180/200 >= 0.9 in float32.
+        success=fraction >= threshold - 1e-6,
         fraction=fraction.astype(jnp.float32),
         ground_truth_return=jnp.sum(rows.reward * counted, axis=1),
         clip_reward=clip_reward,
