@@ -8,6 +8,7 @@ import pytest
 
 from jaxvlm.cli import main
 from jaxvlm.cli import session as sessions
+from jaxvlm.runtime import Checkpoints
 
 # From the environment's own reward: nothing is drawn, so that little has to be compiled.
 TINY = shlex.split(
@@ -67,6 +68,24 @@ def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(cop
     for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
         assert call(*arguments) == 2
         assert "the replay buffer needs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["nothing", "an earlier one"])
+def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resumes(copied, left):
+    """Its last checkpoint is there, so no iteration is left that would write them."""
+    best = copied / "checkpoints" / "best"
+    expected = Checkpoints(copied / "checkpoints").best()
+    assert expected is not None
+    if left == "nothing":
+        shutil.rmtree(best)
+    else:
+        (best / str(expected[0])).rename(best / "40")
+        manifest = best / "40" / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"step": 40, "metric": -1e9}))
+    assert call("resume", copied) == 0
+    assert Checkpoints(copied / "checkpoints").best() == expected
+    assert call("evaluate", copied) == 0
 
 
 @pytest.mark.slow
