@@ -184,6 +184,15 @@ BAD_INPUT = {
         ["train", "humanoid-lotus,humanoid-splits", "--prompt", "a robot"],
         "give --prompt, --then, --baseline or --negative with one task",
     ),
+    "no name for two poses": (
+        ["train", "humanoid-lotus,humanoid-splits", "--name", "."],
+        "run name '.' names no new directory: choose another --name",
+    ),
+    "the root as a name": (
+        ["train", "humanoid-lotus,humanoid-splits", "--name", "/"],
+        "run name '/' names no new directory",
+    ),
+    "long run": (["resume", "x" * 300], "file name too long"),
     "unknown pose": (["train", "humanoid-lotus,humanoid-flying"], "unknown task 'humanoid-flying'"),
     "landscape task": (["landscape", "cartpol"], "unknown task 'cartpol'"),
     "landscape alpha": (["landscape", "cartpole", "--alphas", "0.5", "2"], "alpha is 2.0"),

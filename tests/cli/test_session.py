@@ -150,8 +150,15 @@ def test_two_tasks_in_one_program_leave_a_run_each(tmp_path, capsys):
     # Each is a run like any other: its last steps can be taken again, alone.
     first = tmp_path / "gridworld-red-ball-pair"
     expected = rows(first)
+    chunk = json.loads((first / "config.json").read_text())["reward"]["chunk"]
     shutil.rmtree(first / "checkpoints" / "80")
     assert call("resume", first) == 0
+    # Alone it is another program, which is said.
+    printed = capsys.readouterr().out
+    assert (
+        "not the same as before, so figures may differ in their last digits: together: 2 -> None" in printed
+    )
+    assert f"chunk: {chunk // 2} -> {chunk}" in printed
     again = rows(first)
     assert [row["step"] for row in again] == [20, 40, 60, 80]
     assert again[:-1] == expected[:-1]
