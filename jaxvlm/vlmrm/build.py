@@ -323,6 +323,12 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
         reward = replace(reward, clip={"params": {"visual": tower.params["params"]["visual"]}})
         notes = (*notes, *more)
         size = tower.size
+    if settings.standardise and not config.learning_starts:
+        notes = (
+            *notes,
+            "--learning-starts 0: no reward is seen before learning starts, so --standardise has nothing to go by and "
+            "rewards stay as they are",
+        )
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     fitting = most_frames(tower) if tower else None
     if fitting is not None and chunk > fitting:

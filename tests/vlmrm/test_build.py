@@ -95,3 +95,13 @@ def test_only_a_buffer_that_will_be_held_has_to_fit(monkeypatch):
         build(config, task.env, task.params, domain=task.domain)
     built = build(config, task.env, task.params, domain=task.domain, holds_buffer=False)
     assert built.program.buffer.capacity == config.buffer_rows
+
+
+@pytest.mark.parametrize(
+    ("starts", "standardise", "noted"), [(0, True, True), (0, False, False), (30, True, False)]
+)
+def test_rewards_that_nothing_standardises_are_noted(starts, standardise, noted):
+    task = make_task("cartpole")
+    config = tiny_config(reward_reward="ground-truth", learning_starts=starts, reward_standardise=standardise)
+    notes = build(config, task.env, task.params, domain=task.domain).notes
+    assert any("--learning-starts 0" in note for note in notes) == noted
