@@ -37,7 +37,7 @@ def read_run(path: Path, count: int, generator, play: bool = False, agents: list
     run = Run.open(path)
     config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
     task = make_task(config.task, config.variant)
-    built = build(config, task.env, task.params, domain=task.domain)
+    built = build(config, task.env, task.params, domain=task.domain, holds_buffer=not play)
     observation, reward, valid = (played if play else replayed)(run, built)
     chosen = list(range(len(observation))) if agents is None else agents
     if not set(chosen) <= set(range(len(observation))):

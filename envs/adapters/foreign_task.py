@@ -22,7 +22,8 @@ def make_foreign_task(name: str) -> Task:
     """The task `<library>:<environment>` or `<library>:<environment>-<goal>`.
 
     Without a goal the sentence has to come from the user, and success is "not at their end". The variant
-    `theirs` ends episodes where the environment does; by default only the time limit ends them.
+    `theirs` ends episodes where the environment does, and steps that one misses for that are failures; by default only
+    the time limit ends them.
 
     Raises:
       ConfigError: an unknown library, environment or goal, or a library that is not installed.

@@ -148,7 +148,13 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
     task = find_task(config.task, config.variant)
     # Agents act the same whatever they were rewarded by, and a large CLIP would be loaded for nothing.
     blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
-    built = build(blind, task.env, task.params, domain=task.domain)
+    built = build(
+        blind,
+        task.env,
+        task.params,
+        domain=task.domain,
+        holds_buffer=set(options.checkpoint) != {"best"},
+    )
     kept = ([("best", run.checkpoints.best())] if run.checkpoints.best() else []) + [
         ("step", (step, None)) for step in run.checkpoints.steps()
     ]

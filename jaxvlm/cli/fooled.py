@@ -90,7 +90,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
     if clip is not None:
         config = replace(config, reward=replace(config.reward, reward="clip", clip=clip, chunk=0))
     task = find_task(config.task, config.variant)
-    built = build_shown(config, task)
+    built = build_shown(config, task, holds_buffer=False)
     agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
     print(f"playing {EPISODES} episodes of each seed's best agent, actions sampled ...", flush=True)
     played = play(built, task, agent)

@@ -228,7 +228,7 @@ def _record(
     config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
     # Nothing is scored, so the run's CLIP need not be there.
     blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
-    built = build(blind, task.env, task.params, domain=task.domain)
+    built = build(blind, task.env, task.params, domain=task.domain, holds_buffer=False)
     agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
     rule = _rule(task)
     print(f"playing {len(episodes)} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)

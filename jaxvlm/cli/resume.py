@@ -11,7 +11,10 @@ from jaxvlm.cli.common import parse
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its newest checkpoint, to the same numbers as if it had never stopped."""
+    """Go on with a run from its newest checkpoint, to the same numbers as if it had never stopped.
+
+    One that was trained in a program with others goes on alone, where numbers may differ in their last digits.
+    """
 
     run: tyro.conf.Positional[str]
     """Run directory, or its name."""

@@ -98,7 +98,8 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     config, _ = read_config(run)
     episodes = episodes or config.episodes
     task = find_task(config.task, config.variant)
-    built = build_shown(replace(config, episodes=episodes), task)
+    # Of the checkpoints only the last one has the replay buffer in it.
+    built = build_shown(replace(config, episodes=episodes), task, holds_buffer=checkpoint == "last")
     for difference in run.differences(clip_digest=built.clip_digest):
         print(f"note: not the same as in training, so figures may differ: {difference}")
     template, actor = abstract_state(built), None
@@ -113,7 +114,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
 
 
-def build_shown(config: TrainConfig, task: Any) -> Built:
+def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) -> Built:
     """`build`, which says so where it plays: a humanoid's physics compiles for a minute."""
     reward = config.reward
     if reward.reward == "clip" and (reward.patches == "covered" or reward.quantise != "none"):
@@ -121,7 +122,7 @@ def build_shown(config: TrainConfig, task: Any) -> Built:
             "playing random actions, whose frames are shown to the tower as it is and as it is to be ...",
             flush=True,
         )
-    return build(config, task.env, task.params, domain=task.domain)
+    return build(config, task.env, task.params, domain=task.domain, holds_buffer=holds_buffer)
 
 
 def facts(built: Built) -> dict[str, Any]:

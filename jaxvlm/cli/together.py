@@ -2,8 +2,9 @@
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
@@ -20,7 +21,8 @@ def train_together(
 ) -> list[Run]:
     """Trains several tasks in one program; each gets a run directory, as if it had been trained alone.
 
-    `names` are those of the run directories. A task that is stopped goes on alone, with `train_on`.
+    `names` are those of the run directories. A task that is stopped goes on alone, with `train_on`: in another
+    program, whose numbers may differ in their last digits.
     """
     check_sinks(sinks)
     enable_compilation_cache()
@@ -35,7 +37,9 @@ def train_together(
         builts.append(built)
     joint = join(builts, env, params)
     config = joint.program.config
-    runs = _create(builts, names, runs_dir, sinks)
+    # A task that goes on alone draws all frames of a chunk itself: another program, and the run has to know.
+    program = {"together": len(tasks), "chunk": joint.program.chunk}
+    runs = _create(builts, names, runs_dir, sinks, program)
     print("run directories: " + ", ".join(str(run.path) for run in runs), flush=True)
     print(f"compiling one program for {len(tasks)} tasks ...", flush=True)
     total = config.iterations * config.steps_per_iteration
@@ -77,9 +81,13 @@ def train_together(
 
 
 def _create(
-    builts: Sequence[Built], names: Sequence[str | None], runs_dir: Path, sinks: Sequence[str]
+    builts: Sequence[Built],
+    names: Sequence[str | None],
+    runs_dir: Path,
+    sinks: Sequence[str],
+    program: Mapping[str, Any],
 ) -> list[Run]:
-    """A run directory for each task, or for none."""
+    """A run directory for each task, or for none; `program` is what `environment.json` says of the one of all."""
     runs = []
     try:
         for built, name in zip(builts, names, strict=True):
@@ -89,7 +97,7 @@ def _create(
                 name=name,
                 task=config.task,
                 runs_dir=runs_dir,
-                environment=facts(built),
+                environment={**facts(built), **program},
             )
             runs.append(run)
     except RunError:

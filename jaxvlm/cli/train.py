@@ -83,7 +83,8 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
     """Trains several tasks in one program, each with its own sentences.
 
     Raises:
-      ConfigError: a sentence is given, a task is named twice, or the tasks cannot share a program.
+      ConfigError: a sentence is given, a task is named twice, the name of the runs is none, or the tasks cannot share a
+        program.
     """
     if any(
         argument.partition("=")[0] in ("--prompt", "--then", "--baseline", "--negative")
@@ -97,6 +98,8 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
         raise ConfigError(f"a task is named twice in {','.join(names)}; use --seeds for more agents of it")
     trains = [settings(name, preset_name, arguments) for name in names]
     suffix = trains[0].name
+    if suffix and Path(suffix).name in ("", ".."):  # the root, this folder or the one above
+        raise ConfigError(f"run name {suffix!r} names no new directory: choose another --name")
     from jaxvlm.cli.together import train_together
 
     train_together(

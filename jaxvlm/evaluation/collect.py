@@ -19,6 +19,7 @@ class Played:
     scene: Any  # [seed, time, episode, ...] of the state that the action led to
     success: jax.Array  # bool[seed, time, episode]
     counted: jax.Array  # bool[seed, time, episode], the row belongs to the episode
+    terminated: jax.Array  # bool[seed, time, episode], the action led to a terminal state
     phase: jax.Array | None = None  # i32[seed, time, episode], of a task of several phases
 
 
@@ -74,6 +75,7 @@ def make_player(
             scene=rows.scene,
             success=rows.success,
             counted=jax.vmap(first_episode)(rows.done) & rows.valid,
+            terminated=rows.terminated,
             phase=rows.phase,
         )
 

@@ -65,7 +65,7 @@ def record(
             "counted": played.counted,
             **{f"scene/{name}": leaf for name, leaf in scene_fields(played.scene).items()},
         }
-        success = jax.device_get(judged(played.success, played.counted, played.phase)[0])
+        success = jax.device_get(judged(played.success, played.counted, played.terminated, played.phase)[0])
         blocks.append({"success": success, **{name: array.swapaxes(1, 2) for name, array in arrays.items()}})
         progress(min(first + block, episodes.stop) - episodes.start)
     joined = {

@@ -107,7 +107,7 @@ def replay_spec(observation_space: Space, action_space: Space) -> ReplaySpec:
 
 
 def make_replay_buffer(
-    capacity_rows: int, num_envs: int, spec: ReplaySpec, num_seeds: int = 1
+    capacity_rows: int, num_envs: int, spec: ReplaySpec, num_seeds: int = 1, check: bool = True
 ) -> ReplayBuffer:
     """Makes the functions of a ring of `capacity_rows` rows for each of `num_envs` environments.
 
@@ -116,12 +116,14 @@ def make_replay_buffer(
       num_envs: environments of one seed.
       spec: see `replay_spec`.
       num_seeds: how many such rings will be held at once; only the check of memory asks.
+      check: whether to check that they fit; False where the functions are wanted and no ring is held.
 
     Raises:
       ConfigError: a size is not positive, or the rings are larger than the memory that is free.
     """
     validate_replay_buffer(capacity_rows, num_envs, num_seeds)
-    check_memory(num_seeds * buffer_bytes(capacity_rows, num_envs, spec))
+    if check:
+        check_memory(num_seeds * buffer_bytes(capacity_rows, num_envs, spec))
     slots = capacity_rows + 1
 
     def init() -> ReplayState:

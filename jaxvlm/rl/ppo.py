@@ -104,15 +104,18 @@ def advantages(
     truncated: Bool[Array, " time *env"],
     discount: ArrayLike,
     trace_decay: ArrayLike,
+    valid: Bool[Array, " time *env"] | None = None,
 ) -> Float[Array, " time *env"]:
     """Generalised advantage estimates: A_t = delta_t + discount lambda (1 - done_t) A_{t+1}.
 
     With delta_t = r_t + discount V(s_{t+1}) - V(s_t); a terminal state is worth nothing, one that a time limit cut off
-    what `next_value` says. What is in reset rows does not reach any other.
+    what `next_value` says. The estimate of a row that is not valid is 0, so that the row before one whose physics broke
+    down is worth its own delta, to the value of the state it led to, and nothing else. None: all rows are valid.
     """
-    chex.assert_equal_shape([reward, value, next_value, terminated, truncated])
-    delta = reward + discount * jnp.where(terminated, 0.0, next_value) - value
-    keeps = jnp.where(terminated | truncated, 0.0, discount * trace_decay)
+    valid = jnp.ones(reward.shape, bool) if valid is None else valid
+    chex.assert_equal_shape([reward, value, next_value, terminated, truncated, valid])
+    delta = jnp.where(valid, reward + discount * jnp.where(terminated, 0.0, next_value) - value, 0.0)
+    keeps = jnp.where(terminated | truncated | ~valid, 0.0, discount * trace_decay)
 
     def row(later: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         delta_t, keep_t = inputs
@@ -120,6 +123,34 @@ def advantages(
         return advantage, advantage
 
     return jax.lax.scan(row, jnp.zeros_like(reward[0]), (delta, keeps), reverse=True)[1]
+
+
+def clipped_normal_log_prob(
+    action: Float[Array, "*batch actions"],
+    mean: Float[Array, "*batch actions"],
+    log_std: Float[Array, " actions"],
+    low: ArrayLike,
+    high: ArrayLike,
+) -> Float[Array, "*batch actions"]:
+    """Log-likelihood of Gaussian samples that were clipped to [low, high], element by element.
+
+    Between the bounds it is the log of the density, at a bound that of the mass beyond it. The density at a bound is
+    that of one sample, not of all that were clipped to it, and its gradient would pull a mean from beyond back to it.
+
+    Args:
+      action: in the bounds.
+      mean: of the Gaussian before its samples are clipped, which may be beyond them.
+      log_std: log of its standard deviation.
+      low: least action, broadcast to `action`.
+      high: greatest action, likewise.
+    """
+    std = jnp.exp(log_std)
+    below, above = action <= low, action >= high
+    density = jax.scipy.stats.norm.logpdf(action, mean, std)
+    # Far out in a tail the gradient is not finite, and `where` would not stop it: elsewhere the tail is a number that
+    # nobody reads, and beyond a thousand deviations the likelihood is 0 in any case.
+    tail = jnp.where(below, low - mean, jnp.where(above, mean - high, 0.0)) / std
+    return jnp.where(below | above, jax.scipy.special.log_ndtr(jnp.maximum(tail, -1e3)), density)
 
 
 def make_ppo(config: PPOConfig, observation_space: Space, action_space: Space) -> PPO:
@@ -155,11 +186,15 @@ def make_ppo(config: PPOConfig, observation_space: Space, action_space: Space) -
             log_probs = jax.nn.log_softmax(out)
             taken = jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
             return taken, -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        assert isinstance(action_space, Box)
         log_std = params["actor"]["log_std"]
-        constant = 0.5 * jnp.log(2.0 * jnp.pi)
-        normal = -0.5 * jnp.square((action - out) * jnp.exp(-log_std)) - log_std - constant
-        entropy = jnp.sum(log_std + 0.5 + constant)
-        return jnp.sum(normal, axis=-1), jnp.broadcast_to(entropy, out.shape[:-1])
+        log_prob = clipped_normal_log_prob(
+            action, out, log_std, action_space.low_array(), action_space.high_array()
+        )
+        entropy = jnp.sum(
+            log_std + 0.5 * (1.0 + jnp.log(2.0 * jnp.pi))
+        )  # of the Gaussian before it is clipped
+        return jnp.sum(log_prob, axis=-1), jnp.broadcast_to(entropy, out.shape[:-1])
 
     def init(key: jax.Array, hyper: PPOHyper | None = None) -> PPOState:
         hyper = PPOHyper() if hyper is None else hyper
@@ -211,6 +246,7 @@ def make_ppo(config: PPOConfig, observation_space: Space, action_space: Space) -
             rows.truncated,
             hyper.discount,
             hyper.trace_decay,
+            rows.valid,
         )
         old_log_prob, _ = log_prob_and_entropy(state.params, rows.observation, rows.action)
         batch = {

@@ -58,14 +58,14 @@ class Run:
             RunError: the named directory exists, or it cannot be written.
         """
         target = _locate(name or f"{task}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
-        if name and target.exists():
-            raise RunError(f"run directory {target} exists already: choose another --name, or resume it")
         try:
+            if name and target.exists():  # of a name too long it cannot be said
+                raise RunError(f"run directory {target} exists already: choose another --name, or resume it")
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         except OSError as error:
             raise RunError(
-                f"cannot create run directory {target}: {reason(error)}; choose another --runs-dir"
+                f"cannot create run directory {target}: {reason(error)}; choose another --name or --runs-dir"
             ) from error
         try:
             draft.chmod(0o755)  # mkdtemp makes private folders
@@ -85,12 +85,16 @@ class Run:
         """Finds an existing run by path, or by its name under `runs_dir`.
 
         Raises:
-            RunError: there is no such run, or the directory holds no readable `config.json`.
+            RunError: there is no such run, it may not be looked for there, or the directory holds no readable
+                `config.json`.
         """
         given = Path(path_or_name).expanduser()
         named = Path(runs_dir).expanduser() / given
-        path = given if given.is_dir() or not named.is_dir() else named
-        if not path.is_dir():
+        try:
+            path = next((folder for folder in (given, named) if folder.is_dir()), None)
+        except OSError as error:  # a name too long, or a folder that may not be read
+            raise RunError(f"cannot open run {str(path_or_name)!r}: {reason(error)}") from error
+        if path is None:
             raise RunError(f"no run named {str(path_or_name)!r}: neither {given} nor {named} is a directory")
         run = cls(path)
         run.config  # noqa: B018  a run without its configuration cannot be used: say so now

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,22 @@ def validate_look(look: str, env: Any) -> None:
         raise ConfigError(f"unknown look {look!r}; this task can be drawn as {', '.join(env.looks)}")
 
 
-def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
-    """Reward parameters, and one note for each prompt with words that the checkpoint never saw."""
-    for camera in settings.camera:
+def validate_cameras(cameras: Sequence[str], env: Any) -> None:
+    """Raises `ConfigError` for a camera that the environment lacks, and where none is named."""
+    if not cameras:
+        raise ConfigError(f"no camera is given; this task has {', '.join(env.cameras)}")
+    for camera in cameras:
         if camera not in env.cameras:
             raise ConfigError(f"unknown camera {camera!r}; this task has {', '.join(env.cameras)}")
+
+
+def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
+    """Reward parameters, and one note for each prompt with words that the checkpoint never saw.
+
+    Raises:
+      ConfigError: a camera that the environment lacks, or prompts that do not fit together.
+    """
+    validate_cameras(settings.camera, env)
     params = make_reward_params(
         tower.params,
         tower.embed,
@@ -266,7 +278,7 @@ def _scheduled(config: TrainConfig, env: Any, env_params: Any) -> Any:
     return env.with_starts(env_params, config.at) if config.at else env_params
 
 
-def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Built:
+def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_buffer: bool = True) -> Built:
     """Makes the program of a run.
 
     Args:
@@ -274,17 +286,22 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
       env: environment with its time limit.
       env_params: its numeric parameters.
       domain: which embedded CLIP `tiny` means.
+      holds_buffer: whether the replay buffer will be in memory, which has to be free for it: in training and where a
+        whole checkpoint is read, not where the best agents act.
 
     Raises:
       JaxvlmError: the first thing that cannot work, before anything is compiled or written.
     """
     validate_config(config)
     settings = config.reward
+    # Look and cameras are those of the pictures after training too, whatever the reward.
     validate_look(settings.look, env)
+    validate_cameras(settings.camera, env)
     alpha = validate_alpha(settings.alpha)
-    validate_phases(
-        settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
-    )
+    if settings.reward == "clip":
+        validate_phases(
+            settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
+        )
     env_params = _scheduled(config, env, env_params)
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
@@ -292,6 +309,7 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         config.num_envs,
         replay_spec(env.observation_space(env_params), env.action_space(env_params)),
         num_seeds=config.seeds,
+        check=holds_buffer,
     )
     agent, hyper = build_agent(config, env, env_params)
     reward, notes, tower, size, weights = None, (), None, 0, None
@@ -305,6 +323,12 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str) -> Bui
         reward = replace(reward, clip={"params": {"visual": tower.params["params"]["visual"]}})
         notes = (*notes, *more)
         size = tower.size
+    if settings.standardise and not config.learning_starts:
+        notes = (
+            *notes,
+            "--learning-starts 0: no reward is seen before learning starts, so --standardise has nothing to go by and "
+            "rewards stay as they are",
+        )
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     fitting = most_frames(tower) if tower else None
     if fitting is not None and chunk > fitting:

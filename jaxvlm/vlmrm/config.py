@@ -222,6 +222,11 @@ def validate_config(config: TrainConfig) -> None:
         raise ConfigError(f"seeds {config.seed} to {last_seed} are not all between 0 and {2**31 - 1}")
     # The agent that is kept is chosen by what its rollout earned, so one that has learned has to act.
     last_rollout = (config.iterations - 1) * config.steps_per_iteration
+    if last_rollout == 0:
+        raise ConfigError(
+            f"steps is {config.steps} and one iteration takes {config.steps_per_iteration}, so no agent that has "
+            "learned would act; raise --steps above that, or lower --num-envs or --rollout-length"
+        )
     if config.learning_starts >= last_rollout:
         raise ConfigError(
             f"learning-starts is {config.learning_starts} but the last rollout begins at step {last_rollout}, so no "

@@ -55,7 +55,8 @@ def run_episodes(
       seed: i32[seed], from which episode starts and actions are drawn.
       episodes: episodes per seed.
       length: steps an episode may take.
-      window: the last steps of an episode over which the share of success is taken.
+      window: the last steps of an episode over which the share of success is taken. Steps that an episode misses of
+        it because it terminated count as failures; it is judged by the steps there are where its physics diverged.
       threshold: least share that makes the episode a success.
       deterministic: greedy or mean actions instead of sampled ones; an array makes one program for both.
       score: whether to draw and score the frames with CLIP. An array decides when the program runs, and rewards are
@@ -91,7 +92,7 @@ def run_episodes(
     counted = jax.vmap(first_episode)(rows.done) & rows.valid
     steps = counted.sum(1)
     success, fraction, by_phase = judge(
-        program.env, rows.success, counted, rows.phase, window=window, threshold=threshold
+        program.env, rows.success, counted, rows.terminated, rows.phase, window=window, threshold=threshold
     )
     clip_reward = None
     if score is not False and inputs.reward is not None:
@@ -100,7 +101,8 @@ def run_episodes(
             lambda: program.label_stage(inputs, rows),
             lambda: jnp.zeros(counted.shape, jnp.float32),
         )
-        clip_reward = jnp.sum(rewards * counted, axis=1) / steps
+        # An episode that diverges in its first step has none that count.
+        clip_reward = jnp.sum(rewards * counted, axis=1) / jnp.maximum(steps, 1)
     return Episodes(
         success=success,
         fraction=fraction,
@@ -117,6 +119,7 @@ def judge(
     env: Any,
     success: jax.Array,
     counted: jax.Array,
+    terminated: jax.Array,
     phase: jax.Array | None,
     *,
     window: int,
@@ -128,6 +131,7 @@ def judge(
       env: environment, which knows its phases and their transition.
       success: bool[seed, time, episode], the goal holds in the step.
       counted: bool[seed, time, episode], the step belongs to the episode.
+      terminated: bool[seed, time, episode], the step led to a terminal state.
       phase: i32[seed, time, episode] of a task of several phases, else None.
       window: see `run_episodes`.
       threshold: see `run_episodes`.
@@ -136,14 +140,17 @@ def judge(
       Success, bool[seed, episode]; the share it is judged by, f32[seed, episode]; and the share of each phase,
       f32[seed, episode, phase], None without phases.
     """
-    time = jnp.arange(counted.shape[1])[None, :, None]
-    in_window = counted & (time >= (counted.sum(1) - window)[:, None, :])
-    fraction = (success & in_window).sum(1) / jnp.maximum(in_window.sum(1), 1)
+    length = counted.shape[1]
+    in_window = counted & (jnp.arange(length)[None, :, None] >= (counted.sum(1) - window)[:, None, :])
+    # An end is no way out: who falls at once has not stood for the whole window.
+    ended = (terminated & counted).any(1)
+    judged = jnp.where(ended, min(window, length), jnp.maximum(in_window.sum(1), 1))
+    fraction = (success & in_window).sum(1) / judged
     by_phase = _phase_fractions(env, success, counted, phase)
     if by_phase is not None:
         fraction = jnp.min(by_phase, axis=-1)
-    # The share is a ratio of small integers; half a step of slack keeps 180/200 >= 0.9 exact in float32.
-    return fraction >= threshold - 0.5 / window, fraction.astype(jnp.float32), by_phase
+    # The share is a ratio of small integers; the slack, far below a step, keeps 180/200 >= 0.9 in float32.
+    return fraction >= threshold - 1e-6, fraction.astype(jnp.float32), by_phase
 
 
 def _phase_fractions(

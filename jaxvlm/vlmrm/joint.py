@@ -20,7 +20,7 @@ from jaxvlm.rl import REPLAY_AXES, buffer_bytes, check_memory
 from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.program import Inputs, Program, TrainState
-from jaxvlm.vlmrm.train import seeds_of
+from jaxvlm.vlmrm.train import save_best, seeds_of
 
 # How a TrainState is laid out when tasks are vmapped: everything batched but the counters.
 TASK_AXES: Any = TrainState(
@@ -249,7 +249,7 @@ def iterate_joint(
             for index, run in enumerate(runs):
                 state = task_state(session.state, index)
                 run.checkpoints.save(session.env_steps, state)
-                run.checkpoints.save_best(session.env_steps, state.best, float(jnp.mean(state.best.reward)))
+                save_best(run, session.env_steps, state)
             clock = time.perf_counter()
         yield {
             "step": session.env_steps,

@@ -58,13 +58,19 @@ def compile_iteration(built: Built, state: TrainState) -> tuple[Callable[..., An
 def start(built: Built, run: Run | None = None) -> Session:
     """A session at the beginning, or, given a run, at its newest checkpoint.
 
+    The best agents of that checkpoint are written where those on disk are older or missing: a process may have been
+    killed between the one and the other.
+
     Raises:
-      RunError: the run has no checkpoint, or one of another configuration.
+      RunError: the run has no checkpoint, or one of another configuration; the best agents cannot be written.
     """
     if run is None:
         state = init_state(built)
     else:
-        state, _ = run.checkpoints.restore(abstract_state(built))
+        state, step = run.checkpoints.restore(abstract_state(built))
+        kept = run.checkpoints.best()
+        if kept is None or kept[0] < step:
+            save_best(run, step, state)
     compiled, seconds = compile_iteration(built, state)
     iteration = int(state.iteration)
     return Session(
@@ -80,8 +86,12 @@ def start(built: Built, run: Run | None = None) -> Session:
 def save(session: Session, run: Run) -> None:
     """Writes a checkpoint of everything, and the best agents by reward without the buffer."""
     run.checkpoints.save(session.env_steps, session.state)
-    best = session.state.best
-    run.checkpoints.save_best(session.env_steps, best, float(jnp.mean(best.reward)))
+    save_best(run, session.env_steps, session.state)
+
+
+def save_best(run: Run, step: int, state: TrainState) -> None:
+    """Writes the best agents of a state, after `step` environment steps; nothing before learning starts."""
+    run.checkpoints.save_best(step, state.best, float(jnp.mean(state.best.reward)))
 
 
 def iterate(

@@ -158,6 +158,12 @@ BAD_INPUT = {
     "sigmoid": (["train", "cartpole", "--sigmoid", "True", "--alpha", "0"], "the CLIP has no logit_bias"),
     "no checkpoint": (["train", "cartpole", "--clip", "no/such/directory"], "no/such/directory"),
     "look": (["train", "cartpole", "--look", "textured"], "unknown look 'textured'"),
+    "camera": (["train", "cartpole", "--camera", "below"], "unknown camera 'below'; this task has default"),
+    "camera of the control": (
+        ["train", "cartpole", "--reward", "ground-truth", "--camera", "below"],
+        "unknown camera 'below'; this task has default",
+    ),
+    "no camera": (["train", "cartpole", "--reward", "ground-truth", "--camera"], "no camera is given"),
     "buffer": (["train", "cartpole", "--buffer-size", str(10**12)], "GB"),
     "steps": (["train", "cartpole", "--steps", "0"], "steps is 0"),
     "sink": (["train", "cartpole", "--sinks", "printer"], "printer"),
@@ -178,6 +184,15 @@ BAD_INPUT = {
         ["train", "humanoid-lotus,humanoid-splits", "--prompt", "a robot"],
         "give --prompt, --then, --baseline or --negative with one task",
     ),
+    "no name for two poses": (
+        ["train", "humanoid-lotus,humanoid-splits", "--name", "."],
+        "run name '.' names no new directory: choose another --name",
+    ),
+    "the root as a name": (
+        ["train", "humanoid-lotus,humanoid-splits", "--name", "/"],
+        "run name '/' names no new directory",
+    ),
+    "long run": (["resume", "x" * 300], "file name too long"),
     "unknown pose": (["train", "humanoid-lotus,humanoid-flying"], "unknown task 'humanoid-flying'"),
     "landscape task": (["landscape", "cartpol"], "unknown task 'cartpol'"),
     "landscape alpha": (["landscape", "cartpole", "--alphas", "0.5", "2"], "alpha is 2.0"),

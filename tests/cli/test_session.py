@@ -8,6 +8,7 @@ import pytest
 
 from jaxvlm.cli import main
 from jaxvlm.cli import session as sessions
+from jaxvlm.runtime import Checkpoints
 
 # From the environment's own reward: nothing is drawn, so that little has to be compiled.
 TINY = shlex.split(
@@ -56,6 +57,35 @@ def test_other_episodes_get_a_file_of_their_own(copied, capsys):
     assert call("evaluate", copied, "--checkpoint", "last") == 0
     assert json.loads((copied / "evaluation-last-3.json").read_text())["checkpoint"] == "last"
     assert (copied / "evaluation.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(copied, capsys, monkeypatch):
+    monkeypatch.setattr("jaxvlm.rl.buffer.free_memory", lambda device=None: 1000)
+    for checkpoint in ("best", "zero"):
+        assert call("evaluate", copied, "--checkpoint", checkpoint) == 0
+    capsys.readouterr()
+    for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
+        assert call(*arguments) == 2
+        assert "the replay buffer needs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["nothing", "an earlier one"])
+def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resumes(copied, left):
+    """Its last checkpoint is there, so no iteration is left that would write them."""
+    best = copied / "checkpoints" / "best"
+    expected = Checkpoints(copied / "checkpoints").best()
+    assert expected is not None
+    if left == "nothing":
+        shutil.rmtree(best)
+    else:
+        (best / str(expected[0])).rename(best / "40")
+        manifest = best / "40" / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"step": 40, "metric": -1e9}))
+    assert call("resume", copied) == 0
+    assert Checkpoints(copied / "checkpoints").best() == expected
+    assert call("evaluate", copied) == 0
 
 
 @pytest.mark.slow
@@ -120,8 +150,15 @@ def test_two_tasks_in_one_program_leave_a_run_each(tmp_path, capsys):
     # Each is a run like any other: its last steps can be taken again, alone.
     first = tmp_path / "gridworld-red-ball-pair"
     expected = rows(first)
+    chunk = json.loads((first / "config.json").read_text())["reward"]["chunk"]
     shutil.rmtree(first / "checkpoints" / "80")
     assert call("resume", first) == 0
+    # Alone it is another program, which is said.
+    printed = capsys.readouterr().out
+    assert (
+        "not the same as before, so figures may differ in their last digits: together: 2 -> None" in printed
+    )
+    assert f"chunk: {chunk // 2} -> {chunk}" in printed
     again = rows(first)
     assert [row["step"] for row in again] == [20, 40, 60, 80]
     assert again[:-1] == expected[:-1]

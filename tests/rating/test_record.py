@@ -46,6 +46,7 @@ def test_success_is_the_tasks(monkeypatch, rule, expected):
             scene=Scene(by_time(HOLDS[rows].astype(np.float32))),
             success=by_time(HOLDS[rows]),
             counted=by_time(counted[rows]),
+            terminated=by_time(np.zeros_like(counted[rows])),
             phase=None if phase is None else by_time(phase[rows]),
         )
 

@@ -20,6 +20,7 @@ from rl.diagnostic_envs import (
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import PPOConfig, PPOHyper, advantages, collect, env_keys, init_rollout, make_ppo
+from jaxvlm.rl.ppo import clipped_normal_log_prob
 from jaxvlm.rl.rollout import Rows
 from jaxvlm.spaces import Box, Discrete
 
@@ -60,6 +61,20 @@ def test_advantages_are_sums_of_discounted_errors():
                     break
                 weight *= 0.9 * 0.8
             assert found[t, n] == pytest.approx(total, abs=1e-5)
+
+
+def test_the_row_before_broken_physics_is_worth_its_own_delta():
+    """Row 2 diverged: cut, not valid, paid nothing; what it led to is no state of the environment."""
+    reward, value, following = (jnp.array(column)[:, None] for column in (
+        [1.0, 2.0, 0.0, 4.0], [0.5, 1.0, 3.0, 2.0], [1.0, 3.0, 100.0, 1.0]
+    ))  # fmt: skip
+    never, truncated = jnp.zeros((4, 1), bool), jnp.array([False, False, True, False])[:, None]
+    valid = jnp.array([True, True, False, True])[:, None]
+    found = advantages(reward, value, following, never, truncated, 0.5, 0.5, valid)
+    last = 2.0 + 0.5 * 3.0 - 1.0
+    np.testing.assert_allclose(
+        found[:, 0], [1.0 + 0.5 - 0.5 + 0.25 * last, last, 0.0, 4.0 + 0.5 - 2.0], atol=1e-6
+    )
 
 
 def test_an_update_by_hand():
@@ -153,6 +168,78 @@ def test_what_stands_in_reset_rows_does_not_matter():
     )
     other, _ = update(state, jax.tree.map(jnp.asarray, changed), jnp.asarray(last), jax.random.key(1))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), plain.params, other.params)
+
+
+def test_nothing_is_learned_from_where_broken_physics_led():
+    ppo = make_ppo(PPOConfig(hidden_sizes=(4,), epochs=2, minibatches=2), OBSERVATIONS, ACTIONS)
+    rows, last = jax.tree.map(jnp.asarray, make_rows())
+    rows = rows.replace(
+        valid=rows.valid.at[-1].set(False),
+        truncated=rows.truncated.at[-2:].set(jnp.array([[False], [True]])),  # row 4 goes on into it
+        reward=rows.reward.at[-1].set(0.0),
+    )
+    state, update = ppo.init(jax.random.key(0)), jax.jit(ppo.update)
+    plain, other = (update(state, rows, seen, jax.random.key(1))[0] for seen in (last, last + 5.0))
+    jax.tree.map(np.testing.assert_array_equal, plain.params, other.params)
+
+
+LOW, HIGH = -2.0, 1.0
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.3, 0.5), (0.9, 1.5), (1.8, 0.4), (-2.5, 0.7)])
+def test_the_likelihood_of_clipped_actions(mean, std):
+    """Its gradient times the action, averaged over samples, is the gradient of the mean action."""
+    from scipy.stats import norm
+
+    # The samples are the middles of slices of equal mass, so that their mean is an integral.
+    count = 20_000
+    sample = norm.ppf((np.arange(count) + 0.5) / count)
+    action = np.clip(mean + std * sample, LOW, HIGH)
+
+    def log_prob(mean, log_std, action):
+        return clipped_normal_log_prob(action[None], mean[None], log_std[None], LOW, HIGH)[0]
+
+    scores = jax.jit(jax.vmap(jax.value_and_grad(log_prob, argnums=(0, 1)), (None, None, 0)))
+    value, gradients = scores(jnp.float32(mean), jnp.float32(np.log(std)), jnp.asarray(action, jnp.float32))
+    expected = norm.logpdf(action, mean, std)
+    expected = np.where(action == LOW, norm.logcdf(LOW, mean, std), expected)
+    expected = np.where(action == HIGH, norm.logsf(HIGH, mean, std), expected)
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+    def mean_action(mean, std):
+        return np.clip(mean + std * sample, LOW, HIGH).mean()
+
+    shift = 1e-3
+    slopes = (
+        (mean_action(mean + shift, std) - mean_action(mean - shift, std)) / (2 * shift),
+        (mean_action(mean, std * np.exp(shift)) - mean_action(mean, std * np.exp(-shift))) / (2 * shift),
+    )
+    for gradient, slope in zip(gradients, slopes, strict=True):
+        assert np.mean(np.asarray(gradient, np.float64)) == pytest.approx(0.0, abs=5e-3)
+        assert np.mean(np.asarray(gradient, np.float64) * action) == pytest.approx(slope, abs=5e-3)
+
+
+def test_an_impossible_action_has_a_finite_gradient():
+    log_prob = lambda mean: clipped_normal_log_prob(  # noqa: E731
+        jnp.array([LOW, HIGH, 0.0]), mean, jnp.full(3, -12.0), LOW, HIGH
+    ).sum()
+    assert np.isfinite(jax.grad(log_prob)(jnp.array([1.5, -2.5, 0.5]))).all()
+
+
+def test_a_rewarded_action_at_its_bound_does_not_pull_the_mean_back():
+    """The mean is beyond the bound, where all samples are clipped to it: there is nothing better to be had within."""
+    actions = Box(-1.0, 1.0, (1,))
+    ppo = make_ppo(PPOConfig((3,), epochs=1, minibatches=1, normalise_advantage=False), OBSERVATIONS, actions)
+    state, (rows, last) = ppo.init(jax.random.key(0)), make_rows()
+    bias = lambda state: state.params["actor"]["network"]["Dense_1"]["bias"]  # noqa: E731
+    params = jax.tree.map(jnp.copy, state.params)
+    params["actor"]["network"]["Dense_1"]["bias"] = jnp.array([2.0])
+    state = state.replace(params=params)
+    rows = rows.replace(action=np.ones((6, 2, 1), np.float32), reward=np.full((6, 2), 10.0, np.float32))
+    after, _ = jax.jit(ppo.update)(
+        state, jax.tree.map(jnp.asarray, rows), jnp.asarray(last), jax.random.key(1)
+    )
+    assert float(bias(after)[0]) > float(bias(state)[0])
 
 
 def train(env, kind, iterations=60, seed=0):

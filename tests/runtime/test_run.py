@@ -99,6 +99,28 @@ def test_open_says_what_is_wrong(tmp_path):
         Run.open("other", runs_dir=tmp_path)
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path):
+    long = "x" * 300
+    with pytest.raises(
+        RunError, match=r"cannot create run directory .*: file name too long; choose another --name"
+    ):
+        Run.create({}, name=long, runs_dir=tmp_path)
+    with pytest.raises(RunError, match=r"cannot open run 'x{300}': file name too long"):
+        Run.open(long, runs_dir=tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    def refused(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(RunError, match=r"cannot create run directory .*: permission denied"):
+        Run.create({}, name="x", runs_dir=tmp_path)
+    with pytest.raises(RunError, match="cannot open run 'x': permission denied"):
+        Run.open("x", runs_dir=tmp_path)
+
+
 def test_record_session_reports_what_changed(tmp_path):
     run = Run.create({}, name="x", runs_dir=tmp_path, environment={"chunk": 256})
     assert run.record_session(chunk=256) == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from envs.registry import make_task
+from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm.build import build
 from tests.clip.recipes import needs_qwix
 from tests.vlmrm.conftest import tiny_config
@@ -70,3 +71,37 @@ def test_shortcuts_of_the_image_tower(changes, match):
     else:
         assert built.notes == plain.notes
         np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-4)
+
+
+def test_ground_truth_needs_no_sentence():
+    task = make_task("cartpole")
+    config = tiny_config(reward_reward="ground-truth", reward_prompt=(), reward_baseline=(), reward_alpha=0.5)
+    built = build(config, task.env, task.params, domain=task.domain)
+    assert (built.inputs.reward, built.clip_digest) == (None, None)
+    spoken = dataclasses.replace(config, reward=dataclasses.replace(config.reward, reward="clip"))
+    with pytest.raises(ConfigError, match="no goal prompt"):
+        build(spoken, task.env, task.params, domain=task.domain)
+    # Sentences of phases that the task does not have are refused as before: they come with a schedule.
+    phased = dataclasses.replace(config, reward=dataclasses.replace(config.reward, then=("a cart",)))
+    with pytest.raises(ConfigError, match="cartpole has one phase"):
+        build(phased, task.env, task.params, domain=task.domain)
+
+
+def test_only_a_buffer_that_will_be_held_has_to_fit(monkeypatch):
+    task = make_task("cartpole")
+    config = tiny_config(reward_reward="ground-truth")
+    monkeypatch.setattr("jaxvlm.rl.buffer.free_memory", lambda device=None: 1000)
+    with pytest.raises(ConfigError, match="the replay buffer needs"):
+        build(config, task.env, task.params, domain=task.domain)
+    built = build(config, task.env, task.params, domain=task.domain, holds_buffer=False)
+    assert built.program.buffer.capacity == config.buffer_rows
+
+
+@pytest.mark.parametrize(
+    ("starts", "standardise", "noted"), [(0, True, True), (0, False, False), (30, True, False)]
+)
+def test_rewards_that_nothing_standardises_are_noted(starts, standardise, noted):
+    task = make_task("cartpole")
+    config = tiny_config(reward_reward="ground-truth", learning_starts=starts, reward_standardise=standardise)
+    notes = build(config, task.env, task.params, domain=task.domain).notes
+    assert any("--learning-starts 0" in note for note in notes) == noted

@@ -1,10 +1,16 @@
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.registry import TASKS, make_task
 from jaxvlm.vlmrm import episode_table, join_episodes, run_episodes, summarise
 from jaxvlm.vlmrm.train import init_state, seeds_of
+from tests.rl.diagnostic_envs import Counter
 from tests.vlmrm.conftest import build_random, tiny_config
 
 
@@ -106,8 +112,6 @@ def test_one_program_plays_both_ways(built):
 
 
 def test_early_ends_count_the_first_episode_only():
-    from dataclasses import replace
-
     from envs.cartpole import CartPole
     from envs.wrappers import TimeLimit
 
@@ -118,6 +122,100 @@ def test_early_ends_count_the_first_episode_only():
     # Gymnasium's CartPole pays 1 a step: return and length agree, and an untrained agent drops the pole early.
     np.testing.assert_allclose(episodes.ground_truth_return, episodes.length)
     assert int(episodes.length.max()) < 200
+    # The pole is up in all steps but the last, and an episode that ends early is no success for that.
+    np.testing.assert_allclose(episodes.fraction, (np.asarray(episodes.length) - 1) / 200)
+    assert not episodes.success.any()
+
+
+@dataclass(frozen=True)
+class Late(Counter):
+    """A `Counter` that succeeds from a step on."""
+
+    good_from: int = 1
+
+    def step(self, key, state, action, params):
+        *outcome, info = super().step(key, state, action, params)
+        return *outcome, {**info, "success": outcome[1].time >= self.good_from}
+
+
+def play_counter(built, env, **changes):
+    """Two seeds' episodes of `env`, which are all alike."""
+    still = SimpleNamespace(
+        act=lambda agent, observation, key, step, deterministic=False: jnp.zeros(
+            observation.shape[:-1], jnp.int32
+        )
+    )
+    counted = replace(built, program=replace(built.program, env=env))
+    episodes = play(counted, seeds_of(built), actor=still, episodes=2, **changes)
+    assert len(np.unique(episodes.fraction)) == 1
+    return float(episodes.fraction[0, 0]), bool(episodes.success[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("good", "length", "window", "threshold", "success"),
+    [
+        (12, 25, 25, 0.5, False),  # less than half
+        (13, 25, 25, 0.5, True),
+        (13, 16, 16, 0.875, False),
+        (14, 16, 16, 0.875, True),
+        (180, 200, 200, 0.9, True),
+        (179, 200, 200, 0.9, False),
+        (1, 50, 1, 1.0, True),
+    ],
+)
+def test_a_step_short_of_the_threshold_is_no_success(built, good, length, window, threshold, success):
+    env = Late(truncate_at=length, good_from=length - good + 1)
+    played = play_counter(built, env, length=length, window=window, threshold=threshold)
+    assert played == (pytest.approx(good / window), success)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_least_steps_that_succeed_are_a_whole_number(name):
+    """So that a threshold says itself how many steps it takes."""
+    task = make_task(name)
+    least = task.threshold * task.window
+    assert least == pytest.approx(round(least), abs=1e-9)
+    known = {"cartpole": 180, "cartpole-swingup": 90, "mountain-car": 1, "gridworld": 14, "humanoid": 50}
+    family = max((key for key in known if name.startswith(key)), key=len)
+    assert round(least) == known[family]
+
+
+@pytest.mark.parametrize(
+    ("env", "window", "fraction"),
+    [
+        (Late(terminate_at=6, good_from=1), 20, 6 / 20),  # 14 steps of the window were never lived
+        (Late(terminate_at=6, good_from=4), 4, 3 / 4),  # the window was lived
+        (Late(terminate_at=6, good_from=6), 1, 1.0),  # to end is the goal
+        (Late(terminate_at=20, truncate_at=20, good_from=11), 20, 10 / 20),
+        (
+            Late(truncate_at=20, diverge_at=7, good_from=4),
+            20,
+            3 / 6,
+        ),  # broken physics is no failure of the agent's
+        (Late(truncate_at=20, diverge_at=1), 20, 0.0),
+    ],
+)
+def test_steps_missed_by_terminating_are_failures(built, env, window, fraction):
+    played = play_counter(built, env, length=20, window=window, threshold=0.9)
+    assert played == (pytest.approx(fraction), fraction == 1.0)
+
+
+def test_an_episode_without_a_step_has_a_clip_reward(built):
+    """CartPole whose physics breaks down at once."""
+
+    @dataclass(frozen=True)
+    class Broken(type(built.program.env)):
+        def step(self, key, state, action, params):
+            *outcome, info = super().step(key, state, action, params)
+            return *outcome, {**info, "diverged": jnp.ones((), bool)}
+
+    env = Broken(built.program.env.env, built.program.env.max_steps)
+    broken = replace(built, program=replace(built.program, env=env))
+    options = {"episodes": 1, "shown": 1, "length": 3, "window": 3, "score": True}
+    episodes = play(broken, init_state(built).agent, **options)
+    np.testing.assert_array_equal(episodes.length, 0)
+    np.testing.assert_array_equal(episodes.clip_reward, 0.0)
+    assert math.isfinite(summarise(episodes, "upright_fraction")["mean_clip_reward"])
 
 
 def test_summary(episodes):

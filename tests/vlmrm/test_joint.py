@@ -104,7 +104,14 @@ def test_other_environments_are_refused():
     with pytest.raises(ConfigError, match="cannot be trained in one program"):
         one_environment([make_task("humanoid-lotus"), make_task("humanoid-splits", "full")])
     with pytest.raises(ConfigError, match="cannot be trained in one program"):
+        one_environment([make_task("humanoid-splits"), make_task("humanoid")])
+    # The one that is named is the first that does not fit, not the one it does not fit to.
+    with pytest.raises(ConfigError, match="humanoid has no pose of its own"):
         one_environment([make_task("humanoid"), make_task("humanoid-splits")])
+    with pytest.raises(ConfigError, match="cartpole-swingup cannot be trained in one program with cartpole:"):
+        one_environment([make_task("cartpole"), make_task("cartpole"), make_task("cartpole-swingup")])
+    with pytest.raises(ConfigError, match="humanoid-lotus cannot be trained in one program with cartpole:"):
+        one_environment([make_task("cartpole"), make_task("humanoid-lotus")])
     car = make_task("mountain-car")
     env, params = one_environment([car, replace(car, goal_prompts=("a car",))])
     assert env == car.env

@@ -100,6 +100,10 @@ def test_unknown_preset_and_unknown_setting():
         ({"num_envs": 0}, "num-envs is 0"),
         ({"seed": -1}, "seeds -1 to 0 are not all between"),
         ({"seed": 2**31 - 1}, "seeds 2147483647 to 2147483648 are not all between"),
+        (
+            {"steps": 30, "learning_starts": 0},
+            "steps is 30 and one iteration takes 30.*raise --steps above that",
+        ),
         ({"learning_starts": -1}, "learning-starts is -1"),
         ({"learning_starts": 10**9}, "the last rollout begins at step 90"),
         ({"learning_starts": 90}, "the last rollout begins at step 90"),
