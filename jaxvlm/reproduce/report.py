@@ -174,7 +174,7 @@ def _picture(picture: Picture) -> str:
         source = f"data:image/{kind};base64," + base64.b64encode(picture.drawn.read_bytes()).decode("ascii")
     else:
         source = data_uri(picture.drawn)
-    caption = f"{picture.caption} {_sentence(picture.seeds)} {_sentence(picture.interval)}"
+    caption = f"{_sentence(picture.caption)} {_sentence(picture.seeds)} {_sentence(picture.interval)}"
     kind = ' class="wide"' if picture.wide else ""
     return (
         f'<figure{kind}><img src="{source}" alt="{_escape(picture.says)}"><figcaption>{_words(caption.strip())}'
@@ -255,7 +255,8 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
         )
         commands = "\n".join(_escape(row.command) for row in done)
         parts.append(
-            f"<details><summary>Commands, settings and versions of {len(done)} finished rows</summary>"
+            f"<details><summary>Commands, settings and versions of {len(done)} finished "
+            f"{'row' if len(done) == 1 else 'rows'}</summary>"
             f"<pre>{commands}</pre>{_table(table)}</details>"
         )
     return "".join(parts)
@@ -281,16 +282,21 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
             finished,
         )
     kind = run.evaluation.get("reward")
-    clip = f"{run.clip} ({run.digest})" if kind == "clip" else "none: ground truth"
+    clip = f"{short(run.clip)} ({run.digest})" if kind == "clip" else "none: ground truth"
     return (
         row.name, f"{run.config.get('steps', 0):,}", str(run.seeds), clip, device_of(run), versions_of(run), finished
     )  # fmt: skip
 
 
+def short(clip: str) -> str:
+    """A checkpoint without the folders of this machine, in which it may no longer lie."""
+    return Path(clip).name if Path(clip).is_absolute() else clip
+
+
 def _from_elsewhere(row: Row, run: Trained) -> str:
     config = run.config
     steps, seeds = config.get("steps", 0), config.get("seeds", 1)
-    clip = f", CLIP {run.clip} of digest {run.digest}" if run.digest else ""
+    clip = f", CLIP {short(run.clip)} of digest {run.digest}" if run.digest else ""
     made = f"preset {config.get('preset', '?')}, {steps:,} steps of each of {seeds} seeds"
     return f"{row.name}: {run.origin}, {made}{clip}"
 
@@ -303,7 +309,7 @@ def _several_files(rows: Sequence[Row], material: Material) -> str:
         if run and run.digest and run.evaluation.get("reward") == "clip":
             digests.setdefault(run.clip, set()).add(run.digest)
     return " ".join(
-        f"Rows learned from {len(found)} different files called {name} ({', '.join(sorted(found))}): compare with care."
+        f"Rows learned from {len(found)} different files called {short(name)} ({', '.join(sorted(found))}): compare with care."
         for name, found in digests.items()
         if len(found) > 1
     )
@@ -330,7 +336,7 @@ def listed(versions: Mapping[str, Any]) -> str:
 def _models(made: Mapping[str, Any]) -> str | None:
     """The checkpoints of an evaluation with their digests; None where it does not name them."""
     models = made.get("models") or [{"model": made.get("clip"), "digest": made.get("clip_digest")}]
-    known = [(Path(str(m["model"])).name, str(m["digest"])[:12]) for m in models if m.get("digest")]
+    known = [(short(str(m["model"])), str(m["digest"])[:12]) for m in models if m.get("digest")]
     return ", ".join(f"{name} ({digest})" for name, digest in known) or None
 
 
@@ -382,6 +388,8 @@ def _day(path: Path) -> str:
 
 def _sentence(words: str) -> str:
     words = words.strip()
+    if words[:1].isascii():  # an alpha stays small
+        words = words[:1].upper() + words[1:]
     return words if not words or words.endswith(".") else f"{words}."
 
 

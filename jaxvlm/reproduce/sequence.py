@@ -58,6 +58,7 @@ def section(found: Material) -> Section:
                         "the middle.",
                         seeds=seeds_of([run]),
                         interval=f"success {run.success}",
+                        wide=True,
                     )
                 )
     return Section(

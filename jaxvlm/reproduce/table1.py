@@ -11,7 +11,7 @@ from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
 from jaxvlm.reproduce.material import Material, Trained, read_json, success_interval
 from jaxvlm.reproduce.poses import POSES, name_of, pose_row, seeds_of
-from jaxvlm.reproduce.report import shown
+from jaxvlm.reproduce.report import short, shown
 from jaxvlm.runtime.files import replace_file
 
 CELL, LABEL = 96, 170  # pixels: a side of a moment, and the words before it
@@ -136,7 +136,7 @@ def _beside(found: Material) -> list[Block]:
                 )
             else:
                 views = " + ".join(reward.get("camera", []))
-                what = f"CLIP {run.clip}, views {views}, alpha {reward.get('alpha', 0):g}"
+                what = f"CLIP {short(run.clip)}, views {views}, alpha {reward.get('alpha', 0):g}"
                 if reward.get("look") != "textured":
                     what += f", look {reward.get('look')}"
             kinds.setdefault(f"{run.path.parent}: {what}", {}).setdefault(pose.name, run)
