@@ -309,7 +309,8 @@ def _several_files(rows: Sequence[Row], material: Material) -> str:
         if run and run.digest and run.evaluation.get("reward") == "clip":
             digests.setdefault(run.clip, set()).add(run.digest)
     return " ".join(
-        f"Rows learned from {len(found)} different files called {short(name)} ({', '.join(sorted(found))}): compare with care."
+        f"Rows learned from {len(found)} different files called {short(name)} ({', '.join(sorted(found))}): compare "
+        "with care."
         for name, found in digests.items()
         if len(found) > 1
     )

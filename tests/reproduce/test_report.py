@@ -190,7 +190,7 @@ def test_pictures_of_files_are_inline(tmp_path):
     figures = [Figure("one", "One", lambda place: [], lambda found: Section(found="", blocks=(picture,)))]
     page, _ = page_of(make_plan(figures, Place(tmp_path), lambda row: None))
     assert page.sources[-1].startswith("data:image/png;base64,")
-    assert page.figures == ["caption 3 seeds. bars: 95 %."]
+    assert page.figures == ["Caption. 3 seeds. Bars: 95 %."]
 
 
 def test_runs_of_other_folders_are_named(tmp_path):
