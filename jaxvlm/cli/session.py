@@ -42,6 +42,7 @@ from jaxvlm.vlmrm import (
     run_episodes,
     summarise,
 )
+from jaxvlm.vlmrm.build import validate_run
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     check_sinks(sinks)
     enable_compilation_cache()
     task = find_task(config.task, config.variant)
+    validate_run(config, task.env, task.params)  # before anything is announced
     print(describe(config), flush=True)
     built = build_shown(config, task)
     for note in (*built.notes, *preflight(config, task, built)):

@@ -13,6 +13,7 @@ from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, TrainConfig
+from jaxvlm.vlmrm.build import validate_run
 from jaxvlm.vlmrm.joint import iterate_joint, join, start_joint, task_state
 
 
@@ -30,6 +31,7 @@ def train_together(
     env, params = import_ours("envs.registry").one_environment(tasks)
     builts = []
     for config, task in zip(configs, tasks, strict=True):
+        validate_run(config, task.env, task.params)  # before anything is announced
         print(describe(config), flush=True)
         built = build_shown(config, task)
         for note in (*built.notes, *preflight(config, task, built)):

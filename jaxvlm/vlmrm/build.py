@@ -278,6 +278,28 @@ def _scheduled(config: TrainConfig, env: Any, env_params: Any) -> Any:
     return env.with_starts(env_params, config.at) if config.at else env_params
 
 
+def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
+    """Everything about a run that can be refused without loading or making anything.
+
+    Returns:
+      The environment's parameters, with the phases where the config wants them.
+
+    Raises:
+      ConfigError: the first thing that cannot work.
+    """
+    validate_config(config)
+    settings = config.reward
+    # Look and cameras are those of the pictures after training too, whatever the reward.
+    validate_look(settings.look, env)
+    validate_cameras(settings.camera, env)
+    alpha = validate_alpha(settings.alpha)
+    if settings.reward == "clip":
+        validate_phases(
+            settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
+        )
+    return _scheduled(config, env, env_params)
+
+
 def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_buffer: bool = True) -> Built:
     """Makes the program of a run.
 
@@ -292,17 +314,8 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
     Raises:
       JaxvlmError: the first thing that cannot work, before anything is compiled or written.
     """
-    validate_config(config)
+    env_params = validate_run(config, env, env_params)
     settings = config.reward
-    # Look and cameras are those of the pictures after training too, whatever the reward.
-    validate_look(settings.look, env)
-    validate_cameras(settings.camera, env)
-    alpha = validate_alpha(settings.alpha)
-    if settings.reward == "clip":
-        validate_phases(
-            settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
-        )
-    env_params = _scheduled(config, env, env_params)
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
         config.buffer_rows,

@@ -243,6 +243,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, call, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("task", ["cartpole", "humanoid-standing,humanoid-lotus"])
+def test_what_is_refused_is_not_announced(task, call):
+    code, printed, error = call("train", task, "--alpha", "1.5")
+    assert (code, printed) == (2, "")
+    assert "alpha is 1.5" in error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", [["landscape"], ["clip", "check"]])
 def test_output_that_cannot_be_written(verb, tmp_path, call):
