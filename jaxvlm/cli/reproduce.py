@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from jaxvlm.cli.common import parse
+from jaxvlm.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxvlm.reproduce import Row
@@ -30,6 +31,12 @@ class Reproduce:
     clip: tuple[str, ...] = ()
     """Checkpoints, smallest first, instead of the embedded CLIPs: figures 4, 6 and 7 compare them, all others take the
     last."""
+    jobs: int = 1
+    """Rows that are run at once, each on its share of the cores."""
+    publish: Path | None = None
+    """Folder that the report is copied to with what it was drawn from, without weights: a page to publish."""
+    start_from: Path | None = None
+    """Such a folder: its rows are finished, and only those whose weights another row needs are run again."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """List what would be run, and for about how long."""
     report_only: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -44,35 +51,62 @@ def run(arguments: Sequence[str]) -> None:
     # Rows have processes of their own; this one must not take a GPU's memory from them.
     jax.config.update("jax_platforms", "cpu")
     from jaxvlm.reproduce import BUDGETS, Place, find_figures
-    from jaxvlm.reproduce.execute import run_plan
+    from jaxvlm.reproduce.execute import lock, run_plan
     from jaxvlm.reproduce.plan import make_plan
+    from jaxvlm.reproduce.publish import start_from
     from jaxvlm.reproduce.report import write_report
 
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs must be 1 or more, not {options.jobs}")
     figures = find_figures(options.figures)
     place = Place(options.folder, BUDGETS[options.budget], options.clip)
+    if options.start_from is not None:
+        if options.dry_run:
+            raise ConfigError("--dry-run writes nothing, so it cannot --start-from; leave one of them out")
+        with lock(options.folder):
+            copied = start_from(options.start_from, options.folder)
+        print(
+            f"started from {options.start_from}: {copied} runs, CLIPs, datasets and files that were not here"
+        )
     plan = make_plan(figures, place, expected, options.runs)
     if options.dry_run:
-        show(plan)
+        show(plan, options.jobs)
         return
     if options.report_only:
         for row in plan.rows:
             if plan.states[row.name] == "outdated":
-                print(f"note: {row.name} was made of other things: without --report-only it is made again")
-        print(f"report  {write_report(plan)}")
+                why = plan.why.get(row.name)
+                told = f"is {why}" if why else "was made of other things"
+                print(f"note: {row.name} {told}: without --report-only it is made again")
+        report = write_report(plan)
+        print(f"report  {report}")
+        put_out(plan, report, options.publish)
         return
     count = len(plan.to_do)
     print(f"{_counted(plan)}, {len(plan.rows) - len(plan.left)} finished, {count} to do", flush=True)
     outcome = run_plan(
-        plan, lambda outcome: write_report(plan, outcome), tell=lambda line: print(line, flush=True)
+        plan,
+        lambda outcome: write_report(plan, outcome),
+        at_once=options.jobs,
+        tell=lambda line: print(line, flush=True),
     )
     report = write_report(plan, outcome)
     print(f"report  {report}")
+    put_out(plan, report, options.publish)
     if outcome.stopped:
         print("stopped; the same command goes on")
         raise SystemExit(130)
     if outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}; see the logs, the same command tries them again")
         raise SystemExit(1)
+
+
+def put_out(plan: "Plan", report: Path, target: Path | None) -> None:
+    """Publishes a report where that is wanted."""
+    if target is not None:
+        from jaxvlm.reproduce.publish import publish
+
+        print(f"published  {publish(plan.rows, plan.place, report, target)} files in {target}")
 
 
 def _with_flags(arguments: Sequence[str]) -> list[str]:
@@ -124,7 +158,7 @@ def expected(row: "Row") -> Mapping[str, Any] | None:
     return None
 
 
-def show(plan: "Plan") -> None:
+def show(plan: "Plan", at_once: int = 1) -> None:
     """Prints what would be run."""
     from jaxvlm.reproduce.execute import estimate
     from jaxvlm.reproduce.figure import typed
@@ -150,7 +184,7 @@ def show(plan: "Plan") -> None:
     total = estimate(left, plan.states, known)
     print(
         f"{_counted(plan)}, {len(plan.rows) - len(plan.left)} finished, {len(plan.to_do)} to do, about "
-        f"{duration(60 * total)}"
+        f"{duration(60 * total / at_once)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs rows one after the other, each in a process of its own, and goes on where one fails."""
+"""Runs rows, each in a process of its own, one after the other or several at once, and goes on where one fails."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Row, typed
+from jaxvlm.reproduce.material import exists
 from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jobs, ledger, set_aside
 from jaxvlm.runtime.environment import package_versions
 from jaxvlm.runtime.files import reason
@@ -48,6 +49,7 @@ def run_plan(
     plan: Plan,
     after: Callable[[Outcome], object],
     *,
+    at_once: int = 1,
     program: Program = own_program,
     tell: Callable[[str], object] = print,
 ) -> Outcome:
@@ -56,6 +58,7 @@ def run_plan(
     Args:
       plan: rows in order, and how they stand.
       after: called after every row, say to write the report.
+      at_once: how many rows run side by side, each on its share of the cores; 1 or more.
       program: the command of a child process from jaxvlm's arguments.
       tell: prints a line.
 
@@ -66,48 +69,110 @@ def run_plan(
     place, outcome = plan.place, Outcome()
     states = dict(plan.states)
     todo = jobs(plan.left, place, states)
+    running: dict[int, _Child] = {}
+    number, count = 0, len(jobs(plan.to_do, place, states))
     with lock(place.folder) as held, interruptible():
-        number, count = 0, len(jobs(plan.to_do, place, states))
         # All of them first: distances from states that are made anew must not stay, wherever this is stopped.
         for row in plan.rows:
             if states[row.name] == "outdated":
-                tell(f"{row.name}: what is there was made of other things, it is now {set_aside(row, place)}")
+                # What lay in the folder of a run that was set aside has gone with it.
+                if exists(row, place.folder):
+                    why = plan.why.get(row.name, "made of other things")
+                    tell(f"{row.name}: what is there was {why}, it is now {set_aside(row, place)}")
                 states[row.name] = "missing"
-        for position, job in enumerate(todo):
-            row = job[0]
-            names = [member.name for member in job]
-            if states[row.name] == "comes" and (place.folder / row.product).exists():
-                states[row.name] = "finished"
-                continue
-            number += 1
-            missing = [name for member in job for name in member.needs if states[name] != "finished"]
-            if missing:
-                outcome.skipped |= dict.fromkeys(names, missing[0])
-                tell(f"[{number}/{count}] {row.name}: left out, it needs {missing[0]}")
-                after(outcome)
-                continue
-            left = [later[0] for later in todo[position:]]
-            tell(
-                f"[{number}/{count}] {', '.join(names)}  (about "
-                f"{duration(60 * estimate(left, states, ledger(place.folder)))} left in all)"
-            )
-            try:
-                if states[row.name] == "reused":
-                    words = _reuse(plan, row)
-                else:
-                    words = _run(job, plan, states[row.name], program, held, tell)
-            except KeyboardInterrupt:
-                outcome.stopped = True
-                after(outcome)
-                return outcome
-            if words:
-                outcome.failed |= dict.fromkeys(names, words)
-                tell(f"  failed: {words}")
-            for member in job:
-                if (place.folder / member.product).exists():
-                    states[member.name] = "finished"
+        try:
+            while todo or running:
+                for job in [*todo]:
+                    row, names = job[0], [member.name for member in job]
+                    ahead = {
+                        member.name
+                        for other in [*todo[: todo.index(job)], *(child.job for child in running.values())]
+                        for member in other
+                    }
+                    if row.comes_with in ahead:
+                        continue
+                    if states[row.name] == "comes" and (place.folder / row.product).exists():
+                        states[row.name] = "finished"
+                        todo.remove(job)
+                        continue
+                    missing = [name for member in job for name in member.needs if states[name] != "finished"]
+                    if any(name in ahead for name in missing):
+                        continue
+                    if not missing and (len(running) == at_once or _meets(row, running.values())):
+                        continue
+                    number += 1
+                    todo.remove(job)
+                    if missing:
+                        outcome.skipped |= dict.fromkeys(names, missing[0])
+                        tell(f"[{number}/{count}] {row.name}: left out, it needs {missing[0]}")
+                        after(outcome)
+                        continue
+                    left = [
+                        member
+                        for other in (*(c.job for c in running.values()), job, *todo)
+                        for member in other[:1]
+                    ]
+                    minutes = estimate(left, states, ledger(place.folder)) / at_once
+                    tell(
+                        f"[{number}/{count}] {', '.join(names)}  (about {duration(60 * minutes)} left in all)"
+                    )
+                    if states[row.name] == "reused":
+                        _done(job, plan, states, outcome, _reuse(plan, row), tell)
+                        after(outcome)
+                        continue
+                    slot = next(slot for slot in range(at_once) if slot not in running)
+                    running[slot] = _start(job, plan, states[row.name], program, held, tell, slot, at_once)
+                ended = _wait(running, tell)
+                for slot in ended:
+                    child = running.pop(slot)
+                    _done(child.job, plan, states, outcome, _enter(child, plan), tell)
+                    after(outcome)
+        except KeyboardInterrupt:
+            _stop(running, tell)
+            outcome.stopped = True
             after(outcome)
+        except BaseException:
+            _stop(running, tell)  # nobody would wait for them
+            raise
     return outcome
+
+
+@dataclass
+class _Child:
+    """A row that runs."""
+
+    job: tuple[Row, ...]
+    process: "subprocess.Popen[bytes]"
+    arguments: tuple[str, ...]
+    log: Path
+    prefix: str  # of lines about it, where several run at once
+    started: float
+    told: float
+
+
+def _meets(row: Row, running: Iterable[_Child]) -> bool:
+    """Whether another row works in the same run directory, in which one process writes at a time."""
+    folder = Path(row.product).parent
+    return folder.parts[:1] == ("runs",) and any(
+        Path(member.product).parts[:2] == folder.parts[:2] for child in running for member in child.job
+    )
+
+
+def _done(
+    job: Sequence[Row],
+    plan: Plan,
+    states: dict[str, State],
+    outcome: Outcome,
+    words: str,
+    tell: Callable[[str], object],
+) -> None:
+    """Notes how a job ended; `words` are its last ones where it failed."""
+    if words:
+        outcome.failed |= dict.fromkeys((member.name for member in job), words)
+        tell(f"  failed: {job[0].name}: {words}")
+    for member in job:
+        if (plan.place.folder / member.product).exists():
+            states[member.name] = "finished"
 
 
 def _reuse(plan: Plan, row: Row) -> str:
@@ -119,72 +184,99 @@ def _reuse(plan: Plan, row: Row) -> str:
     return ""
 
 
-def _run(
-    job: Sequence[Row],
+def _start(
+    job: tuple[Row, ...],
     plan: Plan,
     state: State,
     program: Program,
     held: IO[str],
     tell: Callable[[str], object],
-) -> str:
-    """Runs a job to its end; returns its last words where it failed."""
-    folder = plan.place.folder
+    slot: int,
+    slots: int,
+) -> _Child:
+    """Starts a job, on its share of the cores where several run at once."""
     arguments = arguments_of(job, plan.place, state)
-    log = folder / "logs" / f"{job[0].name}.log"
+    log = plan.place.folder / "logs" / f"{job[0].name}.log"
     tell(f"  {typed(arguments)}")
     tell(f"  log {log}")
     log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     with log.open("a", encoding="utf-8") as output:
         output.write(f"$ {typed(arguments)}\n")
         output.flush()
         # The lock's file stays open in the child: a row that outlives us still holds the folder.
-        child = subprocess.Popen(
+        process = subprocess.Popen(
             program(arguments), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             pass_fds=(held.fileno(),) if os.name == "posix" else (), start_new_session=True,
+            env=None if slots == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / slots:.3f}", **os.environ},
         )  # fmt: skip
-        code = _wait(child, log, tell)
-    seconds = time.monotonic() - started
-    names = [row.name for row in job]
+    if slots > 1 and sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(process.pid, cores[slot::slots] or [cores[slot % len(cores)]])
+    now = time.monotonic()
+    return _Child(job, process, arguments, log, f"{job[0].name}: " if slots > 1 else "", now, now)
+
+
+def _enter(child: _Child, plan: Plan) -> str:
+    """Adds a row that ended to the ledger; returns its last words where it failed."""
+    folder, job, code = plan.place.folder, child.job, child.process.returncode
     made = [row for row in job if (folder / row.product).exists()]
     entry = {
-        "command": typed(arguments),
-        "seconds": round(seconds, 1) / len(job),
+        "command": typed(child.arguments),
+        "seconds": round(time.monotonic() - child.started, 1) / len(job),
         "guess": job[0].minutes,
         "code": code if len(made) == len(job) else code or 1,
         "ended": datetime.now().isoformat(timespec="seconds"),
         "versions": package_versions(),
     }
-    enter(folder, names, entry)
+    enter(folder, [row.name for row in job], entry)
     if code == 0 and len(made) == len(job):
         return ""
-    return last_words(log) if code else f"it ended well but left no {job[0].product}"
+    return last_words(child.log) if code else f"it ended well but left no {job[0].product}"
 
 
-def _wait(child: "subprocess.Popen[bytes]", log: Path, tell: Callable[[str], object]) -> int:
-    """Waits for a child, telling now and then what it says; an interruption is passed on, and waited for."""
-    told = time.monotonic()
-    stopped = False
-    while True:
-        try:
-            code = child.wait(timeout=1.0)
-            break
-        except subprocess.TimeoutExpired:
-            if time.monotonic() - told >= TELL_EVERY:
-                told = time.monotonic()
-                tell(f"    {last_words(log)}")
-        except KeyboardInterrupt:
-            # Asked politely a training saves its state; its checkpoints survive being killed as well. Not SIGINT, which
-            # a shell makes its background jobs ignore.
-            if stopped:
-                child.kill()
-            else:
-                child.terminate()
-                tell("  stopping: the row saves its state; press Ctrl-C again to stop at once")
-            stopped = True
-    if stopped or code == 130:
-        raise KeyboardInterrupt
-    return code
+def _wait(running: dict[int, _Child], tell: Callable[[str], object]) -> list[int]:
+    """Waits until children end, telling now and then what they say; returns their slots.
+
+    Raises `KeyboardInterrupt`: a child was interrupted.
+    """
+    while running:
+        ended = [slot for slot, child in running.items() if child.process.poll() is not None]
+        if any(running[slot].process.returncode == 130 for slot in ended):
+            raise KeyboardInterrupt
+        if ended:
+            return ended
+        for child in running.values():
+            if time.monotonic() - child.told >= TELL_EVERY:
+                child.told = time.monotonic()
+                tell(f"    {child.prefix}{last_words(child.log)}")
+        # One of them is waited for and all are looked at: the end of a single row is seen at once.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            next(iter(running.values())).process.wait(timeout=1.0)
+    return []
+
+
+def _stop(running: dict[int, _Child], tell: Callable[[str], object]) -> None:
+    """Passes an interruption on to all children and waits for them; a second one kills them."""
+    # Asked politely a training saves its state; its checkpoints survive being killed as well. Not SIGINT, which a shell
+    # makes its background jobs ignore.
+    for child in running.values():
+        child.process.terminate()
+    left = [child.process for child in running.values() if child.process.poll() is None]
+    if left:
+        tell(
+            f"  stopping: the row{'s save their' if len(left) > 1 else ' saves its'} state; press Ctrl-C again to "
+            "stop at once"
+        )
+    for process in left:
+        while process.poll() is None:
+            try:
+                process.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                continue
+            except KeyboardInterrupt:
+                for other in left:
+                    other.kill()
 
 
 def last_words(log: Path) -> str:

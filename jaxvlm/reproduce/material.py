@@ -16,6 +16,7 @@ from jaxvlm.reproduce.figure import Place, Row
 from jaxvlm.runtime.metrics import read_rows
 
 REUSED = "reused.json"  # in a run directory that was copied from elsewhere
+LIGHT = "light.json"  # in the folder of a run or a CLIP that came without weights
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,8 @@ class Material:
         return path if path.exists() else None
 
     def has(self, row: Row) -> bool:
-        """Whether a row's product exists."""
-        return self.file(row.product) is not None
+        """Whether a row's product exists, or came without weights."""
+        return exists(row, self.place.folder)
 
 
 def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -204,6 +205,17 @@ def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
     by_folder = [entry for entry in runs if entry.get("folder") in paths]
     by_name = [entry for entry in runs if Path(str(entry["run"])).name in names]
     return next((found[0] for found in (by_folder, by_name) if len(found) == 1), None)
+
+
+def is_light(product: Path) -> bool:
+    """Whether a row's product, which may not exist, is of a run or a CLIP that came without weights."""
+    return (product.parent / LIGHT).exists()
+
+
+def exists(row: Row, folder: Path) -> bool:
+    """Whether a row is finished in a folder: its product is there, or of a CLIP all but its weights."""
+    product = folder / row.product
+    return product.exists() or (row.arguments[:2] == ("clip", "train") and is_light(product))
 
 
 def success_interval(rates: Sequence[float], episodes: int) -> Interval:

@@ -5,16 +5,17 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Figure, Place, Row
-from jaxvlm.reproduce.material import REUSED, read_json
+from jaxvlm.reproduce.material import REUSED, exists, is_light, read_json
 from jaxvlm.runtime.files import reason, write_json
 
-# Outdated: made of other things than the row's, or from what is outdated; set aside and made again.
+# Outdated: made of other things than the row's, from what is outdated, or needed and without weights; set aside and
+# made again.
 State = Literal["finished", "stopped", "missing", "reused", "comes", "outdated"]
 Expected = Callable[[Row], Mapping[str, Any] | None]
 # Chosen by the device or where metrics go as well: no figure depends on them.
@@ -32,6 +33,9 @@ class Plan:
     states: dict[str, State]
     sources: dict[str, Path]  # runs of other folders that stand in for rows, by the rows' names
     others: tuple[Path, ...]  # finished runs of other folders that stand beside them
+    why: dict[str, str] = field(
+        default_factory=dict
+    )  # rows are outdated for another reason than their settings
 
     @property
     def left(self) -> list[Row]:
@@ -92,6 +96,7 @@ def make_plan(
         ):
             state = "comes"
         states[row.name] = state
+    why = bring_back(ordered, place, states)
     copied = [read_json(path) for path in (place.folder / "runs").glob(f"*/{REUSED}")]
     used = {*sources.values(), *(Path(str(entry["from"])) for entry in copied if entry)}
     return Plan(
@@ -101,7 +106,42 @@ def make_plan(
         states=states,
         sources=sources,
         others=tuple(path for path in finished if path not in used),
+        why=why,
     )
+
+
+def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> dict[str, str]:
+    """Marks as outdated what came without weights (`jaxvlm.reproduce.publish`) and is needed by a row that is not done.
+
+    Args:
+      rows: in an order in which each comes after those it needs.
+      place: the folder.
+      states: of all rows; changed in place.
+
+    Returns:
+      The reason, by the names of the rows that were marked.
+    """
+    by_name = {row.name: row for row in rows}
+    why: dict[str, str] = {}
+    changed = True
+    while changed:
+        changed = False
+        for row in reversed(rows):
+            if states[row.name] in ("finished", "comes", "reused"):
+                continue
+            for need in map(by_name.__getitem__, row.needs):
+                if states[need.name] == "finished" and is_light(place.folder / need.product):
+                    states[need.name] = "outdated"
+                    why[need.name] = f"without the weights that {row.name} needs"
+                    changed = True
+        # Evaluations that lie in the folder of such a run are of its agents and go with it.
+        gone = {by_name[name].run for name in why}
+        for row in rows:
+            inside = not row.task and row.product.rpartition("/")[0] in gone
+            if inside and states[row.name] == "finished":
+                states[row.name] = "comes" if row.comes_with else "missing"
+                changed = True
+    return why
 
 
 def in_order(rows: Mapping[str, Row]) -> list[Row]:
@@ -121,8 +161,8 @@ def in_order(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def state_of(row: Row, place: Place) -> State:
-    """Whether a row's product exists, or a run that stopped before it."""
-    if (place.folder / row.product).exists():
+    """Whether a row's product exists or came without weights, or a run that stopped before it."""
+    if exists(row, place.folder):
         return "finished"
     if row.run and (place.folder / row.run / "config.json").exists():
         return "stopped"
@@ -202,12 +242,14 @@ def asked(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def set_aside(row: Row, place: Place) -> Path:
-    """Moves a row's product, of a dataset the folder, to another name beside it: people's labels may be in it.
+    """Moves a row's product to another name beside it: people's labels may be in it.
+
+    Of a dataset, a run and a CLIP that is the folder.
 
     Raises `RunError` where that is not possible.
     """
     path = place.folder / row.product
-    path = path.parent if row.arguments[0] == "dataset" else path
+    path = path.parent if row.arguments[0] in ("dataset", "clip") or row.task else path
     suffix = "" if path.is_dir() else path.suffix
     stem, number = f"{path.name.removesuffix(suffix)}-before", 1
     target = path.with_name(stem + suffix)

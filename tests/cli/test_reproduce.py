@@ -49,6 +49,9 @@ def test_checkpoints_in_place_of_the_embedded_ones(reproduce):
         (["fig9"], "unknown figure 'fig9'; choose of fig2, classic, table1"),
         ([], "no figure is named"),
         (["fig2", "--runs", "nowhere"], "--runs nowhere is no folder"),
+        (["fig2", "--jobs", "0"], "--jobs must be 1 or more, not 0"),
+        (["fig2", "--start-from", "nowhere"], "--start-from nowhere holds no data/"),
+        (["fig2", "--start-from", "nowhere", "--dry-run"], "leave one of them out"),
     ],
 )
 def test_bad_input_is_one_line(reproduce, arguments, says):
@@ -95,6 +98,21 @@ def test_a_report_of_what_there_is(reproduce, tmp_path):
     code, out = reproduce("fig2", "clip-rl", "--report-only", "--folder", "all")
     assert (code, out) == (0, "report  all/report/index.html\n")
     assert "Not run yet" in (tmp_path / "all" / "report" / "index.html").read_text()
+
+
+def test_a_report_is_published_and_started_from(reproduce, tmp_path):
+    csv = tmp_path / "all" / "landscapes" / "cartpole-tiny.csv"
+    csv.parent.mkdir(parents=True)
+    csv.write_text("x,alpha_0\n-1,0\n0,1\n1,0\n")
+    code, out = reproduce("fig2", "--report-only", "--folder", "all", "--publish", "docs")
+    assert code == 0
+    assert "published  2 files in docs" in out
+    code, out = reproduce("fig2", "--report-only", "--folder", "other", "--start-from", "docs")
+    assert code == 0
+    assert "started from docs: 1 runs, CLIPs, datasets and files that were not here" in out
+    assert (tmp_path / "other" / "landscapes" / csv.name).read_text() == csv.read_text()
+    _, out = reproduce("fig2", "--folder", "other", "--dry-run", "--jobs", "4")
+    assert "finished  landscape-cartpole-tiny" in out
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
     python fake_jaxvlm.py train humanoid-kneeling --seeds 3 --name NAME --runs-dir DIR
 
-In the environment FAKE_FAILS names a row that fails, FAKE_HANGS one that waits for a signal.
+In the environment FAKE_FAILS names a row that fails, FAKE_HANGS those that wait for a signal, with commas between them;
+with FAKE_MEETS=2 a training waits until a second one runs, and fails after a while.
 """
 
 import csv
@@ -78,7 +79,13 @@ def train(task, name, arguments):
         {"step": 5000 * k, "reward": [0.01 * k + x for x in levels], "success": levels} for k in range(1, 31)
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if name == os.environ.get("FAKE_HANGS") and not (run / "asked").exists():
+    if meets := int(os.environ.get("FAKE_MEETS", "0")):
+        deadline = time.monotonic() + 3.0
+        while len(list(run.parent.glob("*/config.json"))) < meets:
+            if time.monotonic() > deadline:
+                sys.exit("jaxvlm: nobody came")
+            time.sleep(0.01)
+    if name in os.environ.get("FAKE_HANGS", "").split(",") and not (run / "asked").exists():
         (run / "asked").write_text(str(os.getpid()))
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
         print("learning", flush=True)

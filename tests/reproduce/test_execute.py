@@ -33,9 +33,9 @@ def plan_of(place, *rows, runs=()):
     )
 
 
-def run(plan):
+def run(plan, at_once=1):
     lines, reports = [], []
-    outcome = run_plan(plan, reports.append, program=fake, tell=lines.append)
+    outcome = run_plan(plan, reports.append, at_once=at_once, program=fake, tell=lines.append)
     return outcome, lines, reports
 
 
@@ -97,6 +97,62 @@ def test_what_is_outdated_is_set_aside_and_made_again(tmp_path, monkeypatch):
     assert not outcome.failed
     assert not make_plan([figure], place, expected).left
     assert (dataset.parent.with_name(f"{dataset.parent.name}-before") / "dataset.json").read_text() == "{}"
+
+
+def test_rows_run_side_by_side(place, monkeypatch):
+    monkeypatch.setenv("FAKE_MEETS", "2")
+    rows = [place.train(f"cartpole-a{k}", "cartpole") for k in range(3)]
+    outcome, lines, reports = run(plan_of(place, *rows), at_once=2)
+    assert not outcome.failed
+    assert len(reports) == 3
+    assert sum(line.startswith("[") for line in lines) == 3
+    assert "(about 9m00s left in all)" in lines[0]  # three times six minutes, two at once
+    alone = replace(place, folder=place.folder / "alone")
+    outcome, _, _ = run(plan_of(alone, *(alone.train(f"cartpole-a{k}", "cartpole") for k in range(2))))
+    assert outcome.failed == {"cartpole-a0": "jaxvlm: nobody came"}
+
+
+def test_side_by_side_needs_are_waited_for_and_a_run_has_one_writer(place):
+    row = place.train("cartpole-a0", "cartpole")
+    rows = [row, place.control(row.name, "random"), place.control(row.name, "zero"), place.episodes(row.name)]
+    events = []
+    outcome = run_plan(
+        plan_of(place, *rows),
+        lambda outcome: events.append("ended"),
+        at_once=4,
+        program=fake,
+        tell=lambda line: events.append(line[:6]) if line.startswith("[") else None,
+    )
+    assert not outcome.failed
+    assert events == ["[1/3] ", "ended", "[2/3] ", "ended", "[3/3] ", "ended"]
+
+
+def test_side_by_side_a_failure_costs_only_what_needs_it(place, monkeypatch):
+    monkeypatch.setenv("FAKE_FAILS", "bad")
+    bad, good = place.clip_train("bad", "humanoid"), place.clip_train("good", "humanoid")
+    needs = [
+        place.train(f"humanoid-kneeling-{clip.name}", "humanoid-kneeling", needs=(clip.name,))
+        for clip in (bad, good)
+    ]
+    outcome, _, reports = run(plan_of(place, bad, good, *needs), at_once=3)
+    assert outcome.failed == {"clip-bad": "jaxvlm: made to fail"}
+    assert outcome.skipped == {needs[0].name: "clip-bad"}
+    assert (place.folder / needs[1].product).exists()
+    assert len(reports) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity of Linux")
+def test_rows_side_by_side_share_the_cores(place, monkeypatch):
+    given = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: given.append(cores))
+    rows = [place.train(f"cartpole-a{k}", "cartpole") for k in range(2)]
+    run(plan_of(place, *rows), at_once=2)
+    assert sorted(given) == [[0, 2, 4], [1, 3]]
+    given.clear()
+    place = replace(place, folder=place.folder / "one")
+    run(plan_of(place, place.train("cartpole-a0", "cartpole")))
+    assert given == []
 
 
 def test_a_row_without_its_product_has_failed(place):
@@ -173,7 +229,10 @@ from test_execute import Place, plan_of, run_plan, fake
 from pathlib import Path
 place = Place(Path(sys.argv[1]))
 rows = [place.train("cartpole-a0", "cartpole"), place.train("cartpole-a1", "cartpole")]
-outcome = run_plan(plan_of(place, *rows), lambda outcome: None, program=fake, tell=lambda line: print(line, flush=True))
+outcome = run_plan(
+    plan_of(place, *rows), lambda outcome: None, at_once=int(sys.argv[2]), program=fake,
+    tell=lambda line: print(line, flush=True),
+)
 print("stopped" if outcome.stopped else "done", flush=True)
 """
 
@@ -187,7 +246,7 @@ def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
         "FAKE_HANGS": "cartpole-a0",
         "PYTHONPATH": os.pathsep.join([str(FAKE.parent), *sys.path]),
     }
-    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    command = [sys.executable, "-c", SCRIPT, str(folder), "1"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     log = folder / "logs" / "cartpole-a0.log"
     deadline = time.monotonic() + 60
@@ -214,3 +273,48 @@ def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
     outcome, lines, _ = run(plan)
     assert not outcome.failed
     assert any("jaxvlm resume" in line for line in lines)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interruption_reaches_all_rows_that_run(tmp_path):
+    environment = {
+        **os.environ,
+        "FAKE_HANGS": "cartpole-a0,cartpole-a1",
+        "PYTHONPATH": os.pathsep.join([str(FAKE.parent), *sys.path]),
+    }
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "all"), "2"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    logs = [tmp_path / "all" / "logs" / f"cartpole-a{k}.log" for k in range(2)]
+    deadline = time.monotonic() + 60
+    while not all(log.exists() and "learning" in log.read_text() for log in logs):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=30)[0].splitlines()
+    assert printed[-1] == "stopped"
+    assert any("stopping: the rows save their state" in line for line in printed)
+    place = Place(tmp_path / "all")
+    plan = plan_of(place, place.train("cartpole-a0", "cartpole"), place.train("cartpole-a1", "cartpole"))
+    assert set(plan.states.values()) == {"stopped"}
+    outcome, _, _ = run(plan, at_once=2)
+    assert not outcome.failed
+
+
+def test_rows_are_not_left_alone_when_the_report_cannot_be_written(place, monkeypatch):
+    monkeypatch.setenv("FAKE_HANGS", "cartpole-a0")
+
+    def full(outcome):
+        raise OSError("no space left")
+
+    started = time.monotonic()
+    with pytest.raises(OSError, match="no space left"):
+        run_plan(
+            plan_of(place, place.train("cartpole-a0", "cartpole"), place.clip_train("xs", "humanoid")),
+            full,
+            at_once=2,
+            program=fake,
+            tell=lambda line: None,
+        )
+    assert time.monotonic() - started < 50  # it hangs for 60
+    with lock(place.folder):
+        pass
