@@ -14,7 +14,38 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("JAXVLM_PROMPT_CACHE", "0")  # tests of the cache name a folder
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is a mistake
 
+import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and dtypes in annotations are checked at every call the tests make.
 install_import_hook(["jaxvlm", "envs"], "typecheck.checked")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow-part",
+        default="1/1",
+        metavar="K/N",
+        help="run all tests, but of the slow ones only the K-th of N parts: several runs share them",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    part, _, parts = config.getoption("--slow-part").partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--slow-part takes K/N such as 1/2, not {config.getoption('--slow-part')!r}")
+    # By function and not by case: cases share what they compile. Those beside a peer are not parted, since a run that
+    # shares them may not have that peer.
+    parity = Path(__file__).with_name("parity")
+    slow = [
+        item for item in items if item.get_closest_marker("slow") and not item.path.is_relative_to(parity)
+    ]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(map(_function_of, slow)))}
+    left_out = {item for item in slow if numbers[_function_of(item)] % int(parts) != int(part) - 1}
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _function_of(item):
+    return item.nodeid.partition("[")[0]

@@ -68,7 +68,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     run = Run.create(
         {**config.to_dict(), "sinks": list(sinks)},
         name=name,
-        task=config.task.replace(":", "-"),  # a colon is no part of a folder's name everywhere
+        task=config.task,
         runs_dir=runs_dir,
         environment=facts(built),
     )

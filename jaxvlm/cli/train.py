@@ -101,11 +101,13 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
     if suffix and Path(suffix).name in ("", ".."):  # the root, this folder or the one above
         raise ConfigError(f"run name {suffix!r} names no new directory: choose another --name")
     from jaxvlm.cli.together import train_together
+    from jaxvlm.runtime.run import folder_of
 
     train_together(
         [train.config for train in trains],
         names=[
-            str(Path(suffix).with_name(f"{name}-{Path(suffix).name}")) if suffix else None for name in names
+            str(Path(suffix).with_name(f"{folder_of(name)}-{Path(suffix).name}")) if suffix else None
+            for name in names
         ],
         runs_dir=trains[0].runs_dir,
         sinks=trains[0].sinks,

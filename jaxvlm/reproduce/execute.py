@@ -84,35 +84,27 @@ def run_plan(
             while todo or running:
                 for job in [*todo]:
                     row, names = job[0], [member.name for member in job]
-                    ahead = {
-                        member.name
-                        for other in [*todo[: todo.index(job)], *(child.job for child in running.values())]
-                        for member in other
-                    }
-                    if row.comes_with in ahead:
+                    ahead = _names(todo[: todo.index(job)]) | _names(child.job for child in running.values())
+                    missing = [name for member in job for name in member.needs if states[name] != "finished"]
+                    if row.comes_with in ahead or ahead.intersection(missing):
                         continue
                     if states[row.name] == "comes" and (place.folder / row.product).exists():
                         states[row.name] = "finished"
                         todo.remove(job)
                         continue
-                    missing = [name for member in job for name in member.needs if states[name] != "finished"]
-                    if any(name in ahead for name in missing):
-                        continue
-                    if not missing and (len(running) == at_once or _meets(row, running.values())):
-                        continue
-                    number += 1
-                    todo.remove(job)
                     if missing:
+                        todo.remove(job)
+                        number += 1
                         outcome.skipped |= dict.fromkeys(names, missing[0])
                         tell(f"[{number}/{count}] {row.name}: left out, it needs {missing[0]}")
                         after(outcome)
                         continue
-                    left = [
-                        member
-                        for other in (*(c.job for c in running.values()), job, *todo)
-                        for member in other[:1]
-                    ]
+                    if len(running) == at_once or _meets(row, running.values()):
+                        continue
+                    left = [other[0] for other in (*(child.job for child in running.values()), *todo)]
                     minutes = estimate(left, states, ledger(place.folder)) / at_once
+                    todo.remove(job)
+                    number += 1
                     tell(
                         f"[{number}/{count}] {', '.join(names)}  (about {duration(60 * minutes)} left in all)"
                     )
@@ -122,8 +114,7 @@ def run_plan(
                         continue
                     slot = next(slot for slot in range(at_once) if slot not in running)
                     running[slot] = _start(job, plan, states[row.name], program, held, tell, slot, at_once)
-                ended = _wait(running, tell)
-                for slot in ended:
+                for slot in _wait(running, tell):
                     child = running.pop(slot)
                     _done(child.job, plan, states, outcome, _enter(child, plan), tell)
                     after(outcome)
@@ -148,6 +139,10 @@ class _Child:
     prefix: str  # of lines about it, where several run at once
     started: float
     told: float
+
+
+def _names(jobs: Iterable[tuple[Row, ...]]) -> set[str]:
+    return {row.name for job in jobs for row in job}
 
 
 def _meets(row: Row, running: Iterable[_Child]) -> bool:

@@ -57,7 +57,7 @@ class Run:
         Raises:
             RunError: the named directory exists, or it cannot be written.
         """
-        target = _locate(name or f"{task}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
+        target = _locate(name or f"{folder_of(task)}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
         try:
             if name and target.exists():  # of a name too long it cannot be said
                 raise RunError(f"run directory {target} exists already: choose another --name, or resume it")
@@ -165,6 +165,11 @@ class Run:
         if not isinstance(sessions, list) or not sessions:
             raise RunError(f"{path} holds no list of sessions: restore it or start a new run")
         return sessions
+
+
+def folder_of(task: str) -> str:
+    """A task's name as part of a folder's, in which a colon is not allowed everywhere: `brax:ant` is `brax-ant`."""
+    return task.replace(":", "-")
 
 
 def _locate(name: str, runs_dir: str | Path) -> Path:

@@ -121,6 +121,10 @@ def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
         Run.open("x", runs_dir=tmp_path)
 
 
+def test_a_colon_is_no_part_of_a_folder_that_is_named_after_its_task(tmp_path):
+    assert Run.create({}, task="brax:ant", runs_dir=tmp_path).name.startswith("brax-ant-2")
+
+
 def test_record_session_reports_what_changed(tmp_path):
     run = Run.create({}, name="x", runs_dir=tmp_path, environment={"chunk": 256})
     assert run.record_session(chunk=256) == []
