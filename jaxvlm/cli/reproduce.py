@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.reproduce import BUDGETS, Place, find_figures
     from jaxvlm.reproduce.execute import lock, run_plan
     from jaxvlm.reproduce.plan import make_plan
-    from jaxvlm.reproduce.publish import start_from
+    from jaxvlm.reproduce.publish import check_target, start_from
     from jaxvlm.reproduce.report import write_report
 
     if options.jobs < 1:
@@ -63,11 +63,14 @@ def run(arguments: Sequence[str]) -> None:
     if options.start_from is not None:
         if options.dry_run:
             raise ConfigError("--dry-run writes nothing, so it cannot --start-from; leave one of them out")
+        every = [row for figure in find_figures(["all"]) for row in figure.rows(place)]
         with lock(options.folder):
-            copied = start_from(options.start_from, options.folder)
+            copied = start_from(options.start_from, options.folder, every)
         print(
             f"started from {options.start_from}: {copied} runs, CLIPs, datasets and files that were not here"
         )
+    if options.publish is not None and not options.dry_run:
+        check_target(options.publish, options.folder)
     plan = make_plan(figures, place, expected, options.runs)
     if options.dry_run:
         show(plan, options.jobs)
@@ -92,13 +95,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     report = write_report(plan, outcome)
     print(f"report  {report}")
-    put_out(plan, report, options.publish)
     if outcome.stopped:
         print("stopped; the same command goes on")
-        raise SystemExit(130)
-    if outcome.failed:
+    elif outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}; see the logs, the same command tries them again")
-        raise SystemExit(1)
+    put_out(plan, report, options.publish)
+    if outcome.stopped or outcome.failed:
+        raise SystemExit(130 if outcome.stopped else 1)
 
 
 def put_out(plan: "Plan", report: Path, target: Path | None) -> None:

@@ -131,7 +131,7 @@ def section(found: Material) -> Section:
                     {arm: [against(table, arm, "language") for table in steps.values()]
                      for arm in ("random", "uniform", "clip-rl", "clip-rl-shuffled", "ridge", "oracle")},
                     xlabel="cells a side of the room",
-                    ylabel="steps against `language`, as a share".replace("`", ""),
+                    ylabel="steps against language (share)",
                 ),
                 says="difference in steps against language over the size of the room, by arm",
                 caption="Steps against those from weighted sentences, over the size of the room; below 0 is faster.",

@@ -68,9 +68,7 @@ def run_plan(
     """
     place, outcome = plan.place, Outcome()
     states = dict(plan.states)
-    todo = jobs(plan.left, place, states)
     running: dict[int, _Child] = {}
-    number, count = 0, len(jobs(plan.to_do, place, states))
     with lock(place.folder) as held, interruptible():
         # All of them first: distances from states that are made anew must not stay, wherever this is stopped.
         for row in plan.rows:
@@ -79,7 +77,9 @@ def run_plan(
                 if exists(row, place.folder):
                     why = plan.why.get(row.name, "made of other things")
                     tell(f"{row.name}: what is there was {why}, it is now {set_aside(row, place)}")
-                states[row.name] = "missing"
+                states[row.name] = "reused" if row.name in plan.sources else "missing"
+        todo = jobs(plan.left, place, states)
+        number, count = 0, len(jobs(plan.to_do, place, states))
         try:
             while todo or running:
                 for job in [*todo]:
@@ -113,13 +113,17 @@ def run_plan(
                         after(outcome)
                         continue
                     slot = next(slot for slot in range(at_once) if slot not in running)
-                    running[slot] = _start(job, plan, states[row.name], program, held, tell, slot, at_once)
+                    running[slot] = _start(job, plan, states[row.name], program, held, tell, at_once)
+                    _part_cores(running[slot].process.pid, slot, at_once)
                 for slot in _wait(running, tell):
                     child = running.pop(slot)
                     _done(child.job, plan, states, outcome, _enter(child, plan), tell)
                     after(outcome)
         except KeyboardInterrupt:
             _stop(running, tell)
+            for child in running.values():  # some may have come to their end in the meantime
+                if child.process.returncode == 0:
+                    _done(child.job, plan, states, outcome, _enter(child, plan), tell)
             outcome.stopped = True
             after(outcome)
         except BaseException:
@@ -186,10 +190,9 @@ def _start(
     program: Program,
     held: IO[str],
     tell: Callable[[str], object],
-    slot: int,
     slots: int,
 ) -> _Child:
-    """Starts a job, on its share of the cores where several run at once."""
+    """Starts a job, with its share of a GPU's memory where several run at once."""
     arguments = arguments_of(job, plan.place, state)
     log = plan.place.folder / "logs" / f"{job[0].name}.log"
     tell(f"  {typed(arguments)}")
@@ -204,12 +207,16 @@ def _start(
             pass_fds=(held.fileno(),) if os.name == "posix" else (), start_new_session=True,
             env=None if slots == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / slots:.3f}", **os.environ},
         )  # fmt: skip
-    if slots > 1 and sys.platform == "linux":
-        cores = sorted(os.sched_getaffinity(0))
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(process.pid, cores[slot::slots] or [cores[slot % len(cores)]])
     now = time.monotonic()
     return _Child(job, process, arguments, log, f"{job[0].name}: " if slots > 1 else "", now, now)
+
+
+def _part_cores(process: int, slot: int, slots: int) -> None:
+    """Keeps a process to its share of the cores; where that is not allowed it uses them all."""
+    if slots > 1 and sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(process, cores[slot::slots] or [cores[slot % len(cores)]])
 
 
 def _enter(child: _Child, plan: Plan) -> str:
@@ -255,23 +262,22 @@ def _stop(running: dict[int, _Child], tell: Callable[[str], object]) -> None:
     """Passes an interruption on to all children and waits for them; a second one kills them."""
     # Asked politely a training saves its state; its checkpoints survive being killed as well. Not SIGINT, which a shell
     # makes its background jobs ignore.
-    for child in running.values():
-        child.process.terminate()
-    left = [child.process for child in running.values() if child.process.poll() is None]
-    if left:
-        tell(
-            f"  stopping: the row{'s save their' if len(left) > 1 else ' saves its'} state; press Ctrl-C again to "
-            "stop at once"
-        )
-    for process in left:
-        while process.poll() is None:
-            try:
-                process.wait(timeout=1.0)
-            except subprocess.TimeoutExpired:
-                continue
-            except KeyboardInterrupt:
-                for other in left:
-                    other.kill()
+    children = [child.process for child in running.values()]
+    end, told = subprocess.Popen.terminate, False
+    while True:
+        try:
+            for process in children:
+                end(process)
+            left = [process for process in children if process.poll() is None]
+            if left and not told:
+                told = True
+                who = "rows save their" if len(left) > 1 else "row saves its"
+                tell(f"  stopping: the {who} state; press Ctrl-C again to stop at once")
+            for process in left:
+                process.wait()
+            return
+        except KeyboardInterrupt:
+            end = subprocess.Popen.kill
 
 
 def last_words(log: Path) -> str:

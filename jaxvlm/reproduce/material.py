@@ -208,8 +208,10 @@ def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
 
 
 def is_light(product: Path) -> bool:
-    """Whether a row's product, which may not exist, is of a run or a CLIP that came without weights."""
-    return (product.parent / LIGHT).exists()
+    """Whether a row's product, which may not exist, is of a run or a CLIP that came without weights and has none."""
+    folder = product.parent
+    weights = (folder / "checkpoints", folder / "model.safetensors")
+    return (folder / LIGHT).exists() and not any(path.exists() for path in weights)
 
 
 def exists(row: Row, folder: Path) -> bool:

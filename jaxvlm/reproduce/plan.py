@@ -97,6 +97,17 @@ def make_plan(
             state = "comes"
         states[row.name] = state
     why = bring_back(ordered, place, states)
+    for row in ordered:
+        wanted = expected(row) if row.name in why and row.task else None
+        if wanted is not None:  # better a run of another folder than a training
+            fitting = [
+                path
+                for path in finished
+                if same_reward(wanted, read_json(path / "config.json"), row.task)
+                and not is_light(path / "evaluation.json")
+            ]
+            if fitting:
+                sources[row.name] = max(fitting, key=steps_of)
     copied = [read_json(path) for path in (place.folder / "runs").glob(f"*/{REUSED}")]
     used = {*sources.values(), *(Path(str(entry["from"])) for entry in copied if entry)}
     return Plan(
@@ -137,9 +148,10 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
         # Evaluations that lie in the folder of such a run are of its agents and go with it.
         gone = {by_name[name].run for name in why}
         for row in rows:
+            state = "comes" if row.comes_with else "missing"
             inside = not row.task and row.product.rpartition("/")[0] in gone
-            if inside and states[row.name] == "finished":
-                states[row.name] = "comes" if row.comes_with else "missing"
+            if inside and states[row.name] != state:
+                states[row.name] = state
                 changed = True
     return why
 

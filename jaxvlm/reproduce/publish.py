@@ -6,21 +6,27 @@ report's folder. A folder that starts from there has these rows finished; where 
 another one, that is made anew.
 """
 
+import json
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Place, Row
-from jaxvlm.reproduce.material import LIGHT, REUSED, exists, read_json
-from jaxvlm.runtime.files import reason, replace_file, write_json
+from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_light, read_json
+from jaxvlm.reproduce.scaling import count_parameters
+from jaxvlm.runtime.files import reason, replace_file, write_atomic, write_json
 
 DATA = "data"
 LEDGER = "rows.json"
+STARTED = "started.json"  # in a folder that started from elsewhere: what it took, each once
+RATED = "rating/report-share.json"
 RUN = (
     "config.json", "environment.json", "metrics.jsonl", REUSED, "evaluation*.json", "evaluation*.csv", "fooled*.json",
-    "plots/fooled.png", "videos/best.png", "rating/report-*.json",
+    "plots/fooled.png", "videos/best.png", RATED,
 )  # fmt: skip
 CLIP = ("figures.json", "README.md", "plots/*.png")
 DATASET = ("dataset.json", "states.npz")
@@ -41,47 +47,94 @@ def kept(row: Row, folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
+def check_target(target: Path, folder: Path) -> None:
+    """Says before anything is run what is wrong with a folder to publish in.
+
+    Raises `ConfigError`: it holds the report's own folder or lies in it where they would meet, or a page of something
+    else, or cannot be written.
+    """
+    data, own = (target / DATA).resolve(), folder.resolve()
+    if data == own or data.is_relative_to(own) or own.is_relative_to(data):
+        raise ConfigError(
+            f"--publish {target} would write into --folder {folder}; choose a folder apart from it"
+        )
+    if (target / "index.html").exists() and not (target / DATA / LEDGER).exists():
+        raise ConfigError(f"--publish {target} has an index.html of something else; choose an empty folder")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to --publish {target}: {reason(error)}; choose another folder"
+        ) from error
+
+
 def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
     """Copies a report's page and what it was drawn from; returns the number of files.
 
-    What an earlier call left in `target` stays where this report has nothing in its place.
+    Runs, CLIPs and datasets of an earlier call that this report has as well are replaced as a whole, others stay. Of
+    absolute paths only what lies below the report's folder, or their last two parts, is published, and of raters no
+    names.
 
-    Raises `RunError`: it cannot be written.
+    Raises:
+      ConfigError: see `check_target`.
+      RunError: it cannot be written.
     """
-    files: dict[Path, Path] = {Path("index.html"): page}
-    lights = set[Path]()
-    dates = dict[
-        str, dict[str, str]
-    ]()  # of files that were made without `jaxvlm reproduce`; a checkout has its own
+    check_target(target, place.folder)
+    data, files = target / DATA, set[Path]()
+    marks, entries = dict[Path, dict[str, Any]](), dict[str, Any]()
+    known = read_json(place.folder / LEDGER) or {}
     for row in rows:
         if not exists(row, place.folder):
             continue
-        files |= {DATA / path: place.folder / path for path in kept(row, place.folder)}
-        if (product := place.folder / row.product).exists():
+        files.update(kept(row, place.folder))
+        product = place.folder / row.product
+        entry = known.get(row.name, {})
+        if entry.get("code", 0) == 0 and entry:
+            # The command stands on the page; as it was typed here it may name folders.
+            entries[row.name] = {key: value for key, value in entry.items() if key != "command"}
+        elif product.exists():  # made without `jaxvlm reproduce`, or by a try before the one that failed
             ended = datetime.fromtimestamp(product.stat().st_mtime)
-            dates[row.name] = {"ended": ended.isoformat(timespec="seconds")}
+            entries[row.name] = {"ended": ended.isoformat(timespec="seconds")}
         if row.task or row.arguments[:2] == ("clip", "train"):
-            lights.add(DATA / Path(row.product).parent)
+            before = read_json(product.with_name(LIGHT)) or {}
+            count = None if row.task else count_parameters(product) or before.get("parameters")
+            marks[unit_of(row)] = {"without": "weights", **({"parameters": count} if count else {})}
     try:
-        for name, source in files.items():
-            _copy(source, target / name)
-        for folder in lights:
-            write_json(target / folder / LIGHT, {"without": "weights"})
-        known = {
-            **(read_json(target / DATA / LEDGER) or {}),
-            **dates,
-            **(read_json(place.folder / LEDGER) or {}),
-        }
-        write_json(target / DATA / LEDGER, known)
+        for name in sorted(files):
+            _publish(place.folder / name, data / name, place.folder)
+        for unit, mark in marks.items():
+            write_json(data / unit / LIGHT, mark)
+        for unit in {Path(*name.parts[:2]) for name in files}:
+            for old in (data / unit).rglob("*") if (data / unit).is_dir() else ():
+                if old.is_file() and old.name != LIGHT and old.relative_to(data) not in files:
+                    old.unlink()  # of the agents that were here before
+        _copy(page, target / "index.html")
+        write_json(data / LEDGER, {**(read_json(data / LEDGER) or {}), **entries})
     except OSError as error:
         raise RunError(f"cannot publish in {target}: {reason(error)}; choose another --publish") from error
-    return len(files)
+    return len(files) + 1
 
 
-def start_from(source: Path, folder: Path) -> int:
-    """Copies what was published into the folder of a report, but nothing over what is there.
+def unit_of(row: Row) -> Path:
+    """The run, CLIP, dataset or file that is taken as a whole, relative to the folder of a report."""
+    return Path(*Path(row.product).parts[:2])
 
-    Returns the number of runs, CLIPs, datasets and files that were copied.
+
+def start_from(source: Path, folder: Path, rows: Sequence[Row]) -> int:
+    """Copies what was published into the folder of a report, but nothing over what is there, and nothing twice.
+
+    What was set aside or removed since an earlier call does not come back, and figures that were measured on other
+    states or CLIPs than those of the folder are left out.
+
+    Args:
+      source: what `publish` has written.
+      folder: of the report.
+      rows: all there are, whatever figures are wanted.
+
+    Returns:
+      The number of runs, CLIPs, datasets and files that were copied.
 
     Raises:
       ConfigError: `source` is nothing that was published.
@@ -90,30 +143,87 @@ def start_from(source: Path, folder: Path) -> int:
     data = source / DATA
     if not data.is_dir():
         raise ConfigError(f"--start-from {source} holds no {DATA}/; give a folder that --publish has written")
+    taken = list[str](read_json(folder / STARTED) or [])
+    by_name = {row.name: row for row in rows}
     # A run, a CLIP, a dataset as a whole or not at all: evaluations of other agents do not belong to these.
     units = [path for group in sorted(data.iterdir()) if group.is_dir() for path in sorted(group.iterdir())]
-    copied = 0
+    own = {
+        row.name
+        for row in rows
+        if unit_of(row).as_posix() not in taken
+        if (folder / row.product).exists() and not is_light(folder / row.product)
+    }
+    foreign = {
+        unit_of(row)
+        for row in rows
+        if row.arguments[:1] in (("epic",), ("landscape",)) and any(need in own for need in row.needs)
+    }
+    copied = set[Path]()
     try:
         for unit in units:
-            target = folder / unit.relative_to(data)
-            if target.exists():
+            name = unit.relative_to(data)
+            target = folder / name
+            if name.as_posix() in taken or name in foreign or target.exists():
                 continue
-            copied += 1
             if unit.is_file():
                 _copy(unit, target)
-                continue
-            draft = target.with_name(f".{target.name}.draft")
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(unit, draft)
-            draft.rename(target)
-        write_json(
-            folder / LEDGER, {**(read_json(data / LEDGER) or {}), **(read_json(folder / LEDGER) or {})}
-        )
+            else:
+                draft = target.with_name(f".{target.name}.draft")
+                shutil.rmtree(draft, ignore_errors=True)
+                shutil.copytree(unit, draft)
+                draft.rename(target)
+            copied.add(name)
+            taken.append(name.as_posix())
+            write_json(folder / STARTED, taken)
+        theirs, ours = (read_json(path / LEDGER) or {} for path in (data, folder))
+        come = {
+            name: entry
+            for name, entry in theirs.items()
+            if name in by_name and unit_of(by_name[name]) in copied
+        }
+        if come:
+            write_json(folder / LEDGER, {**ours, **come})
     except OSError as error:
         raise RunError(
             f"cannot copy {source} to {folder}: {reason(error)}; choose another --folder"
         ) from error
-    return copied
+    return len(copied)
+
+
+def _publish(source: Path, target: Path, folder: Path) -> None:
+    """Copies a file, without names of folders and people that are nobody's business."""
+    value = read_json(source) if source.suffix == ".json" else None
+    shown = _without_paths(value, folder.resolve())
+    if source.match(RATED) and isinstance(shown, dict):
+        numbers = {str(name): f"rater {number}" for number, name in enumerate(shown.get("raters", []), 1)}
+        shown = _renamed(shown, numbers)
+    if shown == value:
+        _copy(source, target)
+    else:
+        write_atomic(target, json.dumps(shown, indent=2) + "\n")
+
+
+def _without_paths(value: Any, folder: Path) -> Any:
+    """A JSON value whose absolute paths are relative to a folder, or only their last two parts."""
+    if isinstance(value, dict):
+        return {key: _without_paths(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item, folder) for item in value]
+    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
+        path = Path(value)
+        return (
+            path.relative_to(folder) if path.is_relative_to(folder) else Path(*path.parts[1:][-2:])
+        ).as_posix()
+    return value
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """A JSON value with other names, as keys and as strings."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _copy(source: Path, target: Path) -> None:

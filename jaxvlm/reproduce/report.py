@@ -290,7 +290,7 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
 
 def short(clip: str) -> str:
     """A checkpoint without the folders of this machine, in which it may no longer lie."""
-    return Path(clip).name if Path(clip).is_absolute() else clip
+    return Path(clip).name if Path(clip).is_absolute() or Path(clip).parts[:-1] == ("clips",) else clip
 
 
 def _from_elsewhere(row: Row, run: Trained) -> str:
@@ -303,15 +303,17 @@ def _from_elsewhere(row: Row, run: Trained) -> str:
 
 def _several_files(rows: Sequence[Row], material: Material) -> str:
     """Says where rows learned from different files of one name, such as two versions of the embedded CLIP."""
-    digests: dict[str, set[str]] = {}
+    digests: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         run = material.run(row.name) if row.task else None
         if run and run.digest and run.evaluation.get("reward") == "clip":
-            digests.setdefault(run.clip, set()).add(run.digest)
+            # There is an embedded CLIP of this name for each domain, with which the names of its tasks begin.
+            domain = str(run.config.get("task", "")).partition("-")[0] if run.clip == "tiny" else ""
+            digests.setdefault((run.clip, domain), set()).add(run.digest)
     return " ".join(
         f"Rows learned from {len(found)} different files called {short(name)} ({', '.join(sorted(found))}): compare "
         "with care."
-        for name, found in digests.items()
+        for (name, _), found in digests.items()
         if len(found) > 1
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.figure import Place, Row
-from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.material import LIGHT, Material, Trained, read_json
 from jaxvlm.reproduce.poses import POSES, name_of, pose_row
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -231,6 +231,11 @@ def parameters_of(model: Model, lines: Sequence[Measured]) -> int | None:
         if line.model == model:
             return line.parameters
     path = Path(model.clip) / "model.safetensors"
+    return count_parameters(path) or (read_json(path.with_name(LIGHT)) or {}).get("parameters")
+
+
+def count_parameters(path: Path) -> int | None:
+    """Numbers in a safetensors file, by its header; None where it cannot be read."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))

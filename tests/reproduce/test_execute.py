@@ -155,6 +155,16 @@ def test_rows_side_by_side_share_the_cores(place, monkeypatch):
     assert given == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity of Linux")
+def test_cores_that_may_not_be_parted_are_shared(place, monkeypatch):
+    def refused(pid, cores):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused)
+    outcome, _, _ = run(plan_of(place, place.train("cartpole-a0", "cartpole")), at_once=2)
+    assert not outcome.failed
+
+
 def test_a_row_without_its_product_has_failed(place):
     row = Row(
         "lost", ("clip", "train", "humanoid", "--output", str(place.folder / "elsewhere")), "nothing/here"

@@ -10,11 +10,17 @@ import pytest
 from filled_folder import filled
 from test_execute import plan_of, run
 
-from jaxvlm.errors import ConfigError, RunError
+from jaxvlm.errors import ConfigError
 from jaxvlm.reproduce import Place, find_figures
 from jaxvlm.reproduce.plan import ledger, make_plan
 from jaxvlm.reproduce.publish import publish, start_from
 from jaxvlm.reproduce.report import write_report
+from jaxvlm.reproduce.scaling import models, parameters_of
+
+
+def every(place):
+    return [row for figure in find_figures(["all"]) for row in figure.rows(place)]
+
 
 NAMES = ["fig2", "table1", "fig4", "clip-rl"]
 
@@ -40,7 +46,7 @@ def test_the_page_can_be_drawn_again_from_what_was_published(published, tmp_path
     assert not names & {"weights", "model.safetensors"}
     monkeypatch.chdir(tmp_path)
     place = Place(Path("all"))
-    start_from(published, place.folder)
+    start_from(published, place.folder, every(place))
     again = make_plan(find_figures(NAMES), place, lambda row: None)
     assert set(again.states.values()) == {"finished"}
     assert write_report(again, today=date(2026, 1, 1)).read_text() == (published / "index.html").read_text()
@@ -50,11 +56,12 @@ def test_what_is_there_is_kept_and_the_rest_is_added(published, tmp_path):
     own = tmp_path / "runs" / "humanoid-kneeling-a0"
     own.mkdir(parents=True)
     (own / "config.json").write_text("{}")
-    first = start_from(published, tmp_path)
+    rows = every(Place(tmp_path))
+    first = start_from(published, tmp_path, rows)
     assert [path.name for path in own.iterdir()] == ["config.json"]
     assert (tmp_path / "runs" / "humanoid-lotus-a0" / "evaluation.json").exists()
     assert first > 20
-    assert start_from(published, tmp_path) == 0
+    assert start_from(published, tmp_path, rows) == 0
 
 
 def test_weights_that_are_needed_are_made_again(tmp_path):
@@ -69,7 +76,7 @@ def test_weights_that_are_needed_are_made_again(tmp_path):
     there = replace(place, folder=tmp_path / "second")
     row = there.train("cartpole-a0", "cartpole")
     control, zero = there.control(row.name, "random"), there.control(row.name, "zero")
-    start_from(tmp_path / "published", there.folder)
+    start_from(tmp_path / "published", there.folder, [row, control])
     assert ledger(there.folder)[row.name]["code"] == 0
     plan = plan_of(there, row, control, there.episodes(row.name))
     assert set(plan.states.values()) == {"finished"}
@@ -98,8 +105,8 @@ def test_a_clip_without_weights_is_trained_again_for_its_agents(tmp_path):
     page.write_text("")
     publish([clip], place, page, tmp_path / "published")
     there = replace(place, folder=tmp_path / "second")
-    start_from(tmp_path / "published", there.folder)
     clip = there.clip_train("xs", "humanoid")
+    start_from(tmp_path / "published", there.folder, [clip])
     agents = there.train("humanoid-kneeling-xs", "humanoid-kneeling", needs=(clip.name,))
     assert plan_of(there, clip).states == {clip.name: "finished"}
     plan = plan_of(there, clip, agents)
@@ -126,10 +133,161 @@ def test_publishing_again_adds(tmp_path):
 
 def test_bad_folders_are_one_line(tmp_path):
     with pytest.raises(ConfigError, match="holds no data/; give a folder that --publish has written"):
-        start_from(tmp_path, tmp_path / "all")
+        start_from(tmp_path, tmp_path / "all", [])
     place = Place(tmp_path / "all")
     row = place.train("cartpole-a0", "cartpole")
     run(plan_of(place, row))
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot"):
+    with pytest.raises(ConfigError, match="cannot write to --publish"):
         publish([row], place, tmp_path / "file", tmp_path / "file" / "published")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    with pytest.raises(ConfigError, match=r"has an index\.html of something else"):
+        publish([row], place, tmp_path / "file", tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("folder", ["web/data", "web/data/all", "."])
+def test_a_report_is_not_published_into_itself(tmp_path, folder):
+    place = Place(tmp_path / folder)
+    row = place.train("cartpole-a0", "cartpole")
+    run(plan_of(place, row))
+    page = tmp_path / "page"
+    page.write_text("")
+    with pytest.raises(ConfigError, match="choose a folder apart from it"):
+        publish([row], place, page, tmp_path / "web")
+    assert not list(tmp_path.rglob("light.json"))
+
+
+def test_weights_beside_the_mark_count(tmp_path):
+    place = Place(tmp_path)
+    row, control = place.train("cartpole-a0", "cartpole"), place.control("cartpole-a0", "zero")
+    run(plan_of(place, row))
+    folder = place.folder / "runs" / row.name
+    (folder / "light.json").write_text("{}")
+    assert plan_of(place, row, control).states[row.name] == "outdated"
+    (folder / "checkpoints").mkdir()
+    assert plan_of(place, row, control).states[row.name] == "finished"
+
+
+def test_what_was_set_aside_does_not_come_back(published, tmp_path):
+    place, rows = Place(tmp_path), every(Place(tmp_path))
+    start_from(published, tmp_path, rows)
+    distances = tmp_path / "epic" / "scaling.json"
+    distances.rename(distances.with_name("scaling-before.json"))
+    assert start_from(published, tmp_path, rows) == 0
+    assert not distances.exists()
+    assert place.folder == tmp_path
+
+
+def test_figures_of_other_states_and_clips_are_left_out(published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = Place(Path("all"))
+    rows = every(place)
+    own = place.folder / "datasets" / "humanoid-play" / "dataset.json"
+    clip = place.folder / "clips" / "cartpole-s1" / "model.safetensors"
+    for path in (own, clip):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    start_from(published, place.folder, rows)
+    assert own.read_text() == "{}"
+    assert not (place.folder / "epic").exists()
+    names = {path.name for path in (place.folder / "landscapes").iterdir()}
+    assert "cartpole-tiny.csv" in names
+    assert not [name for name in names if name.startswith("cartpole") and "s1" in name]
+    assert [name for name in names if name.startswith("cartpole") and "s2" in name]
+
+
+def test_agents_that_were_made_again_replace_all_of_the_earlier_ones(tmp_path):
+    place, target = Place(tmp_path / "all"), tmp_path / "published"
+    row = place.train("cartpole-a0", "cartpole")
+    control = place.control(row.name, "random")
+    page = tmp_path / "page"
+    page.write_text("")
+    run(plan_of(place, row, control))
+    publish([row, control], place, page, target)
+    there = target / "data" / control.product
+    assert there.exists()
+    (place.folder / control.product).unlink()
+    publish([row, control], place, page, target)
+    assert not there.exists()
+    assert (target / "data" / row.product).exists()
+    assert (target / "data" / "runs" / row.name / "light.json").exists()
+
+
+def test_a_try_that_failed_is_not_what_is_published(tmp_path, monkeypatch):
+    place, target = Place(tmp_path / "all"), tmp_path / "published"
+    row = place.train("cartpole-a0", "cartpole")
+    page = tmp_path / "page"
+    page.write_text("")
+    run(plan_of(place, row))
+    publish([row], place, page, target)
+    good = json.loads((target / "data" / "rows.json").read_text())[row.name]
+    monkeypatch.setenv("FAKE_FAILS", row.name)
+    (place.folder / "runs" / row.name).rename(tmp_path / "away")
+    assert run(plan_of(place, row))[0].failed
+    publish([row], place, page, target)
+    assert json.loads((target / "data" / "rows.json").read_text())[row.name] == good
+    other = replace(place, folder=tmp_path / "other")
+    own = other.folder / "runs" / row.name
+    own.mkdir(parents=True)
+    start_from(target, other.folder, [other.train("cartpole-a0", "cartpole")])
+    assert ledger(other.folder) == {}  # nothing of that run was taken
+
+
+def test_neither_folders_nor_raters_are_published(tmp_path):
+    place, target = Place(tmp_path / "all"), tmp_path / "published"
+    row = place.train("cartpole-a0", "cartpole")
+    run(plan_of(place, row))
+    folder = place.folder / "runs" / row.name
+    config = json.loads((folder / "config.json").read_text())
+    config["reward"]["clip"] = str(place.folder / "clips" / "xs")
+    config["notes"] = ["/far/away/clips/s", "a / b"]
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "rating").mkdir()
+    between = {"pairs": [{"raters": ["Ada", "Bob"]}]}
+    by = {"predicate": {}, "Ada": {"rated": 3}, "Bob": {"rated": 4}}
+    rated = {"raters": ["Ada", "Bob"], "runs": [{"folder": str(folder), "by": by}], "between": between}
+    (folder / "rating" / "report-share.json").write_text(json.dumps(rated))
+    (folder / "rating" / "report-goal.json").write_text("{}")
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row], place, page, target)
+    shown = target / "data" / "runs" / row.name
+    config = json.loads((shown / "config.json").read_text())
+    assert config["reward"]["clip"] == "clips/xs"
+    assert config["notes"] == ["clips/s", "a / b"]
+    rated = json.loads((shown / "rating" / "report-share.json").read_text())
+    assert list(rated["runs"][0]["by"]) == ["predicate", "rater 1", "rater 2"]
+    assert rated["between"]["pairs"][0]["raters"] == ["rater 1", "rater 2"]
+    text = "".join(path.read_text() for path in (target / "data").rglob("*.json"))
+    assert not any(word in text for word in ("Ada", "Bob", str(tmp_path), "/far"))
+    assert not (shown / "rating" / "report-goal.json").exists()
+
+
+def test_runs_of_other_folders_come_before_training_anew(tmp_path):
+    first, target = Place(tmp_path / "first"), tmp_path / "published"
+    row = first.train("cartpole-a0", "cartpole")
+    run(plan_of(first, row))
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row], first, page, target)
+    there = Place(tmp_path / "second")
+    row, zero = there.train("cartpole-a0", "cartpole"), there.control("cartpole-a0", "zero")
+    start_from(target, there.folder, [row, zero])
+    plan = plan_of(there, row, zero, runs=[first.folder / "runs"])
+    assert plan.states[row.name] == "outdated"
+    outcome, lines, _ = run(plan)
+    assert not outcome.failed
+    assert not any("jaxvlm train" in line for line in lines)
+    assert (there.folder / "runs" / row.name / "reused.json").exists()
+    assert (there.folder / "runs" / f"{row.name}-before").exists()
+
+
+def test_a_clip_keeps_its_number_of_parameters(published, tmp_path):
+    start_from(published, tmp_path, every(Place(tmp_path)))
+    place = Place(tmp_path)
+    (tmp_path / "epic" / "scaling.json").unlink()
+    counts = [parameters_of(model, []) for model in models(place)]
+    assert all(counts)
+    assert counts[0] < counts[-1]

@@ -226,6 +226,16 @@ def test_a_run_that_stands_in_is_named_with_its_steps(tmp_path):
     assert "from 2 different files called tiny (3faf3a34d982, aaaaaaaaaaaa): compare with care" in text
 
 
+def test_every_domain_has_an_embedded_clip_of_its_own(tmp_path):
+    place = Place(tmp_path)
+    for name, digest in (("cartpole-a0", "3faf3a34d982e883"), ("mountain-car-a0", "aaaaaaaaaaaaaaaa")):
+        fake_jaxvlm.main(list(place.train(name, name.removesuffix("-a0")).arguments))
+        path = tmp_path / "runs" / name / "evaluation.json"
+        path.write_text(path.read_text().replace("3faf3a34d982e883", digest))
+    _, text = page_of(make_plan(find_figures(["classic"]), place, lambda row: None))
+    assert "compare with care" not in text
+
+
 def test_ratings_of_people_stand_beside_the_predicate(made, tmp_path):
     run = Trained(made.place.folder / "runs" / "humanoid-kneeling-a0")
     found = Material(made.place)
