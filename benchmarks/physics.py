@@ -3,7 +3,7 @@
     python benchmarks/physics.py                         # all cases, one core
     python benchmarks/physics.py floor-3-6               # a case is <contacts>-<iterations>-<line search iterations>
     python benchmarks/physics.py floor-3-6 floor-3-6-29  # and -<contact points kept>, in place of the model's limit
-    python benchmarks/physics.py --num-envs 256 1024 4096 8192 floor-3-6     # on a GPU
+    python benchmarks/physics.py floor-3-6 --num-envs 256 1024 4096 8192     # on a GPU
     python benchmarks/physics.py --drift docs/images/physics_drift.png       # 20-step open loops instead of speed
 
 Random actions, changed every 5 steps; 100 steps of every environment a run. `published-euler` and `published-rk4` are

@@ -5,10 +5,11 @@
     python benchmarks/table1.py --preset laptop --only ablation    # figure 3: looks and cameras, on kneeling
     python benchmarks/table1.py --table                            # only the tables of what is finished
     python benchmarks/table1.py --table --pictures DIRECTORY       # and what the agents of the CLIP rows do
-    python benchmarks/table1.py --clip PATH ...                    # another checkpoint than the embedded one
-    python benchmarks/table1.py --clip tiny:humanoid-112 --camera default side ...   # and views to average over
+    python benchmarks/table1.py --clip PATH --folder runs/other ...    # another checkpoint than the embedded one
+    python benchmarks/table1.py --clip tiny:humanoid-112 --camera default side --folder ...   # views to average over
 
-Each row is one `jaxvlm train` with several seeds in one program, in `runs/table1/`; with `--together` all poses share a
+Each row is one `jaxvlm train` with several seeds in one program, in `--folder`, which holds rows of one preset, number
+of seeds and of steps, CLIP and views, as `table1.json` there says. With `--together` all poses share a
 program, those learned from an untrained CLIP too. A finished row is not trained again and a stopped one is resumed.
 The agent of a seed is the one that earned the most CLIP reward, as in the paper; success is by the pose's predicate in
 at least half of an episode's steps.
@@ -89,6 +90,17 @@ def train_together(rows: list[tuple[str, str, list[str]]], folder: Path) -> None
         del rest[rest.index("--preset") : rest.index("--preset") + 2]
         configs.append(settings(task, preset, rest).config)
     train_together(configs, names=[name for name, *_ in rows], runs_dir=folder, sinks=())
+
+
+def claim(folder: Path, settings: dict) -> None:
+    """Notes the settings of a folder's rows; raises SystemExit where its rows have others."""
+    record = folder / "table1.json"
+    if record.exists() and (held := json.loads(record.read_text(encoding="utf-8"))) != settings:
+        differing = [name for name in settings if held.get(name) != settings[name]]
+        told = ", ".join(f"{name} {held.get(name)} and not {settings[name]}" for name in differing)
+        raise SystemExit(f"{folder} holds rows with {told}; choose another --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def control(name: str, which: str, folder: Path) -> None:
@@ -215,6 +227,10 @@ def main() -> None:
             )
         columns.remove("graded")
     if not options.table:
+        claim(
+            options.folder,
+            {name: getattr(options, name) for name in ("preset", "seeds", "steps", "clip", "camera")},
+        )
         if options.together:
             # What comes after in processes of its own needs the GPU's memory as well.
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

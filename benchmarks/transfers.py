@@ -2,13 +2,15 @@
 
     python benchmarks/transfers.py runs/transfer/colour-12-* runs/transfer/shape-12-*
 
-A cell is the mean of the steps to the threshold and its standard error over seeds, from each folder's `runs.csv`. In
-brackets stands the difference to weighted language, paired by seed, `=` where it lies within two standard errors; `*`
-where some runs never got there and count with all their steps.
+A cell is the mean of the steps to the threshold and its standard error over seeds, from each folder's `runs.csv`;
+folders without one, as open questions leave them, are named and left out. In brackets stands the difference to weighted
+language, paired by seed, `=` where it lies within two standard errors; `*` where some runs never got there and count
+with all their steps. A single seed has no errors, and its differences are marked with `?`.
 """
 
 import argparse
 import csv
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -38,12 +40,15 @@ def cell(arm: str, found: dict[str, tuple[np.ndarray, bool]]) -> str:
         return "-"
     steps, reached = found[arm]
     by_seed = steps.mean(1)
-    count = len(by_seed) ** 0.5
-    text = f"{by_seed.mean():,.0f} ± {by_seed.std(ddof=1) / count:,.0f}{'' if reached else '*'}"
+    alone, count = len(by_seed) == 1, len(by_seed) ** 0.5
+    error = "" if alone else f" ± {by_seed.std(ddof=1) / count:,.0f}"
+    text = f"{by_seed.mean():,.0f}{error}{'' if reached else '*'}"
     if arm == BESIDE or BESIDE not in found:
         return text
     beside = found[BESIDE][0].mean(1)
     change = (by_seed - beside) / beside.mean()
+    if alone:
+        return f"{text} ({change.mean():+.0%}?)"
     error = change.std(ddof=1) / count
     verdict = "=" if abs(change.mean()) <= 2 * error else f"{change.mean():+.0%}"
     return f"{text} ({verdict})"
@@ -56,9 +61,12 @@ def main() -> None:
     )
     parser.add_argument("folders", type=Path, nargs="+", help="of results, each with a runs.csv")
     options = parser.parse_args()
-    if missing := [folder for folder in options.folders if not (folder / "runs.csv").exists()]:
-        parser.error(f"{missing[0]} has no runs.csv; give folders that `jaxvlm transfer` wrote")
-    results = {folder.name: read(folder) for folder in options.folders}
+    folders = [folder for folder in options.folders if (folder / "runs.csv").exists()]
+    if not folders:
+        parser.error(f"{options.folders[0]} has no runs.csv; give folders that `jaxvlm transfer` wrote")
+    if missing := [str(folder) for folder in options.folders if folder not in folders]:
+        print(f"without a runs.csv: {', '.join(missing)}", file=sys.stderr)
+    results = {folder.name: read(folder) for folder in folders}
     arms = list(dict.fromkeys(arm for found in results.values() for arm in found))
     print(f"| arm | {' | '.join(results)} |")
     print("|---" * (len(results) + 1) + "|")

@@ -143,13 +143,14 @@ class Output:
     """Where a picture goes."""
 
     directory: Path
+    flag: str = "--output"
 
     def prepare(self) -> Path:
-        """Makes the directory; raises `ConfigError` where that is not allowed."""
+        """Makes the directory; raises `ConfigError`, which names the flag, where that is not allowed."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                f"cannot write to {self.directory}: {error.strerror}; choose another --output"
+                f"cannot write to {self.directory}: {error.strerror}; choose another {self.flag}"
             ) from error
         return self.directory

@@ -166,7 +166,7 @@ def spelt_out(
     arguments: Sequence[str], switches: Sequence[str] = ("--pictures", "--each-camera")
 ) -> list[str]:
     """The arguments with `True` after switches that are given without a value."""
-    after = [*arguments[1:], "--"]
+    after = [*arguments, "--"][1:]
     return [
         word
         for argument, following in zip(arguments, after, strict=True)

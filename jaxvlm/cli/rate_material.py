@@ -70,7 +70,7 @@ def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
     shown = []
     for run, folder, material in zip(runs, folders, found, strict=True):
         if not only_read:
-            known = [each.drawing for each in found if each is not None]
+            known = [each for each in found if each is not None]
             material = _run(run, folder, material, known, options)
         elif material is None:
             raise ConfigError(f"nothing of {run.path} has been shown to anyone yet: {options.command()}")
@@ -86,7 +86,7 @@ def _picked(material: Material, options: "Rate") -> list[Item]:
 
 
 def _run(
-    run: Run, folder: Path, material: Material | None, known: list[Drawing], options: "Rate"
+    run: Run, folder: Path, material: Material | None, known: list[Material], options: "Rate"
 ) -> Material:
     """Records and draws what is missing of one run."""
     task = find_task(run.config["task"], run.config.get("variant"))
@@ -147,11 +147,15 @@ def _drawn(
     return material
 
 
-def _drawing(options: "Rate", task: "Task", known: Sequence[Drawing]) -> Drawing:
-    """How pictures are drawn: alike for all runs, as a rater would learn to tell other sizes or views apart."""
+def _drawing(options: "Rate", task: "Task", known: Sequence[Material]) -> Drawing:
+    """How pictures are drawn: alike for all runs, as a rater would learn to tell other sizes or views apart.
 
-    def agreed(name: str, default: Any) -> Any:
-        values = {getattr(drawing, name) for drawing in known}
+    Looks and cameras are those of a domain, so other environments' have no say in them.
+    """
+    akin = [each for each in known if find_task(each.task, None).domain == task.domain]
+
+    def agreed(name: str, default: Any, among: Sequence[Material] = akin) -> Any:
+        values = {getattr(material.drawing, name) for material in among}
         return values.pop() if len(values) == 1 else default
 
     look = options.look or agreed("look", task.look)
@@ -164,7 +168,7 @@ def _drawing(options: "Rate", task: "Task", known: Sequence[Drawing]) -> Drawing
                 f"unknown camera {name!r}; this task can be seen from {', '.join(task.env.cameras)}"
             )
     every = 1 if task.episode_length <= SMOOTH else 2
-    size = options.size or agreed("size", SIZE)
+    size = options.size or agreed("size", SIZE, known)
     return Drawing(look=look, cameras=cameras, size=size, every=every, fps=2 * task.gif_fps / every)
 
 
@@ -285,13 +289,17 @@ def _states(path: Path, options: "Rate", only_read: bool) -> Shown:
     base = options.output or path.resolve().with_name(f"{path.resolve().name}-rating")
     folder = base / re.sub(r"[^\w-]+", "-", goal)
     material = Material.open(folder) if Material.exists(folder) else None
+    if material is not None and material.goal.prompt != asked.prompt:
+        raise RunError(
+            f"{folder} holds answers to {material.goal.prompt!r} and not to {asked.prompt!r}: choose another --output"
+        )
     if only_read:
         if material is None:
             raise ConfigError(f"no state of {path} has been shown to anyone yet: {options.command()}")
         material = replace(material, origin=str(path.resolve()))
         return material, material.frames[: options.frames or None]
     digest = hashlib.sha256(b"".join(dataset.scenes[name].tobytes() for name in sorted(dataset.scenes)))
-    drawing = replace(_drawing(options, task, [material.drawing] if material else []), every=1)
+    drawing = replace(_drawing(options, task, [material] if material else []), every=1)
     if material is None:
         origin, named = str(path.resolve()), path.resolve().name
         material = Material(

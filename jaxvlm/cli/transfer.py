@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxvlm.cli.common import import_ours, parse, split_positional
+from jaxvlm.cli.common import Output, import_ours, parse, split_positional
 from jaxvlm.cli.transfer_worlds import families, make_setting
 from jaxvlm.errors import ConfigError
 from jaxvlm.transfer.config import TransferConfig
@@ -180,6 +180,7 @@ def run(arguments: Sequence[str]) -> None:
     directory = options.runs_dir / (options.name or "-".join(own))
     if any((directory / name).exists() for name in ("report.md", "answer.md")):
         raise ConfigError(f"{directory} holds a report already; choose another --name")
+    Output(directory, "--runs-dir or --name").prepare()  # hours before anything is written there
     started = time.monotonic()
 
     def tell(what: str, done: int, of: int) -> None:

@@ -62,6 +62,7 @@ def bootstrap(
 
     Args:
       statistic: maps the arrays, or a resample of their rows, to a number; where that is NaN the resample is left out.
+        A single group, or row, tells of no spread: its ends are not numbers.
       arrays: of one length.
       groups: the group of every row, such as its episode; None for rows that are independent.
       resamples: how many are drawn.
@@ -80,6 +81,8 @@ def bootstrap(
     if groups is not None:
         _, inverse = np.unique(np.asarray(groups), return_inverse=True)
         members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    if (count if members is None else len(members)) < 2:
+        return Interval(float(statistic(*arrays)), float("nan"), float("nan"))
     found = []
     for _ in range(resamples):
         if members is None:

@@ -20,7 +20,7 @@ BLOCK = 100  # resamples whose weights of all states are in memory at a time
 
 @dataclass(frozen=True)
 class Resampler:
-    """Draws whole groups of states with replacement, the same draws for every figure.
+    """Draws whole groups of states with replacement, the same draws for every figure; of a single one the ends are NaN.
 
     Args:
       groups: [n], the group of every state, such as its episode.
@@ -90,7 +90,7 @@ class Resampler:
 
     def _interval(self, value: float, spread: Float[np.ndarray, " resamples"]) -> Interval:
         spread = spread[np.isfinite(spread)]
-        if not spread.size or not np.isfinite(value):
+        if self.count < 2 or not spread.size or not np.isfinite(value):
             return Interval(value, float("nan"), float("nan"))
         low, high = np.quantile(spread, [0.5 - self.level / 2, 0.5 + self.level / 2])
         return Interval(value, float(low), float(high))

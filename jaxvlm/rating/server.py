@@ -156,7 +156,10 @@ class _Guard:
 
     def __init__(self, app: Any, port: int):
         self.app = app
-        self.hosts = {f"{name}:{port}".encode() for name in (HOST, "localhost")}
+        names = (HOST, "localhost")
+        self.hosts = {f"{name}:{port}".encode() for name in names}
+        if port == 80:  # which browsers leave out
+            self.hosts |= {name.encode() for name in names}
         self.origins = {b"http://" + host for host in self.hosts}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -34,7 +34,7 @@ def learning_curves(
     truth: str = "success",
     title: str = "",
     reward_label: str = "CLIP reward",
-    truth_label: str = "success (fraction)",
+    truth_label: str = "share of steps with success",
     truth_range: tuple[float, float] | None = (0.0, 1.0),
 ) -> Path:
     """Two panels over environment steps: what was learned from, and the ground truth beside it.

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxvlm.errors import ConfigError
 
+LOWEST = 0.01  # of a learned temperature: CLIP keeps its logits below 100 times the similarity
 Head = Literal["identity", "linear", "mlp"]
 HEADS: tuple[str, ...] = ("identity", "linear", "mlp")
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
@@ -64,6 +65,10 @@ class AlignConfig:
         for name in ("learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number above 0")
+        if self.learn_temperature and self.temperature < LOWEST:
+            raise ConfigError(
+                f"temperature is {self.temperature:g}; a learned one starts at {LOWEST} or above, where it is kept"
+            )
 
 
 def init_head(
@@ -97,7 +102,7 @@ def info_nce(
     """Symmetric InfoNCE of n pairs: mean cross-entropy of finding each one's partner by similarity / temperature.
 
     With logits l_ij = <instruction_i, policy_j> / temperature: the mean of -log softmax over rows and over columns at
-    the diagonal (Radford et al. 2021, arXiv 2103.00020; equation 3 of CLIP-RL). Vectors are used as they are.
+    the diagonal (Radford et al. 2021, arXiv 2103.00020), as CLIP-RL aligns. Vectors are used as they are.
     """
     chex.assert_rank([instructions, policies], 2)
     chex.assert_equal_shape([instructions, policies])
@@ -181,7 +186,7 @@ def align(
         return soft_info_nce(
             project(state.instruction_head, instructions),
             project(state.policy_head, policies),
-            jnp.exp(jnp.maximum(log_temperature, jnp.log(0.01))),
+            jnp.exp(log_temperature),
             wanted,
         )
 
@@ -190,8 +195,10 @@ def align(
         loss, gradient = jax.value_and_grad(loss_of)(state)
         updates, moments = optimiser.update(gradient, moments, state)
         moved: Any = jax.tree.map(jnp.add, state, updates)
-        if not config.learn_temperature:
-            moved = moved.replace(log_temperature=state.log_temperature)
+        kept = state.log_temperature
+        if config.learn_temperature:
+            kept = jnp.maximum(moved.log_temperature, jnp.log(LOWEST))
+        moved = moved.replace(log_temperature=kept)
         return (moved, moments), loss
 
     (state, _), losses = jax.lax.scan(step, (state, optimiser.init(state)), None, length=config.steps)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.runtime.checkpoint import Checkpoints
-from jaxvlm.runtime.files import write_json
+from jaxvlm.runtime.files import reason, write_json
 from jaxvlm.transfer.policies import validate_bank
 
 FORMAT = 1
@@ -73,7 +73,10 @@ def save_bank(directory: str | Path, bank: Bank) -> Path:
     """
     check_bank(bank)
     folder = Path(directory)
-    (folder / "bank.json").unlink(missing_ok=True)
+    try:
+        (folder / "bank.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {folder / 'bank.json'}: {reason(error)}") from error
     Checkpoints(folder / "policies", keep=1).save(0, _arrays(bank))
     write_json(
         folder / "bank.json",

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxvlm.runtime.files import replace_file
+
 
 def chunk_size(asked: int = 0) -> int:
     """Runs at a time: `asked`, or for 0 few on a CPU, which works one after another, and many where launches cost."""
@@ -30,8 +32,7 @@ def read_chunk(path: Path | None, labels: Sequence[str]) -> tuple[np.ndarray, np
 def write_chunk(
     path: Path, labels: Sequence[str], value: Float[np.ndarray, "n time"], steps: Int[np.ndarray, "n time"]
 ) -> None:
-    """Written under another name first, so that a file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft.npz")
-    np.savez_compressed(draft, labels=np.array(labels), value=value, steps=steps)
-    draft.replace(path)
+    """Whole or not at all; raises `RunError` where it cannot be written."""
+    replace_file(
+        path, lambda draft: np.savez_compressed(draft, labels=np.array(labels), value=value, steps=steps)
+    )

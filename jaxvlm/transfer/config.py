@@ -1,5 +1,6 @@
 """The numbers of the transfer experiment."""
 
+import math
 from dataclasses import dataclass, field
 
 from jaxvlm.errors import ConfigError
@@ -71,6 +72,17 @@ class TransferConfig:
         unknown = [name for name in self.arms if name not in ARMS]
         if unknown:
             raise ConfigError(f"unknown arm {unknown[0]!r}; choose of {', '.join(ARMS)}")
-        for name in ("temperatures", "actor_scales", "critic_scales"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name} is empty; give at least one number")
+        for name in ("arms", "temperatures", "actor_scales", "critic_scales"):
+            values = getattr(self, name)
+            if not values:
+                raise ConfigError(f"{name} is empty; give at least one")
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{name} is {' '.join(map(str, values))}; give each once")
+        for name, lowest in (
+            ("temperatures", "above 0"),
+            ("actor_scales", "of 0 or more"),
+            ("critic_scales", "of 0 or more"),
+        ):
+            for value in getattr(self, name):
+                if not (math.isfinite(value) and (value > 0 if name == "temperatures" else value >= 0)):
+                    raise ConfigError(f"one of {name} is {value:g}; give numbers {lowest}")

@@ -2,7 +2,8 @@
 
 Seeds are repetitions with a world, a bank and a split of their own. Of a seed's tasks some are sources, some validate
 (temperature and head scales of every arm, language and random included, are chosen there), some are reported; the three
-never meet. Within a seed a task's runs draw the same numbers in every arm, so that arms are compared in pairs.
+never meet, nor do tasks that differ in nothing but their instruction. Within a seed a task's runs draw the same numbers
+in every arm, so that arms are compared in pairs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,13 @@ class ArmResult:
 Tell = Callable[[str, int, int], None]  # (what, done, of)
 
 
+def alike(params: Any) -> np.ndarray:
+    """Which tasks are the same but for their instruction: i64[T], equal numbers where all leaves [T, ...] are equal."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    rows = [b"".join(leaf[task].tobytes() for leaf in leaves) for task in range(len(leaves[0]))]
+    return np.unique(np.array(rows, object), return_inverse=True)[1]
+
+
 class Experiment:
     """The steps of the experiment; `env`, the algorithm and `evaluate` are the same for all seeds."""
 
@@ -100,7 +108,7 @@ class Experiment:
     ):
         """`store` is a folder in which finished chunks of fine-tuning are kept for a second try of the same experiment.
 
-        Raises `ConfigError` where the tasks do not suffice for sources, validation and targets.
+        Raises `ConfigError` where the tasks do not suffice for sources, validation and targets that differ.
         """
         self.store = store
         self.config, self.env, self.evaluate, self.worlds, self.tell = config, env, evaluate, worlds, tell
@@ -122,20 +130,36 @@ class Experiment:
         # On the host, where picking a task's rows costs nothing.
         self._tasks = [jax.device_get(world.params) for world in worlds]
         self._evaluations = [jax.device_get(world.evaluation) for world in worlds]
+        self._alike = [alike(params) for params in self._tasks]
+        for seed in range(config.seeds):
+            self._check_split(seed)
         self._starts = jax.jit(self._weighted_starts, static_argnums=0)
 
     def split(self, seed: int) -> Split:
-        """Sources are nested: those of a smaller library are among those of a larger one."""
-        config = self.config
-        order = np.random.default_rng(config.seed * 1000 + seed).permutation(
-            len(self.worlds[seed].instructions)
-        )
-        held = config.targets + config.validation
-        return Split(
-            sources=order[held : held + config.sources],
-            validation=order[config.targets : held],
-            targets=order[: config.targets],
-        )
+        """Sources are nested: those of a smaller library are among those of a larger one.
+
+        In small rooms instructions outnumber cells. What a target asks for in other words is a target too, or left out
+        once there are enough of them, and so with validation tasks: a source is never of the same cell.
+        """
+        config, kind = self.config, self._alike[seed]
+        order = np.random.default_rng(config.seed * 1000 + seed).permutation(len(kind))
+        first = np.array([np.flatnonzero(kind[order] == each)[0] for each in kind[order]])
+        order = order[np.argsort(first, kind="stable")]  # those alike follow the first of them
+        targets, rest = order[: config.targets], order[config.targets :]
+        rest = rest[~np.isin(kind[rest], kind[targets])]
+        validation, rest = rest[: config.validation], rest[config.validation :]
+        rest = rest[~np.isin(kind[rest], kind[validation])]
+        return Split(sources=rest[: config.sources], validation=validation, targets=targets)
+
+    def _check_split(self, seed: int) -> None:
+        config, split = self.config, self.split(seed)
+        if len(split.validation) < config.validation or len(split.sources) < config.sources:
+            raise ConfigError(
+                f"seed {seed} has {len(self._alike[seed])} instructions for {len(set(self._alike[seed]))} different "
+                f"tasks; apart from {config.targets} targets and {len(split.validation)} of {config.validation} "
+                f"validation tasks {len(split.sources)} are left, and {config.sources} sources are asked for; give "
+                "fewer of them, or a larger room"
+            )
 
     def _key(self, seed: int | jax.Array, purpose: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), seed), purpose)

@@ -61,6 +61,18 @@ class LearnConfig:
         for name in (*counts, "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
+        for name in ("learning_rate", "discount", "tau"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ConfigError(f"{name} is {value}; give a number above 0 and at most 1")
+        for name in ("epsilon_start", "epsilon_end"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}; give a share of 0 to 1")
+        if not 0 <= self.entropy_coefficient < float("inf"):
+            raise ConfigError(
+                f"entropy_coefficient is {self.entropy_coefficient}; give a number of 0 or more"
+            )
         rows = self.num_envs * self.rollout_length
         if rows % self.minibatches:
             raise ConfigError(

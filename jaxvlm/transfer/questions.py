@@ -17,7 +17,7 @@ from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.config import TransferConfig
 from jaxvlm.transfer.experiment import ArmResult
-from jaxvlm.transfer.report import against, rare
+from jaxvlm.transfer.report import against, rare, steps_of
 
 FEW = ("random", "uniform", "language", "clip-rl", "ridge", "oracle")
 
@@ -135,7 +135,7 @@ def series_table(
             figures, beside = found[arm].summary(config.few_shot), against(found, arm)
             never = f", {rare(figures['censored'])} never" if figures["censored"] else ""
             cells.append(
-                f"{figures['steps']:,.0f} ± {figures['standard_error']:,.0f}"
+                steps_of(figures)
                 + (f" ({beside}{never})" if beside != "-" else f" ({never[2:]})" if never else "")
             )
         lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -31,7 +31,7 @@ def table(results: Mapping[str, ArmResult], config: TransferConfig) -> str:
         figures, choice = result.summary(config.few_shot), result.choice
         softmax = has_temperature(name, config)
         lines.append(
-            f"| {name} | {figures['steps']:,.0f} ± {figures['standard_error']:,.0f} | {against(results, name)} "
+            f"| {name} | {steps_of(figures)} | {against(results, name)} "
             f"| {rare(figures['censored'])} | {figures['zero_shot']:.2f} | {figures['few_shot']:.2f} "
             f"| {f'{choice.temperature:g}' if softmax else '-'} | {choice.actor_scale:g} | {choice.critic_scale:g} |"
         )
@@ -70,12 +70,20 @@ def difference(results: Mapping[str, ArmResult], arm: str, other: str) -> tuple[
 
 
 def against(results: Mapping[str, ArmResult], arm: str, other: str = "language") -> str:
-    """The paired difference in words: a tie where it lies within two standard errors."""
+    """The paired difference in words: a tie where it lies within two standard errors, neither for a single seed."""
     if arm == other or other not in results:
         return "-"
     mean, error = difference(results, arm, other)
+    if not np.isfinite(error):
+        return f"{mean:+.0%} (one seed)"
     verdict = "" if abs(mean) > 2 * error else ", a tie"
     return f"{mean:+.0%} ± {error:.0%}{verdict}"
+
+
+def steps_of(figures: Mapping[str, float]) -> str:
+    """Mean steps of `ArmResult.summary` and their standard error, which a single seed has none of."""
+    error = figures["standard_error"]
+    return f"{figures['steps']:,.0f}" + (f" ± {error:,.0f}" if np.isfinite(error) else "")
 
 
 def rare(share: float) -> str:
@@ -106,7 +114,7 @@ def write_report(
     curves(directory / "curves.png", results, config, title)
     bars(directory / "steps.png", results, config, title)
     pictures = ["![learning curves](curves.png)", "![steps to threshold](steps.png)"]
-    if any(result.similarity is not None for result in results.values()):
+    if _compared(results):
         heat_map(directory / "similarities.png", results, title)
         pictures.append("![similarities](similarities.png)")
     text = "\n\n".join(
@@ -175,14 +183,15 @@ def bars(path: Path, results: Mapping[str, ArmResult], config: TransferConfig, t
     return save_figure(figure, path)
 
 
+def _compared(results: Mapping[str, ArmResult]) -> list[str]:
+    """The arms whose similarities are shown."""
+    names = ("language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge", "oracle")
+    return [name for name in names if name in results and results[name].similarity is not None]
+
+
 def heat_map(path: Path, results: Mapping[str, ArmResult], title: str) -> Path:
     """Similarity of the first seed's held-out tasks to known ones, arm by arm; sources ordered as the oracle does."""
-    shown = [
-        name
-        for name in ("language", "clip-rl", "clip-rl-shuffled", "soft-target", "ridge", "oracle")
-        if name in results
-    ]
-    shown = [name for name in shown if results[name].similarity is not None]
+    shown = _compared(results)
     figure = new_figure(2.6 * max(1, (len(shown) + 1) // 2) + 0.8, 4.2)
     grid = figure.subplots(2, max(1, (len(shown) + 1) // 2), squeeze=False)
     oracle = results["oracle"].similarity if "oracle" in results else None

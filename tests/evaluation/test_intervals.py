@@ -46,6 +46,13 @@ def test_groups_widen_the_interval():
     assert 5.5 < ratio < 8.5  # sqrt(50) = 7.07
 
 
+def test_a_single_group_or_row_tells_of_no_spread():
+    values = np.arange(5.0)
+    for found in (bootstrap(np.mean, [values], groups=np.zeros(5)), bootstrap(np.mean, [values[2:3]])):
+        assert found.value == 2.0
+        assert np.isnan([found.low, found.high]).all()
+
+
 def test_pairs_stay_together():
     a = np.arange(50.0)
     assert bootstrap(lambda x, y: np.corrcoef(x, y)[0, 1], [a, 2 * a]).low == pytest.approx(1.0)

@@ -44,6 +44,18 @@ def test_equal_scores_have_no_distance():
     assert np.isnan(found).all()
 
 
+def test_states_of_one_episode_tell_of_no_spread():
+    scores, truth, _ = states()
+    alone = Resampler(np.zeros(len(truth)), resamples=20)
+    for found, value in (
+        (alone.auc(scores, truth), auc(scores, truth)),
+        (alone.distance(scores, truth), None),
+    ):
+        assert value is None or found.value == pytest.approx(value)
+        assert np.isfinite(found.value)
+        assert np.isnan([found.low, found.high]).all()
+
+
 def test_no_states_are_refused():
     with pytest.raises(ConfigError, match="0 states"):
         Resampler(np.zeros(0))

@@ -19,7 +19,8 @@ import pytest
 from jaxvlm.cli import main
 from jaxvlm.cli import rate as command
 from jaxvlm.cli.common import find_task
-from jaxvlm.cli.rate_material import _goal
+from jaxvlm.cli.rate import Rate
+from jaxvlm.cli.rate_material import _drawing, _goal
 from jaxvlm.evaluation.collect import make_player
 from jaxvlm.rating import Answer, Material, Rule
 from jaxvlm.rating.material import new_id
@@ -205,6 +206,15 @@ def test_runs_are_mixed_and_drawn_alike(run, recorded, tmp_path, page):
         assert len(json.loads((each / "rating" / "report-share.json").read_text())["runs"]) == 2
 
 
+def test_looks_of_another_environment_have_no_say(recorded):
+    known = [Material.open(recorded / "rating")]
+    options = Rate(runs=("a", "b"))
+    assert _drawing(options, find_task("cartpole"), known).look == known[0].drawing.look == "plain"
+    car = find_task("mountain-car")
+    assert _drawing(options, car, known).look == car.look == "textured"
+    assert _drawing(options, car, known).size == known[0].drawing.size
+
+
 @pytest.mark.slow
 def test_report_and_export(run, page, tmp_path, capsys):
     assert call("rate", run) == 0
@@ -283,6 +293,12 @@ def test_states_are_labelled_and_taken_into_their_set(tmp_path, page, monkeypatc
     assert call("rate", "poles", "--report") == 0
     assert call("rate", "poles", "--goal", "a pole that leans", "--frames", 2, "--size", 32) == 0
     assert page[2].goals[0].prompt == "a pole that leans"
+    # A sentence of the same letters has the same folder, and is another question.
+    for more in ((), ("--report",)):
+        assert call("rate", "poles", "--goal", "a pole, that leans", "--size", 32, *more) == 1
+        assert (
+            "holds answers to 'a pole that leans' and not to 'a pole, that leans'" in capsys.readouterr().err
+        )
 
 
 def test_hints_are_commands_that_work(tmp_path, capsys, monkeypatch):

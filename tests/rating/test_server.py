@@ -1,5 +1,6 @@
 """What the server answers, and to whom."""
 
+import asyncio
 import json
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from rating.material import make_material
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.rating.server import bind, parse_answer, require_packages
+from jaxvlm.rating.server import _Guard, bind, parse_answer, require_packages
 
 RUN = "secret-run"
 
@@ -84,6 +85,21 @@ def test_other_hosts_and_origins_are_refused(server):
         good = {"Content_Type": "application/json", "Host": host, "Origin": f"http://{host}"}
         assert server.ask("POST", "/api/answers", body, **good)[0] == 200
     assert len(server.tasks("ann")["answers"]) == 1
+
+
+@pytest.mark.parametrize(("port", "refused"), [(80, False), (8080, True)])
+def test_a_browser_leaves_the_usual_port_out(port, refused):
+    sent = []
+
+    async def app(scope, receive, send):
+        sent.append(200)
+
+    async def send(message):
+        sent.append(message.get("status"))
+
+    headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+    asyncio.run(_Guard(app, port)({"type": "http", "headers": headers}, None, send))
+    assert (403 in sent) == refused
 
 
 def test_bad_requests_are_told_what_is_wrong(server):

@@ -94,8 +94,16 @@ def test_the_temperature_may_be_learned_and_keys_vmapped():
     config = AlignConfig(steps=20, learn_temperature=True)
     heads, losses = jax.vmap(lambda key: align(key, a, b, config))(jax.random.split(jax.random.key(0), 3))
     assert losses.shape == (3, 20)
-    assert (np.exp(heads.log_temperature) != np.float32(0.1)).all()
+    assert (abs(np.exp(heads.log_temperature) - 0.1) > 2e-5).all()  # far above rounding
     assert len(set(np.asarray(losses[:, -1]).tolist())) == 3
+
+
+def test_a_given_temperature_is_the_one_that_is_used():
+    a, b = data()
+    heads, losses = align(jax.random.key(0), a, b, AlignConfig(steps=1, temperature=0.001))
+    assert float(np.exp(heads.log_temperature)) == pytest.approx(0.001, rel=1e-5)
+    other = align(jax.random.key(0), a, b, AlignConfig(steps=1, temperature=0.01))[1]
+    assert float(losses[0]) > 2 * float(other[0])  # heads that know nothing are more wrong the surer they are
 
 
 def test_ridge_by_hand():
@@ -122,6 +130,7 @@ def test_standardised_features_can_be_scaled_back():
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: AlignConfig(head="deep"), "unknown head 'deep'"), (lambda: AlignConfig(steps=0), "steps is 0"),
     (lambda: AlignConfig(temperature=0.0), "temperature is 0"),
+    (lambda: AlignConfig(temperature=0.001, learn_temperature=True), "temperature is 0.001; a learned one starts at"),
     (lambda: align(jax.random.key(0), jnp.ones((1, 2)), jnp.ones((1, 2)), AlignConfig()), "1 pair cannot"),
     (lambda: align(jax.random.key(0), *data(), AlignConfig(head="identity")), "instructions of 7 numbers"),
 ])  # fmt: skip

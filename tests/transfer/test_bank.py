@@ -12,6 +12,7 @@ from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.rl.networks import MLP
 from jaxvlm.transfer import stack_policies
 from jaxvlm.transfer.bank import Bank, check_encoder, load_bank, pick, save_bank
+from jaxvlm.transfer.chunks import write_chunk
 
 
 def one_policy(hidden=(3,)):
@@ -88,6 +89,16 @@ def test_a_bank_that_cannot_be_read_is_named(change, words, tmp_path):
     change(folder)
     with pytest.raises(RunError, match=words):
         load_bank(folder, one_policy)
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*bank\.json: not a directory"):
+        save_bank(tmp_path / "file" / "bank", make_bank())
+    with pytest.raises(RunError, match=r"cannot write .*chunk\.npz: file exists"):
+        write_chunk(tmp_path / "file" / "chunk.npz", ["a"], np.zeros((1, 2)), np.zeros((1, 2), int))
+    write_chunk(tmp_path / "chunks" / "chunk.npz", ["a"], np.zeros((1, 2)), np.zeros((1, 2), int))
+    assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["chunk.npz"]
 
 
 def test_policies_of_another_kind_and_another_encoder_are_named(tmp_path):

@@ -69,6 +69,29 @@ def test_sources_validation_and_targets_never_meet_and_libraries_are_nested():
     assert small.split(0).targets.tolist() != small.split(1).targets.tolist()
 
 
+@pytest.mark.parametrize(("grid", "cells"), [(6, 32), (8, 60), (12, 72)])
+def test_no_known_task_is_a_held_out_one_in_other_words(grid, cells):
+    config = replace(CONFIG, seeds=4, targets=8, validation=8)
+    setting = make_setting(replace(defaults(grid, "default"), config=config))
+    experiment = Experiment(config, setting.env, setting.learner_of, setting.evaluate, setting.worlds)
+    for seed, world in enumerate(setting.worlds):
+        goals = np.asarray(world.params.goal_cells).reshape(72, -1).argmax(1)
+        assert len(set(goals)) == cells
+        split = experiment.split(seed)
+        sources, validation, targets = (
+            set(goals[part]) for part in (split.sources, split.validation, split.targets)
+        )
+        assert not sources & (validation | targets)
+        assert not validation & targets
+
+
+def test_a_room_too_small_for_so_many_sources_is_refused_with_the_numbers():
+    with pytest.raises(
+        ConfigError, match=r"seed 0 has 72 instructions for 32 different tasks; apart from 8 targets"
+    ):
+        make_experiment(replace(CONFIG, sources=56, targets=8, validation=8))
+
+
 @pytest.mark.slow
 def test_starts_are_what_their_arms_say(finished):
     experiment, states, _, _ = finished
@@ -178,6 +201,25 @@ def test_a_difference_within_two_errors_is_a_tie():
     assert text.index("| ridge |") > text.index("| language |")  # fewest steps last
 
 
+def test_a_single_seed_is_given_no_verdict(tmp_path):
+    results = {"language": made_up([[1000, 1000]]), "ridge": made_up([[10, 10]])}
+    assert against(results, "ridge") == "-99% (one seed)"
+    text = table(results, TransferConfig(seeds=1, arms=("language", "ridge")))
+    assert "| ridge | 10 | -99% (one seed) |" in text
+    assert "nan" not in text
+
+
+def test_similarities_are_drawn_where_an_arm_that_is_shown_has_some(tmp_path):
+    results = {
+        "random": made_up([[9]]),
+        "clip-rl-noise": replace(made_up([[5]]), similarity=np.ones((1, 1, 2))),
+    }
+    config = TransferConfig(seeds=1, targets=1, arms=tuple(results))
+    report = write_report(tmp_path, "small", results, config).read_text()
+    assert "similarities.png" not in report
+    assert not (tmp_path / "similarities.png").exists()
+
+
 @pytest.mark.parametrize("name", [arm for arm in ARMS if ARMS[arm].similarity is not None])
 def test_similarities_of_every_arm_are_finite_and_its_own(name):
     rng = np.random.default_rng(0)
@@ -221,6 +263,9 @@ def test_a_basis_of_their_own_keeps_angles_between_policies():
     ({"algorithm": "a2c"}, "unknown algorithm 'a2c'; choose one of ppo, dqn, sac"),
     ({"algorithm": "sac", "initialisation": "independent"}, "two critics are kept as one stack"),
     ({"arms": ("magic",)}, "unknown arm 'magic'"), ({"temperatures": ()}, "temperatures is empty"),
+    ({"arms": ("language", "language")}, "arms is language language; give each once"),
+    ({"temperatures": (0.1, 0.0)}, "one of temperatures is 0; give numbers above 0"),
+    ({"actor_scales": (float("nan"),)}, "one of actor_scales is nan; give numbers of 0 or more"),
 ])  # fmt: skip
 def test_numbers_that_cannot_work_are_named(change, words):
     with pytest.raises(ConfigError, match=words):

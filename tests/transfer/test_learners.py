@@ -153,5 +153,8 @@ def test_algorithms_that_do_not_fit_are_named():
         make_learner(CONFIG, ROOM, ROOM.default_params, "sac")
     with pytest.raises(ConfigError, match=r"the replay buffer needs .* lower the buffer size"):
         make_learner(replace(CONFIG, updates=1000), ROOM, ROOM.default_params, "dqn", runs=10**6)
+    for name, value in (("learning_rate", -1.0), ("discount", 2.0), ("tau", 0.0), ("epsilon_end", 1.5)):
+        with pytest.raises(ConfigError, match=f"{name} is {value}; give"):
+            LearnConfig(**{name: value})
     with pytest.raises(ConfigError, match="gradient_steps is 0"):
         replace(CONFIG, gradient_steps=0)

@@ -34,7 +34,7 @@ const pictures = new Map(); // item -> promise of an ImageBitmap
 async function request(path, options) {
   const response = await fetch(path, options);
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw Object.assign(new Error(body.error || `error ${response.status}`), { refused: response.status < 500 });
+  if (!response.ok) throw Object.assign(new Error(body.error || `error ${response.status}`), { answered: true, refused: response.status < 500 });
   return body;
 }
 
@@ -47,7 +47,8 @@ async function send(item, value) {
       return await request("/api/answers", { method: "POST", headers: { "Content-Type": "application/json" }, body });
     } catch (error) {
       if (error.refused) throw error;
-      say("Not saved yet: the server does not answer. Trying again …", true);
+      const why = error.answered ? error.message : "the server does not answer";
+      say(`Not saved yet: ${why}. Trying again …`, true);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
