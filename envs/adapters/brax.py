@@ -1,5 +1,6 @@
 """Our environments as brax environments: `BraxEnv(env)` runs under brax's own wrappers."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,8 @@ class BraxEnv(Env):
 
     A time limit of ours is taken off; hand its steps to `brax.envs.training.wrap(env, episode_length=...)`. An end
     by divergence, which has no counterpart in brax, is `done` with `info["truncation"]`. Numbers of our `info`,
-    `success` among them, are `metrics`. Keys are raw, u32[2], as brax's wrappers ask.
+    `success` among them, are `metrics`. Keys are raw, u32[2], as brax's wrappers ask. Observations are flattened.
+    Products are of full precision, as in our own training.
     """
 
     def __init__(self, env: Environment, params: Params | None = None) -> None:
@@ -55,27 +57,30 @@ class BraxEnv(Env):
 
     def reset(self, rng: jax.Array) -> State:
         key, reset_key = jax.random.split(rng)
-        observation, state = self.env.reset(reset_key, self.params)
+        with jax.default_matmul_precision("highest"):
+            observation, state = self.env.reset(reset_key, self.params)
+            facts = self._facts(reset_key, state)
         zero = jnp.zeros((), jnp.float32)
         return State(
             pipeline_state=state,  # pyright: ignore[reportArgumentType]  brax hands it on unread
-            obs=observation,
+            obs=observation.reshape(-1),
             reward=zero,
             done=zero,
-            metrics=dict.fromkeys(self._facts(reset_key, state), zero),
+            metrics=dict.fromkeys(facts, zero),
             info={"truncation": zero, "rng": key},
         )
 
     def step(self, state: State, action: jax.Array) -> State:
         key, step_key = jax.random.split(state.info["rng"])
-        observation, ours, reward, terminated, truncated, facts = self.env.step(
-            step_key, state.pipeline_state, scaled_action(self.action_space, action), self.params
-        )
+        with jax.default_matmul_precision("highest"):
+            observation, ours, reward, terminated, truncated, facts = self.env.step(
+                step_key, state.pipeline_state, scaled_action(self.action_space, action), self.params
+            )
         truncation = (truncated & ~terminated).astype(jnp.float32)
         return replace(
             state,
             pipeline_state=ours,
-            obs=observation,
+            obs=observation.reshape(-1),
             reward=reward,
             done=(terminated | truncated).astype(jnp.float32),
             metrics={**state.metrics, **{name: fact.astype(jnp.float32) for name, fact in facts.items()}},
@@ -89,7 +94,7 @@ class BraxEnv(Env):
 
     @property
     def observation_size(self) -> int:
-        return int(self.observation_space.shape[0])
+        return math.prod(self.observation_space.shape)
 
     @property
     def action_size(self) -> int:

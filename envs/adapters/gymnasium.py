@@ -1,5 +1,6 @@
 """A jaxvlm environment as a `gymnasium.Env`: one environment, jitted, NumPy in and out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,6 +26,16 @@ def to_gymnasium_space(space: Space) -> gymnasium.Space:
     return gymnasium.spaces.Box(space.low_array(), space.high_array(), space.shape, space.dtype.type)
 
 
+def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with products of full precision, as in training."""
+
+    def exact(*arguments: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return exact
+
+
 class GymnasiumEnv(gymnasium.Env):
     """Steps an environment through gymnasium's interface, without auto-reset.
 
@@ -46,15 +57,20 @@ class GymnasiumEnv(gymnasium.Env):
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode is {render_mode!r}: choose None or 'rgb_array'")
+        if size < 1:
+            raise ConfigError(f"size is {size}; a frame has 1 pixel a side at least")
         self.env, self.render_mode, self.state = env, render_mode, None
         self.params = env.default_params if params is None else params
         self.observation_space = to_gymnasium_space(env.observation_space(self.params))
         self.action_space = to_gymnasium_space(env.action_space(self.params))
-        self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
+        self._reset, self._step = jax.jit(_exact(env.reset)), jax.jit(_exact(env.step))
         if render_mode is not None:
-            assets, view = env.assets(look or env.looks[0]), env.cameras[camera]
+            cameras = env.cameras
+            if camera not in cameras:
+                raise ConfigError(f"unknown camera {camera!r}; {env.name} has {', '.join(cameras)}")
+            assets, view = env.assets(look or env.looks[0]), cameras[camera]
             draw = jax.jit(
-                lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size)),
+                _exact(lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size))),
                 compiler_options=compiler_options(),
             )
             self._draw = lambda state: draw(state, self.params, assets, view)

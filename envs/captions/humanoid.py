@@ -29,7 +29,7 @@ from ..humanoid.postures import drop
 from ..humanoid.predicates import GOALS, goal_log_odds
 from ..humanoid.rollouts import random_falls, read_states, visited_states
 from ..humanoid.search import climb
-from .humanoid_concepts import CONCEPTS
+from .humanoid_concepts import CONCEPTS, OF_DEFAULT_VIEW
 from .humanoid_facts import PosedHumanoid, describe
 
 FALLS = 0.12  # share of the held-out states that come from falls
@@ -48,6 +48,16 @@ class HumanoidPictures(Humanoid):
 
     def scene(self, state: PosedHumanoid, params: Any) -> RayScene:  # pyright: ignore[reportIncompatibleMethodOverride]
         return with_camera(state.scene).scene
+
+
+@dataclass(frozen=True)
+class HumanoidCaptions(CaptionedDataset):
+    """With other cameras than the default one, the facts that are true of its view alone are left out."""
+
+    def __post_init__(self) -> None:
+        if self.cameras != ("default",):
+            kept = tuple(concept for concept in self.concepts if concept.name not in OF_DEFAULT_VIEW)
+            object.__setattr__(self, "concepts", kept)
 
 
 # Jitted for the draw that training takes once outside its own program: it is of a few hundred operations.
@@ -161,7 +171,7 @@ def humanoid_captions(library: Library | None = None, states: Sequence[Path] = (
     for path in states:
         read_states(path)
     poses = library or make_library()
-    return CaptionedDataset(
+    return HumanoidCaptions(
         domain="humanoid",
         environment=HumanoidPictures(),
         params=None,

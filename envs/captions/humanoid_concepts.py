@@ -517,6 +517,14 @@ _FACTS: tuple[tuple[str, tuple[str, ...], str, Callable[[PosedHumanoid], Float[A
     ),
 )
 
+# True of what the default view shows: left, right, near and the camera mean something else from anywhere else.
+OF_DEFAULT_VIEW = frozenset(
+    {
+        *("leaning_left", "leaning_right", "left_of_picture", "right_of_picture"),
+        *("facing_camera", "facing_away", "facing_left", "facing_right", "near_camera", "far_from_camera"),
+    }
+)
+
 CONCEPTS = (
     *(Concept(goal, expand(*_GOAL_WORDS[goal][0]), _GOAL_WORDS[goal][1], _goal(goal)) for goal in GOALS),
     *(Concept(name, expand(*templates), held_out, fact) for name, templates, held_out, fact in _FACTS),

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxvlm.render import RayScene
 
+from ..adapters.sources import SOURCES
 from ..cartpole import CartPoleScene, CartPoleState
 from ..gridworld.env import GridState
 from ..humanoid.measures import measure
@@ -41,17 +42,16 @@ def states_of(domain: str, scenes: Any) -> Any:
 def goal_truth(domain: str, scenes: Any) -> dict[str, Float[Array, "..."]] | None:
     """Log-odds of every goal of a domain in scenes, positive where it holds; None where a scene does not tell.
 
-    Raises `ConfigError` for a domain without captions.
+    Raises `ConfigError` for a domain of ours that has no captions.
     """
     if domain == "humanoid":  # its captions would search for poses to draw first
         with jax.default_matmul_precision("highest"):  # as where the predicates judge at play
             return dict(zip(GOALS, _humanoid_truth(scenes), strict=True))
+    if domain.partition("_")[0] in SOURCES:  # with captions or without
+        return None
     from . import captioned_dataset
 
-    states = states_of(domain, scenes)
-    if states is None:
-        return None
-    captions = captioned_dataset(domain)
+    captions, states = captioned_dataset(domain), states_of(domain, scenes)
     return {goal.concept: captions.concept(goal.concept).log_odds(states) for goal in captions.goals}
 
 

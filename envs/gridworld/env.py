@@ -134,7 +134,15 @@ class GridWorld:
         return {"default": Camera2D()}
 
     def reset(self, key: jax.Array, params: GridParams) -> tuple[Shaped[Array, "..."], GridState]:
-        """Draws a start of those allowed, and a direction if any will do."""
+        """Draws a start of those allowed, and a direction if any will do.
+
+        Raises `ConfigError` for the parameters of a world of another size.
+        """
+        if params.cells.shape != (self.height, self.width):
+            raise ConfigError(
+                f"the params are of a world of {' x '.join(map(str, params.cells.shape))} cells, this one has "
+                f"{self.height} x {self.width}; make a GridWorld of their size"
+            )
         key_start, key_direction = jax.random.split(key)
         start = params.starts[jax.random.randint(key_start, (), 0, params.num_starts)]
         direction = jnp.where(
@@ -325,7 +333,7 @@ def make_params(
     goal: int,
     goal_cells: Bool[np.ndarray, "rows columns"] | None = None,
     goal_object: int = 0,
-    starts: Bool[np.ndarray, "h w"] | None = None,
+    starts: Bool[np.ndarray, "_ _"] | None = None,
     start_direction: int = -1,
 ) -> GridParams:
     """A world and a task.
@@ -360,6 +368,8 @@ def make_params(
     free = cells >> COLOUR_BITS <= PLACE
     if starts is not None:
         allowed = np.asarray(starts, bool)
+        if allowed.shape != cells.shape:
+            raise ConfigError(f"starts has shape {allowed.shape}, the world {cells.shape}")
     else:
         allowed = free & ~where if goal == REACH else free
     chosen = np.flatnonzero(allowed)

@@ -171,13 +171,17 @@ def action_values(table: Table, values: Float[Array, " s"], discount: Number) ->
 def optimal_values(
     table: Table, discount: Number, horizon: int
 ) -> tuple[Float[Array, " s"], Bool[Array, "s a"]]:
-    """Value iteration over `horizon` steps: the best discounted return of each state, and which actions attain it."""
+    """Value iteration over `horizon` steps: the best discounted return of each state, and which actions attain it.
 
-    def backup(values: Array, _: None) -> tuple[Array, None]:
-        return jnp.max(action_values(table, values, discount), axis=1), None
+    The actions are those of the first of the steps.
+    """
 
-    values, _ = jax.lax.scan(backup, jnp.zeros(table.start.shape[0]), None, length=horizon)
-    q = action_values(table, values, discount)
+    def backup(values: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        return (jnp.max(action_values(table, values[0], discount), axis=1), values[0]), None
+
+    nothing = jnp.zeros(table.start.shape[0])
+    (values, rest), _ = jax.lax.scan(backup, (nothing, nothing), None, length=horizon)
+    q = action_values(table, rest, discount)  # one step, and the best of one step less
     return values, q >= jnp.max(q, axis=1, keepdims=True) - 1e-6
 
 

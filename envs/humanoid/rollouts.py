@@ -1,6 +1,7 @@
 """States that policies visit: falls under random actions, and what agents reached that learned from a CLIP."""
 
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .model import load_model
 
 EPISODE = 100  # actions
 SUBSTEPS = 5
+SHORTEST = 1e-3  # length of what is still read as an orientation
 
 
 @cache
@@ -65,10 +67,11 @@ def read_states(path: str | Path) -> Float[np.ndarray, "n 24"]:
     Raises:
       ConfigError: no such file, or one without finite poses of the humanoid.
     """
+    unreadable = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
     try:
         with np.load(path) as arrays:
             qpos = arrays["qpos"].astype(np.float32)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except unreadable as error:
         raise ConfigError(
             f"{path} holds no states of the humanoid ({error}); give an npz with an array `qpos`, such as "
             "`jaxvlm evaluate RUN --fooled 12` writes"
@@ -77,7 +80,13 @@ def read_states(path: str | Path) -> Float[np.ndarray, "n 24"]:
         raise ConfigError(
             f"the array `qpos` in {path} is {list(qpos.shape)}; finite numbers [n, 24] are wanted"
         )
-    qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
+    length = np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
+    if length.min() < SHORTEST:
+        raise ConfigError(
+            f"state {length.argmin()} of {path} has an orientation of length {length.min():.2g}; its columns 3 to 6 "
+            "are a quaternion of length 1"
+        )
+    qpos[:, 3:7] /= length
     return qpos
 
 

@@ -71,7 +71,9 @@ def run(arguments: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxvlm.cli.landscape import sweep_scenes
+    from jaxvlm.cli.preflight import goal_of
     from jaxvlm.clip.naming import stem_of
+    from jaxvlm.errors import ConfigError
     from jaxvlm.reward import auc, spearman
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
@@ -85,20 +87,22 @@ def run(arguments: Sequence[str]) -> None:
     validate_draw(options.states, options.seed)
     validate_alpha(options.alpha)
     validate_look(options.look, task.env)
+    if not options.prompt:
+        raise ConfigError("there is no goal prompt; say what to check with --prompt '...'")
+    dataset = find_dataset(task.domain)
+    concept = goal_of(dataset, task, options.prompt)
+    if concept is None:
+        sentence = " + ".join(map(repr, options.prompt))
+        raise ConfigError(
+            f"no goal of {task.name} is known for {sentence}, so nothing says which states should score high; "
+            "`jaxvlm probe` shows those that do"
+        )
     tower = load_tower(options.clip, task.domain, options.clip_size)
-    dataset = find_dataset(task.domain).aimed_at(task.concept)
-    states = dataset.sample_states(jax.random.key(options.seed), options.states)
-    goal = dataset.concept(dataset.goal)
-    holds, graded = np.asarray(goal.holds(states)), np.asarray(goal.log_odds(states), np.float64)
-    scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(states, dataset.params)
-    line, values, line_holds = sweep_scenes(dataset)
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), scenes, line)
-
     rows: dict[str, RewardSettings] = {}
     for use, prompts in (
         ("goal", options.prompt),
         ("baseline", options.baseline),
-        ("opposite", options.opposite),
+        ("opposite", () if set(options.opposite) == set(options.prompt) else options.opposite),
     ):
         if prompts:
             rows[use] = RewardSettings(prompt=prompts, look=options.look, camera=options.camera)
@@ -110,21 +114,29 @@ def run(arguments: Sequence[str]) -> None:
             look=options.look,
             camera=options.camera,
         )
-    embeddings, figures, curves = None, {}, {}
+    rewards_of = {}
     for use, settings in rows.items():
-        params, notes = build_reward(settings, task.env, tower)
+        rewards_of[use], notes = build_reward(settings, task.env, tower)
         for note in notes:
             print(f"note: {note}")
-        if embeddings is None:
-            embeddings = encode_scenes(
-                params,
-                both,
-                encode=tower.encode,
-                render=task.env.render,
-                size=tower.size,
-                chunk=choose_chunk(tower),
-            )
-        rewards = np.asarray(score(params, embeddings), np.float64).mean(-1)
+    directory = Output(options.output).prepare()
+
+    states = dataset.sample_states(jax.random.key(options.seed), options.states)
+    goal = dataset.concept(concept)
+    holds, graded = np.asarray(goal.holds(states)), np.asarray(goal.log_odds(states), np.float64)
+    scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(states, dataset.params)
+    sweep, line, values, line_holds = sweep_scenes(dataset, concept)
+    embeddings = encode_scenes(
+        rewards_of["goal"],
+        jax.tree.map(lambda a, b: jnp.concatenate([a, b]), scenes, line),
+        encode=tower.encode,
+        render=task.env.render,
+        size=tower.size,
+        chunk=choose_chunk(tower),
+    )
+    figures, curves = {}, {}
+    for use, settings in rows.items():
+        rewards = np.asarray(score(rewards_of[use], embeddings), np.float64).mean(-1)
         figures[use] = {
             "prompt": list(settings.prompt),
             "auc": auc(rewards[: options.states], holds),
@@ -132,17 +144,21 @@ def run(arguments: Sequence[str]) -> None:
         }
         curves[f"{use}: {' + '.join(settings.prompt)}"] = rewards[options.states :]
 
-    directory = Output(options.output).prepare()
     print(
-        f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal"
+        f"{task.name} with CLIP {options.clip}, {options.states} random states, {holds.mean():.1%} of them at the goal "
+        f"{concept}"
     )
     print(f"{'':<28}{'AUC':>8}{'rank correlation':>20}   prompt")
     for use, row in figures.items():
         print(f"{use:<28}{row['auc']:>8.3f}{row['rank_correlation']:>20.3f}   {' + '.join(row['prompt'])}")
     print(verdict(figures))
+    others = [text for text in (*task.goal_prompts, *task.then_prompts) if text not in options.prompt]
+    if task.starts and others:
+        print(f"note: check the other phases on their own, with --prompt {' or '.join(map(repr, others))}")
     stem = stem_of(task.name, options.clip, tower.size if options.clip_size else 0)
     result = {
         "task": task.name,
+        "goal": concept,
         "clip": options.clip,
         "size": tower.size,
         "look": options.look,
@@ -150,13 +166,13 @@ def run(arguments: Sequence[str]) -> None:
         "rows": figures,
     }
     write_json(directory / f"{stem}.json", result)
-    repeats = len(dataset.sweep.contexts)
+    repeats = len(sweep.contexts)
     picture = plot_scores(
         directory / f"{stem}.png",
         np.tile(values, repeats),
         curves,
         np.tile(line_holds, repeats),
-        xlabel=dataset.sweep.label,
+        xlabel=sweep.label,
         title=f"{task.name}, CLIP {options.clip}",
     )
     print(f"figures  {directory / f'{stem}.json'}")

@@ -1,6 +1,8 @@
 """`jaxvlm clip train DOMAIN`: train an embedded CLIP from captioned renders of our own environments."""
 
+import hashlib
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.clip.train import train_clip
     from jaxvlm.errors import ConfigError
     from jaxvlm.runtime import Progress, enable_compilation_cache
+    from jaxvlm.runtime.signals import interruptible
 
     enable_compilation_cache()
     unknown = [name for name in options.camera if name not in dataset.environment.cameras]
@@ -54,7 +57,12 @@ def run(arguments: Sequence[str]) -> None:
         f"{domain}: {options.config.steps} steps of {options.config.batch_size} pictures; compiling ...",
         flush=True,
     )
-    with Progress(images) as progress:
+    # For the card. Absolute paths are of one machine: it has their names, and the digests of the files.
+    _, _, given = split_positional(arguments, ["--output"])
+    shown = [Path(part).name if os.path.isabs(part) else part for part in given]
+    command = shlex.join(["jaxvlm", "clip", "train", domain, *shown])
+    states = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in options.states]
+    with Progress(images) as progress, interruptible():
 
         def report(step: int, metrics: dict[str, float]) -> None:
             progress.update(step * options.config.batch_size, loss=metrics["loss"])
@@ -63,7 +71,7 @@ def run(arguments: Sequence[str]) -> None:
                     f"measuring it on {options.config.evaluation_states:,} held-out states; then the files appear ..."
                 )
 
-        train_clip(dataset, options.config, output, progress=report)
+        train_clip(dataset, options.config, output, progress=report, command=command, states=states)
     print(f"checkpoint  {output}")
     print(f"card        {output / 'README.md'}")
     print(f"try it      jaxvlm clip check TASK --clip {output}")

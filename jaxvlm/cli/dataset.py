@@ -50,7 +50,7 @@ class Make:
     episodes: int = 16
     """Episodes of each agent."""
     seed: int = 0
-    """Of every draw that is not an agent's."""
+    """Of every draw that is not an agent's; later sources of a kind derive theirs from it."""
     runs_dir: Path = Path("runs")
     """Folder of the run directories."""
     output: Path = Path("runs/datasets")
@@ -100,21 +100,33 @@ class Plan:
 
 def _plans(options: Make) -> list[Plan]:
     """Reads what each source is; raises for the first that cannot be used, before anything is computed."""
+    import numpy as np
+
     from jaxvlm.errors import ConfigError
 
-    plans = []
+    plans: list[Plan] = []
+
+    def seed_of(kind: str) -> int:
+        """The first source of a kind draws with --seed, each later one with a seed of its own, for other episodes."""
+        place = sum(plan.source["kind"] == kind for plan in plans)
+        if not place:
+            return options.seed
+        return int(np.random.SeedSequence((options.seed, place)).generate_state(1)[0] >> 1)
+
     for name in options.sources:
         kind, _, rest = name.partition(":")
         if kind == "random":
             task = find_task(rest)
-            plans.append(Plan(task.domain, {"kind": "random", "task": rest}, None, task=task))
+            source = {"kind": "random", "task": rest, "seed": seed_of(kind)}
+            plans.append(Plan(task.domain, source, None, task=task))
         elif kind in ("sampler", "grid"):
             known = domains() if kind == "sampler" else GRIDS
             if rest not in known:
                 raise ConfigError(
                     f"{name!r}: there is no {kind} of {rest!r}; choose one of {', '.join(known)}"
                 )
-            plans.append(Plan(rest, {"kind": kind}, None))
+            source = {"kind": kind} if kind == "grid" else {"kind": kind, "seed": seed_of(kind)}
+            plans.append(Plan(rest, source, None))
         else:
             plans += _run_plans(name, options)
     found = {plan.domain for plan in plans}
@@ -209,7 +221,7 @@ def _collect(plans: list[Plan], options: Make) -> list["StateDataset"]:
         for plan in plans:
             if plan.task is None:
                 progress.announce(f"drawing {plan.count:,} states of the {plan.source['kind']} ...")
-                parts.append(_drawn(plan, options.seed))
+                parts.append(_drawn(plan, plan.source.get("seed", options.seed)))
                 continue
             parts.append(players.play(plan, options, generator, progress, done))
             done += _episodes(plan, options)
@@ -269,7 +281,7 @@ class Players:
             env_params = plan.built.inputs.env_params  # with the run's own schedule
         if plan.run is None:
             act, algorithm = make_control("random", task.env.action_space(env_params)).act, "random"
-            seeds, step, episodes = jnp.asarray([options.seed], jnp.int32), 0, _episodes(plan, options)
+            seeds, step, episodes = jnp.asarray([plan.source["seed"]], jnp.int32), 0, _episodes(plan, options)
             agent = seeds
         else:
             config, template = plan.built.program.config, abstract_state(plan.built)

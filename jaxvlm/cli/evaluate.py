@@ -35,6 +35,11 @@ def run(arguments: Sequence[str]) -> None:
     """Evaluates and draws."""
     evaluate = parse(Evaluate, arguments, prog="jaxvlm evaluate")
     if evaluate.fooled:
+        if evaluate.checkpoint != "best" or evaluate.episodes is not None:
+            given = "--checkpoint" if evaluate.checkpoint != "best" else "--episodes"
+            raise ConfigError(
+                f"--fooled plays the best agents for a number of episodes of its own; leave {given} out"
+            )
         from jaxvlm.cli.fooled import show_fooled
 
         show_fooled(evaluate.run, runs_dir=evaluate.runs_dir, count=evaluate.fooled, clip=evaluate.clip)

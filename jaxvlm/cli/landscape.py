@@ -12,7 +12,7 @@ import numpy as np
 from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional, task_usage
 
 if TYPE_CHECKING:
-    from jaxvlm.clip.captions import CaptionedDataset
+    from jaxvlm.clip.captions import CaptionedDataset, Sweep
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def run(arguments: Sequence[str]) -> None:
 
     import jax.numpy as jnp
 
+    from jaxvlm.cli.preflight import goal_of
     from jaxvlm.clip.naming import stem_of
     from jaxvlm.errors import ConfigError
     from jaxvlm.reward.label import encode_scenes, score
@@ -84,8 +85,11 @@ def run(arguments: Sequence[str]) -> None:
     params, notes = build_reward(settings, task.env, tower)
     for note in notes:
         print(f"note: {note}")
-    dataset = find_dataset(task.domain).aimed_at(task.concept)
-    scenes, values, holds = sweep_scenes(dataset)
+    directory = Output(options.output).prepare()
+    dataset = find_dataset(task.domain)
+    concept = goal_of(dataset, task, options.prompt)
+    print(f"goal {concept}" if concept else "no goal is known for this sentence: none is marked")
+    sweep, scenes, values, holds = sweep_scenes(dataset, concept)
     embeddings = encode_scenes(
         params,
         scenes,
@@ -97,21 +101,20 @@ def run(arguments: Sequence[str]) -> None:
     curves = {}
     for alpha in alphas:
         rewards = np.asarray(score(replace(params, alpha=jnp.float32(alpha)), embeddings)).mean(-1)
-        curves[alpha] = rewards.reshape(len(dataset.sweep.contexts), -1).mean(0)
+        curves[alpha] = rewards.reshape(len(sweep.contexts), -1).mean(0)
     goal = values[holds]
-    directory = Output(options.output).prepare()
     stem = stem_of(task.name, options.clip, tower.size if options.clip_size else 0)
     picture = landscape(
         directory / f"{stem}.png",
         values,
         curves,
-        xlabel=dataset.sweep.label,
+        xlabel=sweep.label,
         goal=(float(goal.min()), float(goal.max())) if goal.size else None,
         title=" + ".join(options.prompt),
     )
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
-    writer.writerow([dataset.sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
+    writer.writerow([sweep.coordinate, *(f"alpha_{alpha:g}" for alpha in alphas)])
     writer.writerows(zip(values.tolist(), *(curve.tolist() for curve in curves.values()), strict=True))
     table = directory / f"{stem}.csv"
     write_atomic(table, rows.getvalue())
@@ -124,15 +127,20 @@ def run(arguments: Sequence[str]) -> None:
     print(f"table    {table}")
 
 
-def sweep_scenes(dataset: "CaptionedDataset") -> tuple[Any, np.ndarray, np.ndarray]:
-    """Scenes along a dataset's sweep, every context after the other, with the values and where the goal holds."""
+def sweep_scenes(
+    dataset: "CaptionedDataset", concept: str | None
+) -> tuple["Sweep", Any, np.ndarray, np.ndarray]:
+    """The line of a goal, scenes along it, every context after the other, the values and where the goal holds.
+
+    A concept that no reward of the domain is made of has the line of the first goal; of None nothing holds.
+    """
     import jax
     import jax.numpy as jnp
 
-    sweep = dataset.sweep
+    sweep = next((goal.sweep for goal in dataset.goals if goal.concept == concept), dataset.sweep)
     values = jnp.asarray(sweep.values, jnp.float32)
     states = [sweep.states(values, context) for context in sweep.contexts]
     stacked = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
     scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(stacked, dataset.params)
-    holds = np.asarray(dataset.concept(dataset.goal).holds(states[0]))
-    return scenes, np.asarray(values), holds
+    holds = np.zeros(len(values), bool) if concept is None else dataset.concept(concept).holds(states[0])
+    return sweep, scenes, np.asarray(values), np.asarray(holds)

@@ -122,6 +122,13 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     )
 
 
+def goal_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:
+    """The concept that prompts are judged by: a task's one goal whatever they say, else what they are known to say."""
+    if task.goal_prompts and not task.starts:
+        return task.concept or dataset.goal
+    return concept_of(dataset, task, prompts)
+
+
 def concept_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:
     """The concept whose truth prompts speak of, if it is known."""
     if tuple(prompts) == tuple(task.goal_prompts):

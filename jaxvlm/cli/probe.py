@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     options = parse(Probe, rest, prog=f"jaxvlm probe {name}", default=default)
 
-    from jaxvlm.cli.preflight import concept_of
+    from jaxvlm.cli.preflight import goal_of
     from jaxvlm.cli.probe_report import describe_row, print_table
     from jaxvlm.cli.probe_search import Prober, validate_options
     from jaxvlm.cli.probe_sentences import sentences_of
@@ -87,10 +87,7 @@ def run(arguments: Sequence[str]) -> None:
     space = import_ours("envs.probing").search_space(task.domain)
     directory = Output(options.output).prepare()
     dataset = find_dataset(task.domain)
-    if task.goal_prompts:  # the task's own goal, whatever the sentence
-        concept = task.concept or dataset.goal
-    else:
-        concept = concept_of(dataset, task, options.prompt)
+    concept = goal_of(dataset, task, options.prompt)
     sentences = sentences_of(options, task, dataset, concept)
     tower = load_tower(options.clip, task.domain, options.clip_size)
     prober = Prober(options, task, dataset, space, tower, concept, sentences)

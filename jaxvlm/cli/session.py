@@ -13,7 +13,7 @@ import numpy as np
 from jaxvlm.cli.common import find_task
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.compiler import compiler_options
-from jaxvlm.errors import ConfigError
+from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.render import draw_batch
 from jaxvlm.rl import CONTROLS, make_control
 from jaxvlm.runtime import (
@@ -31,6 +31,7 @@ from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import write_atomic, write_json
 from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.plots import learning_curves
+from jaxvlm.runtime.run import check_free
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import (
     Built,
@@ -59,7 +60,10 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     check_sinks(sinks)
     enable_compilation_cache()
     task = find_task(config.task, config.variant)
-    validate_run(config, task.env, task.params)  # before anything is announced
+    # Before anything is announced.
+    validate_run(config, task.env, task.params)
+    if name:
+        check_free(name, runs_dir)
     print(describe(config), flush=True)
     built = build_shown(config, task)
     for note in (*built.notes, *preflight(config, task, built)):
@@ -83,6 +87,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build_shown(config, task)
+    refuse_other_weights(run, built)
     for difference in run.record_session(**facts(built)):
         print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
     _train(built, run, sinks, resumed=True)
@@ -125,6 +130,22 @@ def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) ->
             flush=True,
         )
     return build(config, task.env, task.params, domain=task.domain, holds_buffer=holds_buffer)
+
+
+def refuse_other_weights(run: Run, built: Built) -> None:
+    """Raises `RunError` where the CLIP that is to score a run's next frames is not the one that scored those before."""
+    cpu = jax.default_backend() == "cpu"
+    for session in reversed(run.sessions()):
+        # A CPU holds weights in float32 and an accelerator in bfloat16, whose digests differ.
+        if "clip_digest" in session and (session.get("devices", {}).get("backend") == "cpu") == cpu:
+            before, now = session["clip_digest"], built.clip_digest
+            if before != now:
+                raise RunError(
+                    f"run {run.path} learned from CLIP {built.program.config.reward.clip} with other weights (digest "
+                    f"{str(before)[:12]}, now {str(now)[:12]}): the reward would be another one, and the replay buffer "
+                    "holds the old one; put the old checkpoint back, or train anew"
+                )
+            return
 
 
 def facts(built: Built) -> dict[str, Any]:
@@ -243,14 +264,15 @@ def finish(
     frames = draw_episodes(built, task, episodes)
     gif = save_gif(run.videos / f"{checkpoint}.gif", tile(frames), task.gif_fps)
     sheet = save_contact_sheet(run.videos / f"{checkpoint}.png", frames)
-    curves = run.plots / "learning_curves.png"
+    curves, rows = run.plots / "learning_curves.png", run.rows()
     truth = config.reward.reward == "ground-truth"
-    learning_curves(
-        curves,
-        run.rows(),
-        title=config.task if truth else f"{config.task}: {sentences(config)}",
-        reward_label="ground-truth reward" if truth else "CLIP reward",
-    )
+    if rows:  # the controls can be played before a run has any
+        learning_curves(
+            curves,
+            rows,
+            title=config.task if truth else f"{config.task}: {sentences(config)}",
+            reward_label="ground-truth reward" if truth else "CLIP reward",
+        )
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")
@@ -258,7 +280,8 @@ def finish(
     print(f"  episodes   {table}")
     print(f"  video      {gif}")
     print(f"  moments    {sheet}")
-    print(f"  curves     {curves}")
+    if rows:
+        print(f"  curves     {curves}")
     return result
 
 
@@ -350,15 +373,20 @@ def report(result: dict[str, Any], metric: str) -> str:
 
 
 def draw_episodes(built: Built, task: "Task", episodes: Episodes) -> np.ndarray:
-    """Up to four episodes of as many seeds as there are, u8[time, episode, size, size, 3]."""
+    """Up to four episodes of as many seeds as there are, u8[time, episode, size, size, 3].
+
+    One that ended early holds its last frame.
+    """
     look = built.program.config.reward.look
     assets, camera = task.env.assets(look), task.env.cameras[built.program.config.reward.camera[0]]
     view = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
 
     def pick(leaf: np.ndarray) -> np.ndarray:  # [seed, time, shown, ...] -> [time, video, ...]
-        by_time = leaf.swapaxes(0, 1).swapaxes(1, 2)[::GIF_EVERY]  # [time, shown, seed, ...]
-        time, shown, seeds = by_time.shape[:3]
-        return by_time.reshape(time, shown * seeds, *by_time.shape[3:])[:, :4]
+        seeds, time, shown = leaf.shape[:3]
+        last = np.maximum(episodes.length[:, :shown] - 1, 0)  # an episode may diverge in its first step
+        times = np.minimum(np.arange(0, time, GIF_EVERY)[:, None, None], last.T)  # [time, shown, seed]
+        by_time = leaf[np.arange(seeds), times, np.arange(shown)[:, None]]  # [time, shown, seed, ...]
+        return by_time.reshape(len(times), shown * seeds, *leaf.shape[3:])[:, :4]
 
     scenes = jax.tree.map(pick, episodes.scene)
 

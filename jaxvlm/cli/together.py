@@ -29,19 +29,12 @@ def train_together(
     enable_compilation_cache()
     tasks = [find_task(config.task, config.variant) for config in configs]
     env, params = import_ours("envs.registry").one_environment(tasks)
-    builts = []
-    for config, task in zip(configs, tasks, strict=True):
-        validate_run(config, task.env, task.params)  # before anything is announced
-        print(describe(config), flush=True)
-        built = build_shown(config, task)
-        for note in (*built.notes, *preflight(config, task, built)):
-            print(f"note: {note}", flush=True)
-        builts.append(built)
-    joint = join(builts, env, params)
+    # No name keeps the tasks as they were built, with a copy of the CLIP each; `joint` has one for all.
+    joint = join(list(map(_build, configs, tasks)), env, params)
     config = joint.program.config
     # A task that goes on alone draws all frames of a chunk itself: another program, and the run has to know.
     program = {"together": len(tasks), "chunk": joint.program.chunk}
-    runs = _create(builts, names, runs_dir, sinks, program)
+    runs = _create(joint.tasks, names, runs_dir, sinks, program)
     print("run directories: " + ", ".join(str(run.path) for run in runs), flush=True)
     print(f"compiling one program for {len(tasks)} tasks ...", flush=True)
     total = config.iterations * config.steps_per_iteration
@@ -80,6 +73,16 @@ def train_together(
                 raise
             raise SystemExit(130) from None
     return runs
+
+
+def _build(config: TrainConfig, task: Any) -> Built:
+    """One of the tasks, announced."""
+    validate_run(config, task.env, task.params)  # before anything is announced
+    print(describe(config), flush=True)
+    built = build_shown(config, task)
+    for note in (*built.notes, *preflight(config, task, built)):
+        print(f"note: {note}", flush=True)
+    return built
 
 
 def _create(

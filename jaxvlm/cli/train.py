@@ -1,5 +1,6 @@
 """`jaxvlm train TASK`: learn a task from a sentence."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ class Train:
     """Learn a task from a sentence."""
 
     preset: str = "default"
-    """Set of numbers that the other flags start from: default, paper or paper-text."""
+    """Set of numbers that the other flags start from: default, laptop, paper or paper-text."""
     name: str | None = None
     """Name of the run directory, after the task's where several are trained; the default is the task and the time."""
     runs_dir: Path = Path("runs")
@@ -101,14 +102,21 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
     if suffix and Path(suffix).name in ("", ".."):  # the root, this folder or the one above
         raise ConfigError(f"run name {suffix!r} names no new directory: choose another --name")
     from jaxvlm.cli.together import train_together
-    from jaxvlm.runtime.run import folder_of
+    from jaxvlm.runtime.run import check_free, folder_of
 
+    run_names = [_after_task(folder_of(name), suffix) if suffix else None for name in names]
+    for run_name in filter(None, run_names):
+        check_free(run_name, trains[0].runs_dir)
     train_together(
         [train.config for train in trains],
-        names=[
-            str(Path(suffix).with_name(f"{folder_of(name)}-{Path(suffix).name}")) if suffix else None
-            for name in names
-        ],
+        names=run_names,
         runs_dir=trains[0].runs_dir,
         sinks=trains[0].sinks,
     )
+
+
+def _after_task(folder: str, name: str) -> str:
+    """The name of one task's run among several; a path stays one, `./x` too."""
+    path = Path(name)
+    last = f"{folder}-{path.name}"
+    return os.path.join(path.parent, last) if os.sep in name else last

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.clip.figures import GOAL_FIGURES
+from jaxvlm.runtime.files import plain
 
 CONCEPTS, FIGURES, CARD = "concepts.json", "figures.json", "README.md"
 
@@ -22,10 +23,12 @@ def write_card(
     seconds: float,
     loss: float,
     notes: str = "",
+    states: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes `concepts.json`, `figures.json` and the model card into a checkpoint's directory.
 
-    `config` is the dataclass of the training's numbers, `notes` Markdown that is put before the tables.
+    `config` is the dataclass of the training's numbers, `notes` Markdown that is put before the tables, `states` the
+    names and SHA-256 of files of further states.
     """
     concepts = {
         "domain": dataset.domain,
@@ -41,9 +44,13 @@ def write_card(
         },
     }
     training = {"config": dataclasses.asdict(config), "final_loss": loss, "looks": figures}
+    if states:
+        training["states"] = [{"name": name, "sha256": digest} for name, digest in states]
     (output / CONCEPTS).write_text(json.dumps(concepts, indent=1) + "\n")
-    (output / FIGURES).write_text(json.dumps(training, indent=1, default=float) + "\n")
-    (output / CARD).write_text(card(dataset, config, figures, command=command, seconds=seconds, notes=notes))
+    (output / FIGURES).write_text(json.dumps(plain(training), indent=1) + "\n")
+    (output / CARD).write_text(
+        card(dataset, config, figures, command=command, seconds=seconds, notes=notes, states=states)
+    )
 
 
 def card(
@@ -54,6 +61,7 @@ def card(
     command: str | None,
     seconds: float,
     notes: str = "",
+    states: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The model card, Markdown."""
     changed = [
@@ -73,7 +81,7 @@ def card(
     )
     wordings = sum(len(concept.wordings) for concept in dataset.concepts)
     # Rewards come from one view unless they are told of the others.
-    use = "tiny" if dataset.cameras == ("default",) else f"DIRECTORY --camera {' '.join(dataset.cameras)}"
+    use = "DIRECTORY" + ("" if dataset.cameras == ("default",) else f" --camera {' '.join(dataset.cameras)}")
     parts = [
         f"""---
 license: mit
@@ -107,7 +115,7 @@ Seed {config.seed}, {config.steps} steps of {config.batch_size} pictures drawn o
 Loss `{config.loss}` between every picture and
 {config.captions_per_concept} wordings of every fact ({config.prompt_emphasis} times as many of the
 prompts' facts), whose graded truth is computed for all pairs. The mean frame is taken off the input; in
-this file it is folded into the position embeddings.{_extras(dataset, config)}
+this file it is folded into the position embeddings.{_extras(dataset, config, states)}
 """
     ]
     if notes:
@@ -131,11 +139,14 @@ def _views(dataset: CaptionedDataset) -> str:
     return f", each state from {count} views ({', '.join(dataset.cameras)})" if count > 1 else ""
 
 
-def _extras(dataset: CaptionedDataset, config: Any) -> str:
+def _extras(dataset: CaptionedDataset, config: Any, states: Sequence[tuple[str, str]]) -> str:
     """What training had besides fresh states as they are, each with a line of its own."""
     lines = []
     if dataset.training_sampler is not None:
         lines.append("A share of the states is drawn in training only, see the captions of the domain.")
+    lines += [
+        f"It has learned from the states of `{name}` (SHA-256 `{digest}`) too." for name, digest in states
+    ]
     if config.mine_every:
         lines.append(
             f"Every {config.mine_every} steps a search added states on which the CLIP in training was most wrong."

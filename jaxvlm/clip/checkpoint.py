@@ -182,10 +182,14 @@ def save_checkpoint(path: str | Path, config: CLIPConfig, params: Mapping, dtype
         )
     tensors = {}
     for entry in huggingface_entries(config):
-        value = np.asarray(leaf(params["params"], entry.path), np.float32)
+        given = np.asarray(leaf(params["params"], entry.path), np.float32)
         kind = np.dtype(np.float32) if entry.path in _FLOAT32 else jnp.dtype(dtype)
         with np.errstate(over="ignore"):
-            value = value.astype(kind)
+            value = given.astype(kind)
+        if not np.isfinite(given).all():
+            raise CheckpointError(
+                f"parameter {'/'.join(entry.path)} is not finite; train or load the model anew"
+            )
         if not np.isfinite(value.astype(np.float32)).all():
             raise CheckpointError(
                 f"parameter {'/'.join(entry.path)} is not finite as {kind}; save as float32 or bfloat16"
@@ -308,7 +312,7 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except JaxvlmError:
         raise
-    except (TypeError, ValueError, OverflowError, AttributeError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise CheckpointError(f"{file} is not a config ({error}); fetch it again") from None
 
 

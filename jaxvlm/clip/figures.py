@@ -1,6 +1,6 @@
 """Figures of a CLIP on captioned states: does a sentence rank pictures as the simulator would?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,12 +22,12 @@ ALPHAS = (0.0, 0.5, 1.0)
 GOAL_FIGURES = ("auc", "rank_correlation", "epic_indicator", "epic_graded")
 
 
-def embed_states(
-    clip: CLIP, params: Any, dataset: CaptionedDataset, states: State, look: str, chunk: int = 64
-) -> np.ndarray:
-    """Unit image embeddings of states, float32[n, views, embed]; the last chunk is padded."""
+Embed = Callable[[Any, State, tuple[Any, ...]], Array]  # (params, states, assets) -> f32[n, views, embed]
+
+
+def make_embed(clip: CLIP, dataset: CaptionedDataset) -> Embed:
+    """The compiled program of `embed_states`, for several calls with one dataset, whichever goal it is aimed at."""
     size = clip.config.image_size
-    assets = dataset.assets(look)
 
     @partial(jax.jit, compiler_options=compiler_options())
     def embed(params: Any, states: State, assets: tuple[Any, ...]) -> Array:
@@ -36,6 +36,21 @@ def embed_states(
         out = flat.reshape(*frames.shape[:2], -1)
         return out / jnp.linalg.norm(out, axis=-1, keepdims=True)
 
+    return embed
+
+
+def embed_states(
+    clip: CLIP,
+    params: Any,
+    dataset: CaptionedDataset,
+    states: State,
+    look: str,
+    chunk: int = 64,
+    embed: Embed | None = None,
+) -> np.ndarray:
+    """Unit image embeddings of states, float32[n, views, embed]; the last chunk is padded."""
+    embed = embed or make_embed(clip, dataset)
+    assets = dataset.assets(look)
     count = jax.tree.leaves(states)[0].shape[0]
     parts = []
     for start in range(0, count, chunk):
@@ -55,12 +70,17 @@ def embed_texts(clip: CLIP, params: Any, tokenizer: Tokenizer, texts: Sequence[s
     return np.asarray(embed(params, jnp.asarray(tokenizer(texts))))
 
 
+@jax.jit
+def _goal_scores(images: Array, goal: Array, baseline: Array, alpha: Array) -> Array:
+    one = jax.vmap(goal_baseline, (0, None, None, None))
+    return jax.vmap(one, (0, None, None, None))(images, goal, baseline, alpha)
+
+
 def goal_scores(
     images: Float[np.ndarray, "n v e"], goal: np.ndarray, baseline: np.ndarray, alpha: float
 ) -> np.ndarray:
     """Goal-baseline rewards of unit image embeddings for one goal and one baseline sentence, float32[n]."""
-    score = jax.jit(jax.vmap(jax.vmap(goal_baseline, (0, None, None, None)), (0, None, None, None)))
-    rewards = score(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha))
+    rewards = _goal_scores(jnp.asarray(images), jnp.asarray(goal), jnp.asarray(baseline), jnp.float32(alpha))
     return np.asarray(rewards).mean(1)  # over views
 
 
@@ -111,13 +131,13 @@ def evaluate_clip(
     embedded = embed_texts(clip, params, tokenizer, flat)
     split = np.split(embedded, np.cumsum([len(group) for group in texts.values()])[:-1])
     prompts = dict(zip(texts, split, strict=True))
-    figures = {}
+    figures, embed = {}, make_embed(clip, dataset)
     for look in dataset.looks:
-        images = embed_states(clip, params, dataset, states, look)
+        images = embed_states(clip, params, dataset, states, look, embed=embed)
         mean_image = images.mean(1)  # its product with a sentence is the mean of those of the views
         goals = {
             goal.concept: _goal_figures(
-                clip, params, dataset.aimed_at(goal.concept), images, log_odds, prompts, look, alphas
+                clip, params, dataset.aimed_at(goal.concept), images, log_odds, prompts, look, alphas, embed
             )
             for goal in dataset.goals
         }
@@ -164,6 +184,7 @@ def _goal_figures(
     prompts: dict[str, np.ndarray],
     look: str,
     alphas: Sequence[float],
+    embed: Embed,
 ) -> dict[str, Any]:
     goal, baseline = prompts[dataset.goal][1], prompts[dataset.baseline][1]
     graded = log_odds[:, [concept.name for concept in dataset.concepts].index(dataset.goal)]
@@ -171,7 +192,7 @@ def _goal_figures(
     values = jnp.asarray(sweep.values, jnp.float32)
     parts = [sweep.states(values, context) for context in sweep.contexts]
     line = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    line_images = embed_states(clip, params, dataset, line, look)
+    line_images = embed_states(clip, params, dataset, line, look, embed=embed)
     line_graded = np.asarray(dataset.concept(dataset.goal).log_odds(line), np.float64)
 
     result: dict[str, Any] = {name: {} for name in GOAL_FIGURES}

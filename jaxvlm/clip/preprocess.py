@@ -1,7 +1,5 @@
 """Frames of any size to what the image tower takes, as CLIP's image processor does it with Pillow, or as PyTorch."""
 
-from typing import Literal
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -11,14 +9,12 @@ from jaxvlm.clip.config import CLIPConfig, Resize
 from jaxvlm.clip.transformer import Frames, normalise
 from jaxvlm.errors import ConfigError
 
+MODES = ("checkpoint", "squash")
 RESAMPLINGS = ("pillow", "antialiased", "aliased")
 
 
 def preprocess(
-    frames: Frames,
-    config: CLIPConfig,
-    mode: Literal["checkpoint", "squash"] = "checkpoint",
-    resampling: str = "pillow",
+    frames: Frames, config: CLIPConfig, mode: str = "checkpoint", resampling: str = "pillow"
 ) -> Float[Array, "batch size size 3"]:
     """Resizes, crops and normalises uint8 frames; pure, with static shapes.
 
@@ -32,9 +28,11 @@ def preprocess(
             followed.) `antialiased` and `aliased` are PyTorch's `interpolate` of float tensors with and without
             `antialias`, which may overshoot 0 and 255. VLM-RM's reference code squashes tensors, not antialiased.
 
-    Raises ConfigError for frames that are not uint8 RGB, an unknown resampling, and a crop of another size than the
-    tower's.
+    Raises ConfigError for frames that are not uint8 RGB, an unknown mode or resampling, and a crop of another size than
+    the tower's.
     """
+    if mode not in MODES:
+        raise ConfigError(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
     if resampling not in RESAMPLINGS:
         raise ConfigError(f"unknown resampling {resampling!r}; choose one of {', '.join(RESAMPLINGS)}")
     if frames.dtype != jnp.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:

@@ -6,11 +6,12 @@ policy can be run, tested and timed without a download.
 
 import contextlib
 import functools
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def train_steps(
     """Trains; yields (steps done, metrics, state, data) every `report_every` steps and after the last one.
 
     The yielded state is donated to the next step: copy what has to outlive it. Raises `ConfigError` as
-    `validate_training` does.
+    `validate_training` does, and at the first report whose loss is not finite.
     """
     validate_training(dataset, config)
     key_data, key_init, key_train, key_mine = jax.random.split(jax.random.key(config.seed), 4)
@@ -294,7 +295,10 @@ def train_steps(
         if mine is not None and done % config.mine_every == 0 and done < config.steps:
             data = mine(jax.random.fold_in(key_mine, done), state, data)
         if done % config.report_every == 0 or done == config.steps:
-            yield done, {name: float(value) for name, value in metrics.items()}, state, data
+            values = {name: float(value) for name, value in metrics.items()}
+            if not math.isfinite(values["loss"]):
+                raise ConfigError(f"the loss is not finite at step {done}; lower --learning-rate")
+            yield done, values, state, data
 
 
 def export(
@@ -320,17 +324,19 @@ def train_clip(
     output: str | Path,
     progress: Progress | None = None,
     command: str | None = None,
+    states: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Trains an embedded CLIP, writes its checkpoint directory and returns its held-out figures.
 
     The directory holds `config.json`, `model.safetensors`, `preprocessor_config.json`, the tokenizer,
     `concepts.json` (the wordings it knows), `figures.json` and a model card; `progress(step, metrics)` is
-    called every `report_every` steps; `command` is what the card says it was made with. Everything follows
-    from `config.seed`. The directory, which may be an empty one before, appears complete at the end; a
-    failure or an interrupt leaves nothing.
+    called every `report_every` steps; `command` is what the card says it was made with, `states` the names and
+    SHA-256 of the files of states that the dataset has besides its own, for the card as well. Everything follows
+    from `config.seed` and these files. The directory, which may be an empty one before, appears complete at the end;
+    a failure or a KeyboardInterrupt leaves nothing.
 
     Raises `ConfigError` for a dataset or numbers that cannot be trained and, before the first step, for an
-    output that is taken or cannot be written.
+    output that is taken or cannot be written; later, for a loss that is not finite.
     """
     validate_dataset(dataset)
     validate_training(dataset, config)
@@ -353,7 +359,9 @@ def train_clip(
         )
         loss = losses[config.steps]
         with _writing(output):
-            write_card(draft, dataset, config, figures, command=command, seconds=seconds, loss=loss)
+            write_card(
+                draft, dataset, config, figures, command=command, seconds=seconds, loss=loss, states=states
+            )
     return figures
 
 

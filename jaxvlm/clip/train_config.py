@@ -1,5 +1,6 @@
 """The numbers of a training run of an embedded CLIP."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,11 +60,17 @@ class ClipTrainConfig:
             raise ConfigError(f"augment is {self.augment}; give 0 or more and less than 1")
         if self.loss not in ("sigmoid", "infonce"):
             raise ConfigError(f"unknown loss {self.loss!r}; choose 'sigmoid' or 'infonce'")
-        if not self.slope >= 0:
+        if not 0 <= self.slope < math.inf:
             raise ConfigError(f"slope is {self.slope}; give a weight, or 0 for cross-entropy alone")
         if self.slope and self.loss != "sigmoid":
             raise ConfigError(
                 f"slope {self.slope:g} fits log-odds, which only --loss sigmoid does; leave --slope at 0"
             )
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a number above 0")
+        for name in ("weight_decay", "text_spread"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"warmup is {self.warmup}; give a share of the steps, from 0 to 1")

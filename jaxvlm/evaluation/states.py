@@ -144,14 +144,15 @@ class StateDataset:
         Raises:
           RunError: it exists already and `overwrite` is not set, or it cannot be written.
         """
-        target = Path(folder).expanduser()
-        if target.exists() and not overwrite:
-            raise RunError(f"{target} exists already: choose another name for the dataset")
+        given = Path(folder).expanduser()
+        if given.exists() and not overwrite:
+            raise RunError(f"{given} exists already: choose another name for the dataset")
+        target = given.resolve()  # a link stays one: what it points to is replaced
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         except OSError as error:
-            raise RunError(f"cannot write dataset {target}: {reason(error)}") from error
+            raise RunError(f"cannot write dataset {given}: {reason(error)}") from error
         try:
             draft.chmod(0o755)  # mkdtemp makes private folders
             np.savez_compressed(draft / "states.npz", **self.arrays())  # pyright: ignore[reportArgumentType]
@@ -179,10 +180,10 @@ class StateDataset:
             write_json(draft / "dataset.json", description)
             _swap(draft, target)
         except OSError as error:
-            raise RunError(f"cannot write dataset {target}: {reason(error)}") from error
+            raise RunError(f"cannot write dataset {given}: {reason(error)}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return target
+        return given
 
     @classmethod
     def load(cls, folder: str | Path) -> "StateDataset":
@@ -327,6 +328,8 @@ def _swap(draft: Path, target: Path) -> None:
     aside = None
     if target.exists():
         aside = _aside(target)
+        if aside.is_symlink():  # as earlier versions left it, which `rmtree` refuses
+            aside.unlink()
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     try:
@@ -346,6 +349,7 @@ def _aside(target: Path) -> Path:
 
 def _put_back(target: Path) -> None:
     """Undoes what a process that was killed between the two renames of `_swap` left."""
+    target = target.resolve()
     if target.name and not target.exists() and _aside(target).is_dir():
         with contextlib.suppress(OSError):
             _aside(target).rename(target)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jo
 from jaxvlm.runtime.environment import package_versions
 from jaxvlm.runtime.files import reason
 from jaxvlm.runtime.progress import duration
+from jaxvlm.runtime.signals import interruptible
 
 TELL_EVERY = 60.0  # seconds between lines on a row that runs
 Program = Callable[[Sequence[str]], list[str]]
@@ -316,21 +316,3 @@ def lock(folder: Path) -> Iterator[IO[str]]:
                 f"{folder} is in use by another `jaxvlm reproduce` or by a row that it left running; wait for it"
             ) from None
         yield file
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Within the block SIGTERM interrupts like Ctrl-C, so that the row is told as well."""
-
-    def handle(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, handle)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

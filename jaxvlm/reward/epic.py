@@ -19,6 +19,8 @@ States = Any  # pytree of arrays that lead with the number of states
 Actions = Any  # pytree of arrays that lead with the number of actions
 RewardFunction = Callable[[Any, Any, Any], Any]  # (state, action, next state) -> f32[], all unbatched
 
+ROUNDING = 1e-6  # share of a reward's size below which what its canonical form varies by is rounding
+
 
 def pearson(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = None) -> Float[Array, ""]:
     """Pearson correlation of paired values.
@@ -49,7 +51,14 @@ def pearson_distance(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None = Non
     Returns:
       f32[], in [0, 1]; not a number where either side is constant.
     """
-    a, b, share = _standardised(a, b, weights)
+    return _distance(a, b, weights)
+
+
+def _distance(
+    a: ArrayLike, b: ArrayLike, weights: ArrayLike | None, least: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
+) -> Array:
+    """`pearson_distance`, where deviations of up to `least` are none."""
+    a, b, share = _standardised(a, b, weights, least)
     # For standardised values 1 - correlation is half the mean square of the difference, which loses no digits near 0.
     return jnp.minimum(0.5 * jnp.sqrt(jnp.sum(share * (a - b) ** 2)), 1.0)
 
@@ -117,12 +126,13 @@ def epic_distance(
       weights: f32[n], of the transitions; None counts all alike.
 
     Returns:
-      f32[], in [0, 1]; not a number where a canonical reward is constant.
+      f32[], in [0, 1]; not a number where a canonical reward is constant, up to rounding.
     """
-    return pearson_distance(
+    return _distance(
         canonical(first, transitions, coverage, discount),
         canonical(second, transitions, coverage, discount),
         weights,
+        (_rounding(jax.vmap(first)(*transitions)), _rounding(jax.vmap(second)(*transitions))),
     )
 
 
@@ -163,10 +173,11 @@ def epic_distance_table(
     """
     if transitions is None:
         transitions = states[:, None, None] * actions[:, None] * states
-    return pearson_distance(
+    return _distance(
         canonical_table(first, states, actions, discount).reshape(-1),
         canonical_table(second, states, actions, discount).reshape(-1),
         transitions.reshape(-1),
+        (_rounding(first), _rounding(second)),
     )
 
 
@@ -208,23 +219,35 @@ def goal_distance(
     return distance_of(goal_correlation(scores, goal, weights))
 
 
-def _standardised(a: ArrayLike, b: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
-    """Both with mean 0 and deviation 1, or not numbers where one is constant, and the weights with sum 1."""
+def _rounding(rewards: ArrayLike) -> Array:
+    """The deviation that rounding can leave of rewards which shaping takes away whole."""
+    return ROUNDING * jnp.max(jnp.abs(jnp.asarray(rewards, jnp.float32)))
+
+
+def _standardised(
+    a: ArrayLike, b: ArrayLike, weights: ArrayLike | None, least: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
+) -> tuple[Array, Array, Array]:
+    """Both with mean 0 and deviation 1, or not numbers where one is constant, and the weights with sum 1.
+
+    A deviation of up to the number of `least` is none.
+    """
     a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
     weights = jnp.ones(a.shape) if weights is None else jnp.asarray(weights, jnp.float32)
     chex.assert_rank([a, b, weights], 1)
     chex.assert_equal_shape([a, b, weights])
     share = weights / jnp.sum(weights)
 
-    def standard(values: Array) -> Array:
+    def standard(values: Array, least: ArrayLike) -> Array:
         values = _centred(values, share)
         deviation = jnp.sqrt(jnp.sum(share * values * values))
-        return jnp.where(deviation > 0, values / jnp.where(deviation > 0, deviation, 1.0), jnp.nan)
+        varies = deviation > least
+        return jnp.where(varies, values / jnp.where(varies, deviation, 1.0), jnp.nan)
 
-    return standard(a), standard(b), share
+    return standard(a, least[0]), standard(b, least[1]), share
 
 
 def _centred(values: Array, share: Array) -> Array:
     # A value that all have is taken off first: rounding the mean of a constant would leave what looks like variance.
-    values = values - values[0]
+    # One that counts: without weight others may differ from it.
+    values = values - values[jnp.argmax(share)]
     return values - jnp.sum(share * values)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxvlm.errors import ConfigError
 from jaxvlm.reward.epic import pearson
 
 
@@ -15,8 +16,15 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """Probability that a true item scores above a false one, ties half: the area under the ROC curve.
 
-    Not a number when all items are true or all false.
+    Not a number when all items are true or all false, or a score is not finite.
+
+    Raises:
+      ConfigError: a truth that is not bool: labels by people hold -1 where nobody knows.
     """
+    if truth.dtype != bool:
+        raise ConfigError(f"truth is {truth.dtype}; give bool, such as `labels == 1` of those that are known")
+    if not np.isfinite(scores).all():
+        return float("nan")
     positives = int(truth.sum())
     negatives = truth.size - positives
     if positives == 0 or negatives == 0:
@@ -26,5 +34,7 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of ranks; not a number when either side is constant."""
+    """Correlation of ranks; not a number when either side is constant or holds what is none."""
+    if np.isnan(a).any() or np.isnan(b).any():
+        return float("nan")
     return float(pearson(ranks(a), ranks(b)))

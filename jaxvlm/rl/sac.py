@@ -227,7 +227,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
         if config.entropy == "auto":
             # The actor has not moved when its log-density was taken, so this is the step SB3 makes first.
             gradient = -common.masked_mean(log_density + hyper.target_entropy, valid)
-            # Without a valid row the mean is 0 and so is the step.
+            # Without a valid row the gradient is 0; the step is too only as long as Adam's moments are.
             log_coefficient, entropy_optimizer = common.adam_step(
                 gradient, entropy_optimizer, log_coefficient, hyper.learning_rate
             )
@@ -271,4 +271,6 @@ def validate_sac_hyper(hyper: SACHyper) -> None:
     common.validate_range("discount", hyper.discount, 0.0, 1.0)
     common.validate_range("tau", hyper.tau, 0.0, 1.0)
     common.validate_range("entropy_coefficient", hyper.entropy_coefficient, 0.0, open_low=True)
+    if hyper.target_entropy is not None:
+        common.validate_range("target_entropy", hyper.target_entropy, -jnp.inf)
     common.validate_range("action_noise", hyper.action_noise, 0.0)

@@ -63,6 +63,7 @@ class Checkpoints:
         Raises:
             RunError: the disk is full or the directory cannot be written; earlier checkpoints are untouched.
         """
+        _sweep(self.directory)
         path = _write(self.directory, step, state, {})
         for old in self.steps()[: -self.keep]:
             _remove(self.directory / str(old))
@@ -104,6 +105,7 @@ class Checkpoints:
 
         Returns whether it was kept; NaN and infinities never are: before learning starts the best is minus infinity.
         """
+        _sweep(self.directory / "best")
         previous = self.best()
         if not math.isfinite(metric) or (previous is not None and metric < previous[1]):
             return False
@@ -195,7 +197,6 @@ def _write(folder: Path, step: int, state: PyTree, extra: dict[str, Any]) -> Pat
             arrays[manifest[name]["index"]] = leaf
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
         draft.mkdir()
         if arrays:
             with _quiet_orbax() as ocp, ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
@@ -246,11 +247,22 @@ def _steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     for aside in folder.glob(".*.replaced"):
-        final = folder / aside.name.removeprefix(".").removesuffix(".replaced")
-        if not final.exists():
+        if not _final(aside).exists():
             with contextlib.suppress(OSError):
-                aside.rename(final)
+                aside.rename(_final(aside))
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def _sweep(folder: Path) -> None:
+    """Deletes what processes that were killed left half done; only before a write, when nothing of it is in use."""
+    replaced = [aside for aside in folder.glob(".*.replaced") if _final(aside).exists()]
+    for left in (*folder.glob(".*.draft"), *replaced):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _final(aside: Path) -> Path:
+    """Where a checkpoint lay that was set aside."""
+    return aside.with_name(aside.name.removeprefix(".").removesuffix(".replaced"))
 
 
 def _remove(path: Path) -> None:

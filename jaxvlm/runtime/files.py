@@ -14,6 +14,21 @@ import numpy as np
 from jaxvlm.errors import RunError
 
 
+def expand(path: str | Path) -> Path:
+    """`path` with `~` and `~user` as the home directory they mean.
+
+    Raises:
+        RunError: there is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise RunError(
+            f"{str(path)!r} is in no home directory that is known; write the path out, with ./ before a folder "
+            "whose own name begins with ~"
+        ) from error
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replaces `path` by `text` in one step: a reader, or a killed process, sees the old or the new file.
 

@@ -22,10 +22,11 @@ from typing import Any
 from jaxvlm.errors import RunError
 from jaxvlm.runtime.checkpoint import Checkpoints
 from jaxvlm.runtime.environment import describe_environment, differences
-from jaxvlm.runtime.files import plain, reason, write_json
+from jaxvlm.runtime.files import expand, plain, reason, write_json
 from jaxvlm.runtime.metrics import read_rows
 
 FOLDERS = ("checkpoints", "videos", "plots")
+MARKS = ("config.json", "environment.json")  # files that make a directory a run's
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Run:
         Raises:
             RunError: the named directory exists, or it cannot be written.
         """
+        if name:
+            check_free(name, runs_dir)
         target = _locate(name or f"{folder_of(task)}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
         try:
-            if name and target.exists():  # of a name too long it cannot be said
-                raise RunError(f"run directory {target} exists already: choose another --name, or resume it")
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         except OSError as error:
@@ -86,18 +87,24 @@ class Run:
 
         Raises:
             RunError: there is no such run, it may not be looked for there, or the directory holds no readable
-                `config.json`.
+                `config.json` or no `environment.json`.
         """
-        given = Path(path_or_name).expanduser()
-        named = Path(runs_dir).expanduser() / given
+        given = expand(path_or_name)
+        named = expand(runs_dir) / given
         try:
-            path = next((folder for folder in (given, named) if folder.is_dir()), None)
+            folders = [folder for folder in (given, named) if folder.is_dir()]
+            # The checkpoint of a CLIP has a `config.json` too.
+            runs = (folder for folder in folders if all((folder / name).is_file() for name in MARKS))
+            path = next(runs, folders[0] if folders else None)
+            missing = path is not None and not (path / "environment.json").is_file()
         except OSError as error:  # a name too long, or a folder that may not be read
             raise RunError(f"cannot open run {str(path_or_name)!r}: {reason(error)}") from error
         if path is None:
             raise RunError(f"no run named {str(path_or_name)!r}: neither {given} nor {named} is a directory")
         run = cls(path)
         run.config  # noqa: B018  a run without its configuration cannot be used: say so now
+        if missing:
+            raise RunError(f"{path} is not a run directory: it has no environment.json")
         try:
             for folder in FOLDERS:
                 (path / folder).mkdir(exist_ok=True)
@@ -144,7 +151,7 @@ class Run:
 
     def differences(self, **facts: Any) -> list[str]:
         """How `facts` differ from those of the newest session that trained, one line each."""
-        sessions = self._sessions()
+        sessions = self.sessions()
         known = {name: sessions[-1][name] for name in facts if name in sessions[-1]}
         return differences(known, plain({name: facts[name] for name in known}))
 
@@ -154,12 +161,13 @@ class Run:
         Returns what differs from the session before, one line each: where the list is not empty, the
         resumed run need not give the same bits as one that never stopped.
         """
-        sessions = self._sessions()
+        sessions = self.sessions()
         now = plain(describe_environment(**extra))
         write_json(self.path / "environment.json", [*sessions, now])
         return differences(sessions[-1], now)
 
-    def _sessions(self) -> list[dict[str, Any]]:
+    def sessions(self) -> list[dict[str, Any]]:
+        """What `environment.json` says of each session that trained, the newest last."""
         path = self.path / "environment.json"
         sessions = _read_json(path, f"{self.path} is damaged")
         if not isinstance(sessions, list) or not sessions:
@@ -172,11 +180,23 @@ def folder_of(task: str) -> str:
     return task.replace(":", "-")
 
 
+def check_free(name: str, runs_dir: str | Path = "runs") -> None:
+    """Raises `RunError` where `Run.create` would refuse `name`: for commands that load much before."""
+    target = _locate(name, runs_dir)
+    try:
+        if target.exists():  # of a name too long it cannot be said
+            raise RunError(f"run directory {target} exists already: choose another --name, or resume it")
+    except OSError as error:
+        raise RunError(
+            f"cannot create run directory {target}: {reason(error)}; choose another --name or --runs-dir"
+        ) from error
+
+
 def _locate(name: str, runs_dir: str | Path) -> Path:
     if name in (".", ".."):
         raise RunError(f"run name {name!r} names no new directory: choose another --name")
     is_path = os.sep in name or name.startswith("~")
-    return Path(name).expanduser() if is_path else Path(runs_dir).expanduser() / name
+    return expand(name) if is_path else expand(runs_dir) / name
 
 
 def _claim(draft: Path, target: Path, numbered: bool) -> Path:

@@ -45,3 +45,21 @@ def stop_flag() -> Iterator[StopFlag]:
         for number, handler in before.items():
             # None stands for a handler that was not installed from Python and cannot be put back by it
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block SIGTERM interrupts like Ctrl-C, so that what was begun is ended or cleared away."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

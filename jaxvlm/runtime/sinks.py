@@ -57,11 +57,10 @@ class TensorBoardSink:
         self._event, self._summary = Event, Summary
         self.path: Path = run.path / "tensorboard"
         self._writer = EventFileWriter(str(self.path))
-        if first_step:
-            # TensorBoard drops what earlier files hold from this step on.
-            start = SessionLog(status=SessionLog.START)
-            event = Event(wall_time=time.time(), step=first_step + 1, session_log=start)
-            self._writer.add_event(event)
+        # TensorBoard drops what earlier files hold from this step on, also of a run that begins anew.
+        start = SessionLog(status=SessionLog.START)
+        event = Event(wall_time=time.time(), step=first_step + 1, session_log=start)
+        self._writer.add_event(event)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds one point to every curve."""

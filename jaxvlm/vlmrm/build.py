@@ -5,7 +5,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,6 +29,7 @@ from jaxvlm.rl import (
     validate_sac_hyper,
 )
 from jaxvlm.rl.buffer import free_memory
+from jaxvlm.runtime.files import expand
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program, steps_of
 from jaxvlm.vlmrm.shortcuts import with_shortcuts
@@ -248,10 +248,10 @@ def _whole_path(name: str) -> str:
     from jaxvlm.clip.checkpoint import split_untrained
 
     if name.partition(":")[0] != "untrained":
-        folder = Path(name).expanduser()
+        folder = expand(name)
         return str(folder.resolve()) if name != "tiny" and folder.is_dir() else name
     place, seed = split_untrained(name)
-    folder = Path(place).expanduser()
+    folder = expand(place)
     if name == "untrained" or place in embedded_domains() or not folder.is_dir():
         return name
     return f"untrained:{folder.resolve()}:{seed}"
@@ -278,6 +278,16 @@ def _scheduled(config: TrainConfig, env: Any, env_params: Any) -> Any:
     return env.with_starts(env_params, config.at) if config.at else env_params
 
 
+def _ends(config: TrainConfig, env: Any) -> str | None:
+    """Why episodes can end for good in the Bellman target, as far as an environment says so; None where it does not."""
+    if not config.algorithm.bootstrap_at_truncation:
+        return "--bootstrap-at-truncation False stores the time limit as an end"
+    inner = getattr(env, "env", env)  # without its time limit
+    if getattr(inner, "early_termination", False):
+        return f"episodes of {config.task} can end before their time limit"
+    return None
+
+
 def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
     """Everything about a run that can be refused without loading or making anything.
 
@@ -297,6 +307,10 @@ def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
         validate_phases(
             settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
         )
+        if not settings.temperature > 0:
+            raise ConfigError(
+                f"temperature is {settings.temperature!r}; the softmax over prompts needs one above 0"
+            )
     return _scheduled(config, env, env_params)
 
 
@@ -327,9 +341,9 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
     agent, hyper = build_agent(config, env, env_params)
     reward, notes, tower, size, weights = None, (), None, 0, None
     if settings.reward == "clip":
-        tower = load_tower(settings.clip, domain, settings.clip_size)
-        weights = tower.digest
         settings = replace(settings, clip=_whole_path(settings.clip))
+        tower = load_tower(config.reward.clip, domain, settings.clip_size)
+        weights = tower.digest
         reward, notes = build_reward(settings, env, tower)
         tower, more = with_shortcuts(tower, settings, env, env_params)
         # Of the towers a program keeps the one that it runs: bigG's text tower alone takes 1.4 GB.
@@ -341,6 +355,12 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
             *notes,
             "--learning-starts 0: no reward is seen before learning starts, so --standardise has nothing to go by and "
             "rewards stay as they are",
+        )
+    elif settings.standardise and (ends := _ends(config, env)):
+        notes = (
+            *notes,
+            f"{ends}: what is left of an episode is worth 0 there, so that --standardise, which shifts rewards, can "
+            "change which policy is optimal; --standardise False leaves them as they are",
         )
     chunk = settings.chunk or (choose_chunk(tower) if tower else 1)
     fitting = most_frames(tower) if tower else None
@@ -357,7 +377,8 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
             agent=agent,
             buffer=buffer,
             action_space=env.action_space(env_params),
-            encode=tower.encode if tower else None,
+            # Weights come as an argument: an encoder that held them too would keep a copy for each of several tasks.
+            encode=replace(tower, params=None).encode if tower else None,
             frame_size=size,
             chunk=chunk,
         ),

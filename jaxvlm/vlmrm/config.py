@@ -40,7 +40,8 @@ class RewardSettings:
     camera: tuple[str, ...] = ("default",)
     """Views; rewards average over them."""
     standardise: bool = True
-    """Shift and scale rewards by their mean and deviation before learning starts; optimal policies stay the same."""
+    """Shift and scale rewards by their mean and deviation before learning starts. Optimal policies stay the same where
+    only the time limit ends episodes and values bootstrap there; where episodes end for good, take False."""
     chunk: int = 0
     """Frames drawn and encoded at a time; 0 chooses by device and picture size. Never more than fit into memory."""
     layers: Literal["unrolled", "scanned"] = "unrolled"
@@ -119,7 +120,8 @@ class TrainConfig:
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     variant: str | None = None
     """How the environment is set up, for tasks with a choice; the humanoid's are compact, full, paper and graded, of
-    kneeling also handwritten, and of tasks with phases no-clock."""
+    kneeling also handwritten, and of tasks with phases no-clock; other libraries' environments have theirs, which ends
+    episodes where they do."""
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1
@@ -220,6 +222,11 @@ def validate_config(config: TrainConfig) -> None:
     last_seed = config.seed + config.seeds - 1
     if config.seed < 0 or last_seed >= 2**31:
         raise ConfigError(f"seeds {config.seed} to {last_seed} are not all between 0 and {2**31 - 1}")
+    total = config.iterations * config.steps_per_iteration
+    if total >= 2**31:
+        raise ConfigError(
+            f"steps is {config.steps}, in whole iterations {total}; give fewer, they are counted up to {2**31 - 1}"
+        )
     # The agent that is kept is chosen by what its rollout earned, so one that has learned has to act.
     last_rollout = (config.iterations - 1) * config.steps_per_iteration
     if last_rollout == 0:

@@ -183,8 +183,11 @@ class Program:
         config = self.config
         if config.reward.standardise:
             deviation = jnp.sqrt(state.reward_stats.m2 / jnp.maximum(state.reward_stats.count, 1.0))
-            # Rewards that never varied before learning starts (a goal nobody met) are shifted only.
-            shift, scale = state.reward_stats.mean, jnp.where(deviation > 1e-6, 1.0 / deviation, 1.0)
+            # Rewards that never varied before learning starts (a goal nobody met) are shifted only. What rounding makes
+            # of equal ones grows with their mean; the least normal number keeps the scale finite.
+            shift = state.reward_stats.mean
+            least = jnp.maximum(1e-5 * jnp.abs(shift), jnp.finfo(jnp.float32).tiny)
+            scale = jnp.where(deviation > least, 1.0 / deviation, 1.0)
         else:
             shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)
 

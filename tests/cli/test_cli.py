@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxvlm.clip import resolve
+from jaxvlm.runtime import Run
 
 # Six iterations, so that there is time to stop one.
 TINY = shlex.split(
@@ -166,6 +167,33 @@ BAD_INPUT = {
     "no camera": (["train", "cartpole", "--reward", "ground-truth", "--camera"], "no camera is given"),
     "buffer": (["train", "cartpole", "--buffer-size", str(10**12)], "GB"),
     "steps": (["train", "cartpole", "--steps", "0"], "steps is 0"),
+    "too many steps": (
+        ["train", "cartpole", "--steps", "3000000000"],
+        "steps is 3000000000, in whole iterations 3000000576; give fewer, they are counted up to 2147483647",
+    ),
+    "target entropy": (
+        ["train", "mountain-car", "--reward", "ground-truth", "--target-entropy", "nan"],
+        "target_entropy is nan; it has to be finite",
+    ),
+    "temperature": (["train", "cartpole", "--temperature", "0"], "temperature is 0.0"),
+    "home of a name": (
+        ["train", "cartpole", "--reward", "ground-truth", "--name", "~nosuchuser"],
+        "'~nosuchuser' is in no home directory that is known",
+    ),
+    "home of a checkpoint": (
+        ["train", "cartpole", "--clip", "~nosuchuser/clip"],
+        "'~nosuchuser/clip' is in no home directory that is known",
+    ),
+    "home of a run": (["evaluate", "~nosuchuser/run"], "'~nosuchuser/run' is in no home directory"),
+    "home of runs": (["resume", "x", "--runs-dir", "~nosuchuser"], "'~nosuchuser' is in no home directory"),
+    "checkpoint of what fools": (
+        ["evaluate", "x", "--fooled", "12", "--checkpoint", "last"],
+        "leave --checkpoint out",
+    ),
+    "episodes of what fools": (
+        ["evaluate", "x", "--fooled", "12", "--episodes", "5"],
+        "--fooled plays the best agents for a number of episodes of its own; leave --episodes out",
+    ),
     "sink": (["train", "cartpole", "--sinks", "printer"], "printer"),
     "resume": (["resume", "nothing"], "no run named 'nothing'"),
     "evaluate": (["evaluate", "nothing"], "no run named 'nothing'"),
@@ -383,9 +411,29 @@ def test_the_exit_code_of_a_process(tmp_path):
 
 def test_existing_run_directory(tmp_path, call):
     (tmp_path / "runs/taken").mkdir(parents=True)
-    code, _, error = call("train", "cartpole", "--name", "taken")
+    code, printed, error = call("train", "cartpole", "--name", "taken")
     assert (code, "runs/taken exists already" in error) == (2, True)
+    assert printed == ""  # nothing was loaded for it
     assert not list((tmp_path / "runs/taken").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("x", "runs/TASK-x"), ("./x", "TASK-x"), ("y/", "TASK-y"), ("deep/z", "deep/TASK-z")],
+)
+def test_the_folder_of_a_name_is_that_of_each_of_several_tasks(name, folder, tmp_path, call, monkeypatch):
+    tasks = ("gridworld-red-ball", "gridworld-blue-key")
+    given = []
+    monkeypatch.setattr(
+        "jaxvlm.cli.together.train_together", lambda configs, *, names, **_: given.extend(names)
+    )
+    assert call("train", ",".join(tasks), "--name", name)[0] == 0
+    created = [Run.create({}, name=name, runs_dir="runs").path for name in given]
+    assert [path.resolve() for path in created] == [tmp_path / folder.replace("TASK", task) for task in tasks]
+    # A name that is taken is refused before anything is loaded.
+    code, _, error = call("train", ",".join(tasks), "--name", name)
+    assert (code, f"{created[0]} exists already" in error) == (2, True)
+    assert len(given) == 2
 
 
 def test_help_of_every_verb(call):
@@ -410,6 +458,8 @@ def test_help_of_every_verb(call):
     assert "(default: 3000000)" in flags
     for flag in ("--preset", "--alpha", "--prompt", "--clip", "--seeds", "--actor-hidden-sizes", "--chunk"):
         assert flag in flags
+    for word in ("laptop", "theirs"):
+        assert word in flags
 
 
 @pytest.mark.slow

@@ -47,6 +47,22 @@ def test_a_dataset_has_what_was_asked_for(datasets):
     np.testing.assert_allclose(grid.mean(), 0, atol=1e-6)  # the same on both sides
 
 
+@pytest.mark.parametrize(("kind", "place"), [("sampler", 1), ("random", 2)])
+def test_sources_without_an_agent_draw_apart(datasets, call, tmp_path, kind, place):
+    sources = (f"{kind}:cartpole", f"{kind}:cartpole")
+    flags = ("--states", 60, "--name", "two", "--output", tmp_path)
+    assert call("dataset", "make", *sources, *flags)[0] == 0
+    dataset, poles = StateDataset.load(tmp_path / "two"), StateDataset.load(datasets / "poles")
+    first, second = (dataset.rows(np.flatnonzero(dataset.index["source"] == row)) for row in (0, 1))
+    alone = poles.rows(np.flatnonzero(poles.index["source"] == place))
+    # The first one draws with --seed itself, as it does alone.
+    np.testing.assert_array_equal(first.scenes["theta"], alone.scenes["theta"])
+    assert not np.intersect1d(first.scenes["theta"], second.scenes["theta"]).size
+    seeds = [source["seed"] for source in dataset.sources]
+    assert seeds[0] == 0 < seeds[1]
+    assert [set(part.index["seed"]) for part in (first, second)] == [{seed} for seed in seeds]
+
+
 def test_epic_writes_tables_and_pictures(datasets, call, tmp_path):
     code, out, err = call(
         *("epic", "poles", "--datasets-dir", datasets, "--clip", "tiny", "untrained", "--alphas", 0, 1),
@@ -193,6 +209,7 @@ def test_variants_of_a_task_have_environments_of_their_own():
 
 
 def test_switches_need_no_value():
+    assert spelt_out([]) == []
     assert spelt_out(["set", "--pictures"]) == ["set", "--pictures", "True"]
     assert spelt_out(["set", "--pictures", "--seed", "1"]) == ["set", "--pictures", "True", "--seed", "1"]
     assert spelt_out(["--each-camera", "False", "set"]) == ["--each-camera", "False", "set"]

@@ -7,7 +7,7 @@ import pytest
 from envs.captions import captioned_dataset
 from envs.humanoid.env import Humanoid
 from envs.registry import make_task
-from jaxvlm.cli.preflight import concept_of, preflight, views_note
+from jaxvlm.cli.preflight import concept_of, goal_of, preflight, views_note
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import free_camera
 from jaxvlm.vlmrm import build, preset
@@ -43,6 +43,17 @@ def test_ones_own_sentence_is_measured_by_the_caption_that_says_the_same():
         == "splits"
     )
     assert concept_of(humanoid, make_task("humanoid"), ("a humanoid robot lying on the floor",)) == "lying"
+
+
+def test_a_sentence_is_judged_by_the_tasks_one_goal_or_by_what_it_says():
+    humanoid, splits = captioned_dataset("humanoid"), make_task("humanoid-splits").goal_prompts
+    assert goal_of(humanoid, make_task("humanoid-kneeling"), splits) == "kneeling"
+    assert goal_of(humanoid, make_task("humanoid"), splits) == "splits"
+    assert goal_of(humanoid, make_task("humanoid"), ("a robot that dances",)) is None
+    phases = make_task("humanoid-stand-then-kneel")
+    assert goal_of(humanoid, phases, phases.goal_prompts) == "standing"
+    assert goal_of(humanoid, phases, phases.then_prompts) == "kneeling"
+    assert goal_of(humanoid, phases, ("a humanoid robot standing up, then kneeling",)) is None
 
 
 def test_a_gpus_preset_on_a_cpu_is_remarked():

@@ -3,12 +3,18 @@
 import json
 import shlex
 import shutil
+from types import SimpleNamespace
+from typing import Any, cast
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxvlm.cli import main
 from jaxvlm.cli import session as sessions
-from jaxvlm.runtime import Checkpoints
+from jaxvlm.runtime import Checkpoints, Run
+from jaxvlm.vlmrm import Episodes
+from tests.vlmrm.conftest import build_random, tiny_config
 
 # From the environment's own reward: nothing is drawn, so that little has to be compiled.
 TINY = shlex.split(
@@ -128,6 +134,66 @@ def test_other_weights_are_noted(copied, capsys):
     path.write_text(json.dumps(facts))
     assert call("evaluate", copied) == 0
     assert f"clip_digest: {'0' * 64} -> None" in capsys.readouterr().out
+
+
+def fresh(folder, **changes):
+    """A run directory as it is before anything was trained."""
+    config = tiny_config(reward_reward="ground-truth", **changes)
+    return Run.create(config.to_dict(), name="fresh", runs_dir=folder, environment={"clip_digest": None})
+
+
+def test_other_weights_are_not_trained_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sessions, "_train", lambda *_, **__: print("trained"))
+    path = fresh(tmp_path).path / "environment.json"
+    facts = json.loads(path.read_text())
+    facts[-1]["clip_digest"] = "0" * 64
+    path.write_text(json.dumps(facts))
+    for _ in range(2):  # asked again it refuses again
+        assert call("resume", path.parent) == 2
+        printed = capsys.readouterr()
+        assert (
+            "with other weights (digest 000000000000, now None): the reward would be another" in printed.err
+        )
+        assert "trained" not in printed.out
+        assert json.loads(path.read_text()) == facts
+    # An accelerator holds the same weights in other numbers.
+    facts[-1]["devices"]["backend"] = "gpu"
+    path.write_text(json.dumps(facts))
+    assert call("resume", path.parent) == 0
+    printed = capsys.readouterr().out
+    assert "differ in their last digits: clip_digest" in printed
+    assert "trained" in printed
+
+
+@pytest.mark.slow
+def test_a_control_is_evaluated_before_anything_was_trained(tmp_path, capsys):
+    run = fresh(tmp_path)
+    assert call("evaluate", run.path, "--checkpoint", "zero") == 0
+    assert "curves" not in capsys.readouterr().out
+    assert not list(run.plots.iterdir())
+    assert (run.videos / "zero.gif").exists()
+
+
+def test_pictures_of_an_episode_that_ended_early_hold_its_last_frame(monkeypatch):
+    """Two seeds, two episodes of 7 steps; a scene is its own brightness."""
+    monkeypatch.setattr(sessions, "GIF_SIZE", 1)
+    seed, time, episode = np.ogrid[:2, :7, :2]
+    scene = {"level": (100 * seed + 10 * time + 5 * episode).astype(np.float32)}
+    render = lambda scene, assets, camera, size: jnp.full((size, size, 3), scene["level"] / 255)  # noqa: E731
+    env = SimpleNamespace(assets=lambda look: {}, cameras={"default": np.zeros(1)}, render=render)
+    # The first whole, one after four steps, one after three, and one that diverged in its first; a third is not shown.
+    length: Any = np.array([[7, 4, 7], [3, 0, 7]])
+    unused: Any = None
+    episodes = Episodes(unused, unused, unused, None, scene, length)
+    built = build_random(tiny_config(reward_reward="ground-truth"))
+    frames = sessions.draw_episodes(built, cast(Any, SimpleNamespace(env=env)), episodes)
+    assert frames.shape == (4, 4, 1, 1, 3)  # time, then episode by episode the seeds
+    assert frames[..., 0, 0, 0].T.tolist() == [
+        [0, 20, 40, 60],
+        [100, 120, 120, 120],
+        [5, 25, 35, 35],
+        [105, 105, 105, 105],
+    ]
 
 
 @pytest.mark.slow

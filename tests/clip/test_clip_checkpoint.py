@@ -149,6 +149,12 @@ def test_broken_weights(directory, content):
     fails("is not a safetensors file", load, directory)
 
 
+def test_a_rescale_factor_that_nothing_can_be_divided_by(directory):
+    file = directory / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "do_rescale": True, "rescale_factor": 0}))
+    fails("is not a config .float division by zero", load, directory)
+
+
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_broken_config(directory, content):
     (directory / "config.json").write_text(content)
@@ -250,6 +256,8 @@ def test_save_refuses_what_it_cannot_write(tmp_path):
     fails("shapes of the config", save_checkpoint, tmp_path, ODD["gelu"], params)
     params["params"]["visual"]["cls"] = params["params"]["visual"]["cls"] + 1e5
     fails("visual/cls is not finite as float16", save_checkpoint, tmp_path, CONFIG, params, "float16")
+    params["params"]["logit_scale"] = params["params"]["logit_scale"] * np.nan
+    fails("logit_scale is not finite; train", save_checkpoint, tmp_path, CONFIG, params, "float32")
     assert os.listdir(tmp_path) == []
 
 

@@ -67,6 +67,11 @@ def test_errors():
         preprocess(noise(60, 90), uncropped)
 
 
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ConfigError, match="unknown mode 'sqaush'; choose one of checkpoint, squash"):
+        preprocess(np.zeros((1, 8, 8, 3), np.uint8), CLIPConfig(), mode="sqaush")
+
+
 def test_an_unknown_resampling_is_refused():
     with pytest.raises(
         ConfigError, match="unknown resampling 'nearest'; choose one of pillow, antialiased, aliased"

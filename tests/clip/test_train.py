@@ -10,12 +10,13 @@ import pytest
 
 from jaxvlm.clip import CLIP, build_word_tokenizer, load, load_tokenizer
 from jaxvlm.clip.captions import validate_dataset, vocabulary
-from jaxvlm.clip.figures import evaluate_clip
+from jaxvlm.clip.card import write_card
+from jaxvlm.clip.figures import _goal_scores, evaluate_clip
 from jaxvlm.clip.tiny import augmented, centred, clip_config, init_params
 from jaxvlm.clip.train import TrainData, TrainState, caption_concepts, export, train_clip, train_steps
 from jaxvlm.clip.train_config import ClipTrainConfig
 from jaxvlm.errors import ConfigError
-from tests.clip.tiny_dataset import CONFIG, BarState, bar_dataset
+from tests.clip.tiny_dataset import CONFIG, Bar, BarState, bar_dataset
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +71,26 @@ def test_the_checkpoint_directory_is_complete(trained):
     concepts = json.loads((output / "concepts.json").read_text())
     assert concepts["goal"] == "a bar on the left"
     assert concepts["concepts"]["left"]["held_out"] == "the left bar"
-    stored = json.loads((output / "figures.json").read_text())
+    # Python would read and write NaN, which is no JSON.
+    stored = json.loads((output / "figures.json").read_text(), parse_constant=pytest.fail)
     assert stored["final_loss"] == losses[300]
+    assert stored["looks"]["white"]["concepts"]["scene"]["auc"] is None  # it always holds
+    assert "states" not in stored
     card = (output / "README.md").read_text()
+    assert "`jaxvlm train ... --clip DIRECTORY`" in card
     assert "not zero-shot" in card
     assert "jaxvlm clip train bar --steps 300 --batch-size 16" in card
+
+
+def test_a_card_names_the_files_of_states_and_the_command_that_was_given(trained, tmp_path):
+    command, states = "jaxvlm clip train bar --states fooled.npz", [("fooled.npz", "0a1b")]
+    given = (tmp_path, bar_dataset(("white", "grey")), CONFIG, trained[1])
+    write_card(*given, command=command, seconds=1.0, loss=0.5, states=states)
+    card = (tmp_path / "README.md").read_text()
+    assert f"`{command}`" in card
+    assert "the states of `fooled.npz` (SHA-256 `0a1b`)" in card
+    stored = json.loads((tmp_path / "figures.json").read_text())
+    assert stored["states"] == [{"name": "fooled.npz", "sha256": "0a1b"}]
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
@@ -135,11 +151,50 @@ def test_prompts_come_up_more_often_than_other_concepts():
         ({"steps": 0}, "steps is 0; give at least 1"),
         ({"loss": "hinge"}, "unknown loss 'hinge'; choose 'sigmoid' or 'infonce'"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; give a number above 0"),
+        ({"clip_norm": -1.0}, "clip_norm is -1.0; give a number above 0"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; give 0 or more"),
+        ({"text_spread": float("nan")}, "text_spread is nan; give 0 or more"),
+        ({"slope": float("inf")}, "slope is inf; give a weight"),
+        ({"warmup": 1.5}, "warmup is 1.5; give a share of the steps, from 0 to 1"),
     ],
 )
 def test_numbers_that_cannot_train_are_named(change, message):
     with pytest.raises(ConfigError, match=message):
         ClipTrainConfig(**change)
+
+
+def test_a_training_that_diverges_ends_at_the_first_report_of_it(tmp_path):
+    reported = []
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, steps=200, report_every=10)
+    with pytest.raises(ConfigError, match="the loss is not finite at step 10; lower --learning-rate"):
+        train_clip(bar_dataset(), config, tmp_path / "clip", progress=lambda step, _: reported.append(step))
+    assert reported == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_of_several_goals_and_looks_compile_one_program(tmp_path):
+    """Drawing and encoding are traced once, and so are goal-baseline rewards of as many states."""
+    traced = []
+
+    class Counting(Bar):
+        def render(self, scene, assets, camera, size):
+            traced.append(size)
+            return super().render(scene, assets, camera, size)
+
+    dataset = bar_dataset(("white", "grey"))
+    (left,) = dataset.goals
+    right = dataclasses.replace(left, concept="right", opposite="left")
+    dataset = dataclasses.replace(dataset, environment=Counting(), goals=(left, right))
+    tokenizer = build_word_tokenizer(vocabulary(dataset), tmp_path, CONFIG.context)
+    model = clip_config(CONFIG, tokenizer, (0.0, 0.0, 0.0))
+    variables = init_params(model, jax.random.key(0))
+    before = _goal_scores._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    figures = evaluate_clip(CLIP(model), variables, tokenizer, dataset, count=62)
+    assert set(figures["grey"]["goals"]) == {"left", "right"}
+    assert len(traced) == 1
+    # Random states and, unless another test had as many, those of the sweep.
+    assert _goal_scores._cache_size() - before in (1, 2)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_batch_has_to_split_over_the_looks(tmp_path):

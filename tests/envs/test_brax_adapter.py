@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from products import EXACT, Products
 
 from envs.adapters import brax as adapter
 from envs.adapters.brax import BraxEnv, scaled_action
 from envs.adapters.sources import quietly
 from envs.cartpole import CartPole
+from envs.gridworld.env import GridWorld
 from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
 from envs.wrappers import TimeLimit
@@ -103,6 +105,25 @@ def test_the_humanoid_under_brax_equals_direct_stepping():
     np.testing.assert_allclose(state.reward, reward, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(state.metrics["success"], info["success"])
     assert not state.metrics["diverged"].any()
+
+
+def test_products_are_exact():
+    """Accelerators round them by default, and training does not let them."""
+    env = Products()
+    play(training.wrap(BraxEnv(env), episode_length=3), jnp.ones((2, 2, 2)))
+    assert env.seen == {"reset": {EXACT}, "step": {EXACT}}
+
+
+def test_observations_of_several_axes_are_flattened():
+    grid = GridWorld(5, 5, control="turn", observation="view")
+    env = BraxEnv(grid)
+    state = jax.jit(env.reset)(KEYS[0])
+    assert env.observation_size == 7 * 7 * 2
+    assert state.obs.shape == (98,)
+    np.testing.assert_array_equal(state.obs, grid.observe(state.pipeline_state).reshape(-1))
+    after = jax.jit(env.step)(state, jnp.ones(env.action_size))
+    np.testing.assert_array_equal(after.obs, grid.observe(after.pipeline_state).reshape(-1))
+    assert after.obs.shape == state.obs.shape
 
 
 def test_actions_are_scaled_by_hand():

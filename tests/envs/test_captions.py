@@ -8,8 +8,9 @@ import pytest
 from envs.adapters.goals import SHOWN
 from envs.captions import DATASETS, captioned_dataset
 from envs.captions.cartpole import close
+from envs.captions.scenes import goal_truth
 from envs.cartpole import CartPoleState
-from envs.mountain_car import MountainCarState
+from envs.mountain_car import MountainCar, MountainCarState, at_goal
 from envs.registry import TASKS, make_task
 from jaxvlm.clip.captions import validate_dataset, words
 from jaxvlm.errors import ConfigError
@@ -97,9 +98,15 @@ def test_flag_by_hand():
     concept = captioned_dataset("mountain_car").concept("at_flag")
     valley, peak = -np.pi / 6, np.pi / 6
     np.testing.assert_allclose(concept.log_odds(car(valley)), -4.0, atol=1e-5)
-    # On the peak height is 1 and the ramp (peak - .35) / .1: -4 + 2.5 + 1.5 * 1.736.
-    np.testing.assert_allclose(concept.log_odds(car(peak)), 1.104, atol=1e-3)
+    # On the peak height is 1 and the ramp (peak - .3475) / .1: -4 + 2.5 + 1.5 * 1.761.
+    np.testing.assert_allclose(concept.log_odds(car(peak)), 1.1415, atol=1e-3)
     assert concept.holds(car([0.46, 0.6, 0.44, -1.2])).tolist() == [True, True, False, False]
+
+
+def test_the_flag_is_reached_where_the_environment_says_so():
+    positions, params = car([0.4475, 0.449, 0.45, 0.451]), MountainCar().default_params
+    reached = captioned_dataset("mountain_car").concept("at_flag").holds(positions)
+    assert reached.tolist() == at_goal(positions, params).tolist() == [False, False, True, True]
 
 
 def test_the_way_to_the_flag_rises_and_the_left_slope_is_no_punishment():
@@ -148,3 +155,9 @@ def test_states_that_do_not_split_over_the_looks_are_refused():
     dataset = captioned_dataset("mountain_car")
     with pytest.raises(ConfigError, match="3 states cannot be split evenly over 2 looks"):
         dataset.frames(car([0.0, 0.1, 0.2]), (None, None), 32)
+
+
+def test_truth_of_goals_is_asked_of_known_domains_only():
+    with pytest.raises(ConfigError, match="no captions for domain 'nonsense'; choose one of"):
+        goal_truth("nonsense", None)
+    assert goal_truth("brax_ant", None) is None  # scenes of other libraries do not tell

@@ -22,6 +22,7 @@ from envs.gridworld.env import (
     make_params,
 )
 from envs.gridworld.oracle import (
+    action_values,
     all_starts,
     expected_return,
     grid_table,
@@ -261,6 +262,17 @@ def test_optimal_values_are_those_of_shortest_paths():
     )
 
 
+def test_the_best_actions_attain_the_values_with_no_step_to_spare():
+    """Undiscounted, and 14 steps from corner to corner: with one more to spare every action would do."""
+    env = GridWorld(8, 8)
+    table = table_of_places(env, env.default_params)
+    values, best = optimal_values(table, 1.0, 14)
+    assert float(values[0]) == 1.0
+    assert np.flatnonzero(np.asarray(best[0])).tolist() == [EAST, SOUTH]
+    q = action_values(table, optimal_values(table, 1.0, 13)[0], 1.0)
+    np.testing.assert_array_equal(best, q >= values[:, None] - 1e-6)
+
+
 def test_both_tables_agree_and_a_policy_is_worth_what_it_earns():
     env = GridWorld(5, 4)
     params = env.default_params
@@ -333,6 +345,16 @@ def test_tasks_may_be_vmapped():
         (
             lambda: make_params(world("#."), goal=FACE, goal_object=CODES["b"], starts=np.ones((1, 2), bool)),
             "cannot start in cell",
+        ),
+        (
+            lambda: make_params(
+                world("..", ".."), goal=FACE, goal_object=CODES["b"], starts=np.ones((1, 4), bool)
+            ),
+            r"starts has shape \(1, 4\), the world \(2, 2\)",
+        ),
+        (
+            lambda: GridWorld(5, 4).reset(jax.random.key(0), GridWorld().default_params),
+            "a world of 8 x 8 cells, this one has 5 x 4",
         ),
         (
             lambda: table_of_places(GridWorld(control="turn"), GridWorld().default_params),

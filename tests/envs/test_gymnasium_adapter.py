@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from products import EXACT, Products
 
 from envs.adapters import gymnasium as adapter
 from envs.adapters.gymnasium import GymnasiumEnv
@@ -47,9 +48,23 @@ def test_seed_repeats_an_episode_and_the_limit_truncates():
     assert env.render() is None
 
 
+def test_products_are_exact():
+    """Accelerators round them by default, and training does not let them."""
+    env = Products()
+    made = GymnasiumEnv(env, look="plain", render_mode="rgb_array", size=8)
+    made.reset(seed=0)
+    made.step(1)
+    made.render()
+    assert env.seen == {"reset": {EXACT}, "step": {EXACT}, "render": {EXACT}}
+
+
 def test_errors_name_the_way_out(monkeypatch):
     with pytest.raises(ConfigError, match="'human': choose None or 'rgb_array'"):
         GymnasiumEnv(CartPole(), render_mode="human")
+    with pytest.raises(ConfigError, match="size is 0; a frame has 1 pixel"):
+        GymnasiumEnv(CartPole(), render_mode="rgb_array", size=0)
+    with pytest.raises(ConfigError, match="unknown camera 'moon'; cartpole has default"):
+        GymnasiumEnv(CartPole(), render_mode="rgb_array", camera="moon")
     with pytest.raises(ConfigError, match="call reset first"):
         GymnasiumEnv(CartPole()).step(0)
     monkeypatch.setitem(sys.modules, "gymnasium", None)

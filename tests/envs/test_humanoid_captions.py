@@ -9,6 +9,7 @@ import pytest
 
 from envs.captions import humanoid as captions
 from envs.captions.humanoid import humanoid_captions, mine, way_to
+from envs.captions.humanoid_concepts import OF_DEFAULT_VIEW
 from envs.captions.humanoid_facts import describe
 from envs.humanoid.arms import PAIRS, find_arms
 from envs.humanoid.env import Humanoid
@@ -349,6 +350,21 @@ def test_training_draws_states_that_policies_visited(dataset):
     visited = captions.visited_states()
     np.testing.assert_allclose(np.linalg.norm(visited[:, 3:7], axis=1), 1.0, atol=2e-3)
     assert np.asarray(state_of(visited).measures.lowest).min() > -0.4
+
+
+@pytest.mark.parametrize("cameras", [("default", "side"), ("side",), ("original",)])
+def test_facts_of_the_default_view_are_not_said_of_others(dataset, cameras):
+    """Where it faces, leans and stands in the picture; all that is left can still be trained and measured."""
+    seen = dataclasses.replace(dataset, cameras=cameras)
+    assert type(seen) is type(dataset)
+    names = [concept.name for concept in dataset.concepts]
+    kept = [concept.name for concept in seen.concepts]
+    assert kept == [name for name in names if name not in OF_DEFAULT_VIEW]
+    assert len(names) - len(kept) == len(OF_DEFAULT_VIEW) == 10
+    assert set(names) >= OF_DEFAULT_VIEW
+    validate_dataset(seen)
+    text = " ".join(wording for concept in seen.concepts for wording in concept.wordings)
+    assert not {"camera", "viewer", "left", "right"} & set(words(text))
 
 
 def test_pictures_can_be_taken_by_the_camera_of_the_body(dataset):

@@ -37,6 +37,27 @@ def test_files_that_hold_none_are_refused_before_training(tmp_path, arrays):
         captioned_dataset("humanoid", (path,))
 
 
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    qpos = visited_states()[:50]
+    np.save(tmp_path / "array.npy", qpos)
+    (tmp_path / "empty.npz").touch()
+    np.savez_compressed(tmp_path / "torn.npz", qpos=qpos)
+    content = bytearray((tmp_path / "torn.npz").read_bytes())
+    content[200:240] = bytes(40)
+    (tmp_path / "torn.npz").write_bytes(content)
+    for name in ("array.npy", "empty.npz", "torn.npz"):
+        with pytest.raises(ConfigError, match=f"{name} holds no states of the humanoid"):
+            read_states(tmp_path / name)
+
+
+def test_orientations_of_no_length_are_refused(tmp_path):
+    qpos = visited_states()[:3].copy()
+    qpos[1, 3:7] = 0.0
+    np.savez(tmp_path / "states.npz", qpos=qpos)
+    with pytest.raises(ConfigError, match=r"state 1 of .*states\.npz has an orientation of length 0"):
+        read_states(tmp_path / "states.npz")
+
+
 def test_other_domains_learn_from_no_file(tmp_path):
     with pytest.raises(ConfigError, match="only the humanoid's does"):
         captioned_dataset("cartpole", (tmp_path / "states.npz",))

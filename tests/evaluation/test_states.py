@@ -73,6 +73,19 @@ def test_an_existing_folder_is_kept_unless_it_is_to_be_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_through_a_link_the_folder_it_points_to_is_replaced_again_and_again(tmp_path):
+    real = states(seed=1).save(tmp_path / "elsewhere" / "set")
+    link = tmp_path / "linked"
+    link.symlink_to(real)
+    (real.parent / ".set.replaced").symlink_to(tmp_path)  # a link that lies in the way
+    for seed in (2, 3):
+        assert states(seed=seed).save(link, overwrite=True) == link
+        assert link.is_symlink()
+        equal(StateDataset.load(real), states(seed=seed))
+    assert [path.name for path in real.parent.iterdir()] == ["set"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "linked"]
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     folder = states().save(tmp_path / "set")
 
@@ -91,6 +104,9 @@ def test_a_process_killed_while_it_replaces_loses_nothing(tmp_path):
     folder.rename(tmp_path / ".set.replaced")  # as it is between the two renames
     assert find_dataset_folder("set", tmp_path) == folder
     equal(StateDataset.load(folder), states())
+    folder.rename(tmp_path / ".set.replaced")
+    (tmp_path / "linked").symlink_to(folder)
+    equal(StateDataset.load(tmp_path / "linked"), states())
 
 
 def cut(folder):

@@ -262,9 +262,10 @@ def test_a_server_that_is_away_and_comes_back(serve, visit, tmp_path):
 def test_a_disk_that_is_full_is_told_and_the_answer_sent_again(server, visit):
     page = visit(server, "Ann")
     full = {"error": "the answer could not be written to the disk"}
-    page.route("**/api/answers", lambda route: route.fulfill(status=500, json=full), times=1)
+    page.route("**/api/answers", lambda route: route.fulfill(status=500, json=full))
     page.keyboard.press("5")
     until(page, "document.querySelector('#status').textContent.includes('could not be written to the disk')")
+    page.unroute("**/api/answers")
     until(page, "document.body.dataset.saved === '1'")
     assert list(server.tasks("Ann")["answers"].values()) == [100]
     assert all("500" in text for text in visit.complaints)

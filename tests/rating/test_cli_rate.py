@@ -295,7 +295,7 @@ def test_states_are_labelled_and_taken_into_their_set(tmp_path, page, monkeypatc
     assert page[2].goals[0].prompt == "a pole that leans"
     # A sentence of the same letters has the same folder, and is another question.
     for more in ((), ("--report",)):
-        assert call("rate", "poles", "--goal", "a pole, that leans", "--size", 32, *more) == 1
+        assert call("rate", "poles", "--goal", "a pole, that leans", "--size", 32, *more) == 2
         assert (
             "holds answers to 'a pole that leans' and not to 'a pole, that leans'" in capsys.readouterr().err
         )

@@ -15,6 +15,7 @@ from jaxvlm.render import (
     render_ray,
     scene_from_data,
     validate_camera,
+    without_cameras,
 )
 
 MESH = """<mujoco><asset><mesh name="t" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>
@@ -106,6 +107,15 @@ def test_cameras_that_see_nothing():
         validate_camera(scene, assets, free_camera((0, 0, 0.5), 3.0, 0.0, 40.0))
     with pytest.raises(ConfigError, match="sees no geom but planes"):
         validate_camera(scene, assets, free_camera((30, 0, 2), 3.0, 0.0, 0.0))
+
+
+def test_a_camera_of_the_model_needs_a_scene_that_has_it():
+    model, data = load(PRIMITIVES)
+    scene, assets = without_cameras(scene_from_data(data)), make_ray_assets(model)
+    camera = model_cameras(model)["fixed"]
+    for use in (validate_camera, lambda *view: render_ray(*view, 8)):
+        with pytest.raises(ConfigError, match="camera number 0, and the scene has no cameras; take a free"):
+            use(scene, assets, camera)
 
 
 def test_only_perspective_cameras():

@@ -105,6 +105,21 @@ def test_own_cameras_follow_the_scene():
             np.testing.assert_array_equal(draw(scene, assets, camera, SIZE)[2], expected.reshape(SIZE, SIZE))
 
 
+@pytest.mark.parametrize("kind", ["capsule", "cylinder"])
+def test_a_ray_along_an_axis_sees_the_geom_in_its_way_and_none_to_its_side(kind):
+    geom = f"<geom type='{kind}' size='.05 .3' pos='-.4 .3 .5'/>"
+    model, data = load(f"<mujoco><worldbody><geom type='plane' size='9 9 .1'/>{geom}</worldbody></mujoco>")
+    scene, assets = scene_from_data(data), make_ray_assets(model)
+    draw, middle = jax.jit(render_buffers, static_argnums=3), (SIZE // 2, SIZE // 2)
+    _, depth, geoms = draw(scene, assets, free_camera((0, 0, 0.5), 3.0, 0.0, -90.0), SIZE + 1)
+    assert int(geoms[middle]) == 0
+    assert float(depth[middle]) == pytest.approx(3.5, abs=1e-4)
+    assert 1 in np.asarray(geoms)
+    _, depth, geoms = draw(scene, assets, free_camera((-0.4, 0.3, 0.5), 3.0, 0.0, -90.0), SIZE + 1)
+    assert int(geoms[middle]) == 1
+    assert float(depth[middle]) == pytest.approx(3.0 - 0.3 - 0.05 * (kind == "capsule"), abs=1e-4)
+
+
 @pytest.mark.slow
 def test_one_program_serves_jit_vmap_and_scan():
     """Up to rounding: a distance gives 5 of its bits to the geom's number, and programs sum in different orders.

@@ -70,6 +70,15 @@ def test_geoms_cast_hard_shadows(kind, lamp):
     np.testing.assert_allclose(draw(floor(light, geom), size=33, shadows=False)[16, at], open_floor[16, at])
 
 
+@pytest.mark.parametrize("kind", SHADE)
+def test_under_a_light_overhead_a_geom_shades_what_is_below_it_alone(kind):
+    light = "<light type='directional' pos='0 0 2' dir='0 0 -1' diffuse='1 1 1' specular='0 0 0'/>"
+    size = SHADE[kind].replace("euler='90 0 0'", "")  # upright
+    geom = f"<geom {size} pos='1 0 1' rgba='1 1 1 1'/>"
+    frame, open_floor = draw(floor(light, geom), size=33), draw(floor(light), size=33)
+    np.testing.assert_array_equal(frame[:, :16], open_floor[:, :16])
+
+
 def test_a_directional_light_knows_nothing_above_its_place():
     light = "<light type='directional' pos='0 0 {}' dir='0 0 -1' diffuse='1 1 1' specular='0 0 0'/>"
     geom = "<geom type='box' size='.2 .2 .1' pos='.8 0 1'/>"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxvlm.errors import ConfigError
 from jaxvlm.reward import (
     auc,
     canonical,
@@ -53,6 +54,15 @@ def test_weights_are_repeats():
     goal = np.array([True, False, True, False, False, True])
     repeated = np.corrcoef(np.repeat(a, count), np.repeat(goal, count))[0, 1]
     np.testing.assert_allclose(goal_correlation(a, goal, count), repeated, rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_what_weighs_nothing_does_not_make_a_constant_vary(wrap):
+    other, weights = jnp.arange(5.0), jnp.array([0.0, 0.1, 0.2, 0.3, 0.4])
+    for first in (0.0, 5.0, 1e6):
+        constant = jnp.full(5, 0.3).at[0].set(first)
+        assert np.isnan(wrap(pearson_distance)(constant, other, weights))
+        assert np.isnan(wrap(goal_correlation)(constant, other > 2, weights))
 
 
 def test_small_differences_of_large_rewards_keep_their_digits():
@@ -132,6 +142,18 @@ def test_shaping_scale_and_shift_leave_the_table_distance_at_zero():
     np.testing.assert_allclose(epic_distance_table(other, reward, p, q, DISCOUNT), apart, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_shaping_alone_is_as_constant_as_no_reward(size):
+    for seed in range(5):
+        reward, _, p, q = tables(seed)
+        nothing = shaped(jnp.zeros_like(reward), size * jax.random.normal(jax.random.key(seed), (5,)))
+        assert np.isnan(epic_distance_table(nothing, reward, p, q, DISCOUNT))
+        assert np.isnan(epic_distance_table(reward, nothing, p, q, DISCOUNT))
+        # A reward a thousandth of the shaping is one.
+        beside = epic_distance_table(nothing + 1e-3 * size * reward, reward, p, q, DISCOUNT)
+        assert beside < 1e-2
+
+
 def continuous(seed=0, n=40, m=30):
     generator = np.random.default_rng(seed)
     draw = lambda *shape: jnp.float32(generator.normal(size=shape))  # noqa: E731
@@ -159,6 +181,16 @@ def test_shaping_and_scale_leave_the_sampled_distance_at_zero(wrap):
     assert distance(reward_of, same) < 1e-4
     assert distance(reward_of, lambda *row: -reward_of(*row)) == pytest.approx(1.0, abs=1e-5)
     assert 0.05 < distance(reward_of, lambda s, a, n: n[1]) < 0.95
+
+
+def test_shaping_alone_is_as_constant_as_no_reward_in_samples():
+    transitions, coverage = continuous()
+
+    def nothing(s, a, n):
+        return DISCOUNT * potential_of(n) - potential_of(s)
+
+    assert np.isnan(epic_distance(nothing, reward_of, transitions, coverage, DISCOUNT))
+    assert np.isnan(epic_distance(reward_of, nothing, transitions, coverage, DISCOUNT))
 
 
 def test_canonical_against_numpy():
@@ -199,3 +231,15 @@ def test_ranking_figures_by_hand():
     assert auc(np.zeros(4), truth) == 0.5
     assert np.isnan(auc(np.zeros(2), np.array([True, True])))
     assert spearman(np.array([0.0, 1.0, 100.0]), np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "float32"])
+def test_a_ranking_wants_to_know_what_is_true(kind):
+    with pytest.raises(ConfigError, match=f"truth is {kind}; give bool"):
+        auc(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0, 0, 1, 1], kind))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_rank_nothing(odd):
+    assert np.isnan(auc(np.array([0.0, 1.0, odd]), np.array([False, False, True])))
+    assert np.isnan(spearman(np.array([0.0, 1.0, np.nan]), np.arange(3.0)))

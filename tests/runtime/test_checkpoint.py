@@ -186,6 +186,21 @@ def test_unfinished_directories_are_no_checkpoints(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["1", "2"]
 
 
+def test_what_killed_processes_left_goes_with_the_next_save(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"i": 1})
+    checkpoints.save_best(1, {"i": 1}, 0.5)
+    for folder in (tmp_path, tmp_path / "best"):
+        shutil.copytree(folder / "1", folder / ".7.draft")  # killed while writing 7, and never there again
+        shutil.copytree(folder / "1", folder / ".1.replaced")  # killed after replacing 1
+    shutil.copytree(tmp_path / "1", tmp_path / ".2.replaced")  # killed while replacing 2
+    checkpoints.save(3, {"i": 3})
+    assert not checkpoints.save_best(3, {"i": 3}, 0.4)
+    assert sorted(os.listdir(tmp_path)) == ["2", "3", "best"]
+    assert os.listdir(tmp_path / "best") == ["1"]
+    assert checkpoints.restore({"i": 0}, 2) == ({"i": 1}, 2)
+
+
 def test_full_disk_keeps_the_earlier_one(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     noise = np.random.default_rng(0).normal(size=(256, 256))

@@ -139,19 +139,22 @@ def test_missing_extra_is_named(tmp_path, monkeypatch, name):
         make_sinks(["mlflow"], run)
 
 
-def test_tensorboard_reads_what_was_written(tmp_path):
+@pytest.mark.parametrize("checkpoint", [2, 0])
+def test_tensorboard_reads_what_was_written(tmp_path, checkpoint):
+    """Killed after step 3, and resumed from a checkpoint or, before the first one, from the beginning."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = Run.create({}, name="x", runs_dir=tmp_path)
-    for first_step, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+    for first_step, steps in ((0, (1, 2, 3)), (checkpoint, range(checkpoint + 1, 5))):
         with MetricsWriter(run.metrics_path, make_sinks(["tensorboard"], run, first_step)) as writer:
             writer.truncate(first_step)
             for step in steps:
                 writer.write(step, {"reward": [step + first_step, step + first_step + 2.0]})
+    written = {2: [(1, 2.0), (2, 3.0), (3, 6.0), (4, 7.0)], 0: [(1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0)]}
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     points = [(event.step, event.value) for event in events.Scalars("reward")]
-    assert points == [(1, 2.0), (2, 3.0), (3, 6.0), (4, 7.0)]
+    assert points == written[checkpoint]
     assert events.Tags()["scalars"] == ["reward", "reward/seed0", "reward/seed1"]
     assert "tensorflow" not in sys.modules

@@ -85,6 +85,29 @@ def test_open_by_path_and_by_name(tmp_path):
     assert Run.open(str(created.path) + "/").name == "mine"
 
 
+def test_the_checkpoint_of_a_clip_is_no_run_and_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"mine is not a run directory: it has no environment\.json"):
+        Run.open("mine")
+    run = Run.create({"a": 1}, name="mine")
+    assert Run.open("mine").path == run.path == Path("runs/mine")
+    assert os.listdir(tmp_path / "mine") == ["config.json"]
+
+
+def test_a_home_that_is_not_known_is_one_line(tmp_path):
+    for call in (
+        lambda: Run.create({}, name="~nosuchuser", runs_dir=tmp_path),
+        lambda: Run.create({}, name="x", runs_dir="~nosuchuser/runs"),
+        lambda: Run.open("~nosuchuser/run", runs_dir=tmp_path),
+        lambda: Run.open("x", runs_dir="~nosuchuser"),
+    ):
+        with pytest.raises(RunError, match=r"'~nosuchuser.*' is in no home directory that is known; .* \./"):
+            call()
+    assert os.listdir(tmp_path) == []
+
+
 def test_open_says_what_is_wrong(tmp_path):
     with pytest.raises(RunError, match="no run named 'absent'"):
         Run.open("absent", runs_dir=tmp_path)

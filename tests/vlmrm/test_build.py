@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.cartpole import CartPole
 from envs.registry import make_task
+from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm.build import build
 from tests.clip.recipes import needs_qwix
@@ -105,3 +107,30 @@ def test_rewards_that_nothing_standardises_are_noted(starts, standardise, noted)
     config = tiny_config(reward_reward="ground-truth", learning_starts=starts, reward_standardise=standardise)
     notes = build(config, task.env, task.params, domain=task.domain).notes
     assert any("--learning-starts 0" in note for note in notes) == noted
+
+
+@pytest.mark.parametrize(
+    ("changes", "early", "noted"),
+    [
+        ({}, False, None),
+        ({}, True, "episodes of cartpole can end before their time limit"),
+        ({"algorithm_bootstrap_at_truncation": False}, False, "--bootstrap-at-truncation False stores"),
+        ({"algorithm_bootstrap_at_truncation": False, "reward_standardise": False}, True, None),
+    ],
+)
+def test_a_shift_of_rewards_that_can_change_the_optimum_is_noted(changes, early, noted):
+    task = make_task("cartpole")
+    env = TimeLimit(CartPole(early_termination=early), 200)
+    notes = build(
+        tiny_config(reward_reward="ground-truth", **changes), env, task.params, domain="cartpole"
+    ).notes
+    assert [note for note in notes if "--standardise False" in note] == list(notes)
+    assert (len(notes), noted or "") == (bool(noted), notes[0][: len(noted)] if noted else "")
+
+
+def test_a_temperature_is_refused_before_clip_is_loaded(monkeypatch):
+    monkeypatch.setattr(build_module, "load_tower", lambda *_: pytest.fail("a CLIP was loaded"))
+    task = make_task("cartpole")
+    config = tiny_config(reward_negative=("cart",), reward_baseline=(), reward_temperature=0.0)
+    with pytest.raises(ConfigError, match=r"temperature is 0\.0; the softmax over prompts needs one above 0"):
+        build(config, task.env, task.params, domain=task.domain)

@@ -1,4 +1,6 @@
 import contextlib
+import gc
+import math
 from dataclasses import replace
 
 import chex
@@ -15,6 +17,7 @@ from envs.registry import make_task, one_environment
 from jaxvlm.clip import CLIP
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime import MetricsWriter, Run, read_rows
+from jaxvlm.vlmrm.build import build
 from jaxvlm.vlmrm.joint import iterate_joint, join, join_states, start_joint, task_state
 from jaxvlm.vlmrm.train import compile_iteration, init_state
 from tests.vlmrm.conftest import build_random, tiny_config
@@ -147,6 +150,24 @@ def test_a_clip_of_another_kind_is_refused_and_an_equal_one_is_held_once(tasks):
     joint = join([named[0], copied], first.program.env, params)
     ours, theirs = (jax.tree.leaves(built.inputs.reward.clip) for built in joint.tasks)
     assert all(a is b for a, b in zip(ours, theirs, strict=True))
+    # As `build` makes them, nothing else keeps the copy alive: not the encoder of the task that it was made for.
+    task = make_task("cartpole")
+    several = [
+        build(tiny_config(reward_prompt=(prompt,)), task.env, task.params, domain=task.domain)
+        for prompt in ("pole", "cart")
+    ]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(several[0].inputs.reward.clip)]
+    largest = max(shapes, key=math.prod)
+
+    def alive():
+        gc.collect()
+        return len({leaf.unsafe_buffer_pointer() for leaf in jax.live_arrays() if leaf.shape == largest})
+
+    before = alive()
+    joint = join(several, task.env, [task.params] * 2)
+    del several
+    assert alive() == before - shapes.count(largest)
+    assert len(joint.tasks) == 2
 
 
 def test_tasks_go_together_whatever_memory_was_free_for_each(tasks):

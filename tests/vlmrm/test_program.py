@@ -277,6 +277,9 @@ def test_reward_statistics_are_those_of_the_warm_up():
         ((10.0, 0.5, 40.0), 0.5, 0.5),  # a variance of 4
         ((10.0, -1.0, 0.0), -1.0, 1.0),  # never varied: shifted only
         ((0.0, 0.0, 0.0), 0.0, 1.0),  # none seen
+        ((10.0, -16.27, 10 * 1.7e-5**2), -16.27, 1.0),  # never varied: what rounding makes of equal rewards
+        ((10.0, 1.2e-7, 10 * 1.7e-7**2), 1.2e-7, 1 / 1.7e-7),  # SigLIP's probabilities
+        ((10.0, 0.0, 1e-44), 0.0, 1.0),  # no number is so small that the scale is infinite
     ],
 )
 def test_rewards_are_standardised_by_what_was_seen(built, compiled, stats, shift, scale):

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -105,8 +106,16 @@ class Rays(NamedTuple):
 
 
 def camera_pose(scene: RayScene, camera: RayCamera) -> tuple[jax.Array, jax.Array]:
-    """Position f32[3] and quaternion f32[4] of a camera in a scene."""
+    """Position f32[3] and quaternion f32[4] of a camera in a scene.
+
+    Raises `ConfigError` for a model's camera where the scene has none; not where a program is given the camera.
+    """
     if scene.camera_pos.shape[0] == 0:
+        if not isinstance(camera.index, jax.core.Tracer) and camera.index >= 0:
+            raise ConfigError(
+                f"the view is the model's camera number {camera.index}, and the scene has no cameras; take a free "
+                "camera or a scene with the model's own"
+            )
         return camera.pos, camera.quat
     own, index = camera.index >= 0, jnp.maximum(camera.index, 0)
     return (

@@ -59,6 +59,8 @@ def enter_round(origin: Vec, direction: Vec, shapes: Shapes) -> jax.Array:
     on_axis = jnp.clip(start + entry * e, -shapes.size[2], shapes.size[2])
     q = a * (on_axis - start) + b * e
     half2 = radius2 - (s * s + q * q) * inverse
+    # To a thousandth of a radian along the axis that quotient is rounding, and the ray is as far away as its start.
+    half2 = jnp.where(a < 1e-6, radius2 - dot(side, side), half2)
     distance = on_axis * e - f - jnp.sqrt(jnp.maximum(half2, 0.0))
     return jnp.where((half2 > 0.0) & (distance > 0.0), distance, MISS)
 
@@ -85,7 +87,9 @@ def _cylinder_interval(origin: Vec, direction: Vec, size: Vec) -> tuple[jax.Arra
     half = jnp.sqrt(jnp.maximum(half2, 0.0))
     near, far = _slab(origin[2], direction[2], size[2])
     near = jnp.maximum(near, (-b - half) / a)
-    far = jnp.where(half2 > 0.0, jnp.minimum(far, (half - b) / a), -MISS)
+    # Along the axis s says nothing: a ray that starts beside the cylinder stays there.
+    beside = (a <= 1e-12) & (origin[0] * origin[0] + origin[1] * origin[1] >= size[0] * size[0])
+    far = jnp.where((half2 > 0.0) & ~beside, jnp.minimum(far, (half - b) / a), -MISS)
     return near, far
 
 
