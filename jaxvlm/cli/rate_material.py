@@ -24,6 +24,7 @@ from jaxvlm.rating.material import (
     share_of,
 )
 from jaxvlm.runtime import Progress, Run
+from jaxvlm.runtime.files import expand
 
 if TYPE_CHECKING:
     from envs.registry import Task
@@ -40,7 +41,7 @@ Shown = tuple[Material, Sequence[Item]]  # a folder, and what of it is judged
 
 def dataset_folder(name: str, runs_dir: Path) -> Path | None:
     """The folder of a set of states, given by path or by its name among those of `jaxvlm dataset make`."""
-    for folder in (Path(name).expanduser(), runs_dir.expanduser() / "datasets" / name):
+    for folder in (expand(name), expand(runs_dir) / "datasets" / name):
         if (folder / "dataset.json").is_file():
             return folder
     return None

@@ -19,6 +19,7 @@ from jaxvlm.clip.model import CLIP, param_shapes, random_init
 from jaxvlm.clip.positions import resize_config, resize_positions
 from jaxvlm.clip.tensors import StoredTensor, stored_tensors
 from jaxvlm.errors import CheckpointError, ConfigError, JaxvlmError
+from jaxvlm.runtime.files import expand
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -72,8 +73,8 @@ def resolve(name_or_path: str | Path) -> Path:
         return _embedded(name, rest)
     if kind == "untrained":
         place, _ = split_untrained(name)
-        return Path(place).expanduser() if _is_own_folder(place) else _embedded(name, place)
-    path = Path(name_or_path).expanduser()
+        return expand(place) if _is_own_folder(place) else _embedded(name, place)
+    path = expand(name_or_path)
     if path.is_dir():
         return path
     if path.is_file():
@@ -246,7 +247,7 @@ def split_untrained(name: str) -> tuple[str, int]:
 
 def _is_own_folder(place: str) -> bool:
     """Whether weights are to be drawn for a directory; a domain comes first."""
-    return bool(place) and place not in embedded_domains() and Path(place).expanduser().is_dir()
+    return bool(place) and place not in embedded_domains() and expand(place).is_dir()
 
 
 def _from_hub(name: str, asked: str) -> Path:

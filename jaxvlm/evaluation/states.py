@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.runtime.environment import describe_environment
-from jaxvlm.runtime.files import plain, reason, write_json
+from jaxvlm.runtime.files import expand, plain, reason, write_json
 
 FORMAT = 1
 INDEX = ("source", "seed", "episode", "step")
@@ -144,7 +144,7 @@ class StateDataset:
         Raises:
           RunError: it exists already and `overwrite` is not set, or it cannot be written.
         """
-        given = Path(folder).expanduser()
+        given = expand(folder)
         if given.exists() and not overwrite:
             raise RunError(f"{given} exists already: choose another name for the dataset")
         target = given.resolve()  # a link stays one: what it points to is replaced
@@ -192,7 +192,7 @@ class StateDataset:
         Raises:
           RunError: it is no dataset, damaged, or of a newer version; the message says which.
         """
-        path = Path(folder).expanduser()
+        path = expand(folder)
         _put_back(path)
         try:
             description = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
@@ -248,8 +248,8 @@ class StateDataset:
 
 def find_dataset_folder(path_or_name: str | Path, datasets_dir: str | Path = "runs/datasets") -> Path:
     """The folder of a dataset by path, or by its name under `datasets_dir`; raises `RunError` where neither exists."""
-    given = Path(path_or_name).expanduser()
-    named = Path(datasets_dir).expanduser() / given
+    given = expand(path_or_name)
+    named = expand(datasets_dir) / given
     for folder in (given, named):
         _put_back(folder)
     if given.is_dir() or named.is_dir():

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation.states import UNLABELLED, StateDataset
-from jaxvlm.runtime.files import reason
+from jaxvlm.runtime.files import expand, reason
 
 YES, NO = ("1", "true", "yes", "y", "goal"), ("0", "false", "no", "n", "other")
 
@@ -31,7 +31,7 @@ def read_votes(path: str | Path, count: int) -> dict[tuple[int, str], bool]:
       ConfigError: the file cannot be read, lacks a column, or has a state or label that means nothing; the message
         names the line.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

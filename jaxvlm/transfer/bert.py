@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxvlm.clip.layout import nest
 from jaxvlm.errors import CheckpointError, ConfigError
+from jaxvlm.runtime.files import expand
 
 if TYPE_CHECKING:
     import tokenizers
@@ -174,7 +175,7 @@ def load_sentence_encoder(directory: str | Path) -> SentenceEncoder:
     from safetensors import SafetensorError, safe_open
     from tokenizers import Tokenizer
 
-    folder = Path(directory).expanduser()
+    folder = expand(directory)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (folder / name).is_file():
             raise CheckpointError(

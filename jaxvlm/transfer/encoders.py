@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from jaxvlm.runtime.files import expand
+
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "n d"]]
 
 
@@ -24,7 +26,7 @@ def load_encoder(name: str) -> tuple[Encode, Callable[[str], list[str]]]:
       ConfigError, CheckpointError: there is no such encoder, or its files do not fit; texts that are empty or too long
         are named when they are encoded.
     """
-    if name.startswith("clip:") or _is_clip(Path(name).expanduser()):
+    if name.startswith("clip:") or _is_clip(expand(name)):
         from jaxvlm.clip import embed_prompts, load, load_tokenizer
 
         name = name.removeprefix("clip:")

@@ -260,14 +260,14 @@ def test_a_server_that_is_away_and_comes_back(serve, visit, tmp_path):
 
 
 def test_a_disk_that_is_full_is_told_and_the_answer_sent_again(server, visit):
-    page = visit(server, "Ann")
+    page = visit(server, "Zoe")
     full = {"error": "the answer could not be written to the disk"}
     page.route("**/api/answers", lambda route: route.fulfill(status=500, json=full))
     page.keyboard.press("5")
     until(page, "document.querySelector('#status').textContent.includes('could not be written to the disk')")
     page.unroute("**/api/answers")
     until(page, "document.body.dataset.saved === '1'")
-    assert list(server.tasks("Ann")["answers"].values()) == [100]
+    assert list(server.tasks("Zoe")["answers"].values()) == [100]
     assert all("500" in text for text in visit.complaints)
     visit.complaints.clear()
 

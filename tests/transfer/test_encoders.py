@@ -8,7 +8,7 @@ import pytest
 
 from jaxvlm.clip import embed_prompts, load, load_tokenizer
 from jaxvlm.clip.checkpoint import resolve
-from jaxvlm.errors import JaxvlmError
+from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.transfer.encoders import load_encoder
 
 TEXTS = ["a pole that stands", "a cart"]
@@ -34,3 +34,8 @@ def test_a_directory_says_whether_it_holds_a_clip(tmp_path):
         load_encoder(str(tmp_path / "nowhere"))
     with pytest.raises(JaxvlmError, match="no/such/directory"):
         load_encoder("clip:no/such/directory")
+
+
+def test_a_home_that_is_not_known_is_named():
+    with pytest.raises(RunError, match="'~nosuch-user/x' is in no home directory that is known"):
+        load_encoder("~nosuch-user/x")
