@@ -106,7 +106,8 @@ def test_flag_by_hand():
 def test_the_flag_is_reached_where_the_environment_says_so():
     positions, params = car([0.4475, 0.449, 0.45, 0.451]), MountainCar().default_params
     reached = captioned_dataset("mountain_car").concept("at_flag").holds(positions)
-    assert reached.tolist() == at_goal(positions, params).tolist() == [False, False, True, True]
+    at_the_flag = jax.vmap(at_goal, (0, None))(positions, params)
+    assert reached.tolist() == at_the_flag.tolist() == [False, False, True, True]
 
 
 def test_the_way_to_the_flag_rises_and_the_left_slope_is_no_punishment():
