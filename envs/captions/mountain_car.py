@@ -35,7 +35,7 @@ def at_flag(state: MountainCarState) -> Float[Array, "..."]:
     position = state.position
     climb = jnp.where(position > VALLEY, 2.5, 1.25) * height(state)
     # From where the flag is reached: its height lacks a little of the peak's.
-    ramp = jnp.clip((position - 0.3475) / 0.1, 0.0, 2.0)
+    ramp = jnp.clip((position - 0.34796) / 0.1, 0.0, 2.0)
     return -4.0 + climb + 1.5 * ramp
 
 
