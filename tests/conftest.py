@@ -1,6 +1,7 @@
 """Settings of the whole test run; they have to stand before jax, jaxvlm and envs are imported."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -8,8 +9,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # The programs of the tests are compiled more than they are run: without LLVM's optimisations they are ready three
-# times as soon.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# times as soon, and with XLA's former way to write loops, which later versions no longer have, twice as soon again.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + (" --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""),
+)
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("JAXVLM_PROMPT_CACHE", "0")  # tests of the cache name a folder
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is a mistake
@@ -26,14 +31,16 @@ def pytest_addoption(parser):
         "--slow-part",
         default="1/1",
         metavar="K/N",
-        help="run all tests, but of the slow ones only the K-th of N parts: several runs share them",
+        help="run all tests, but of the slow ones only the K-th of N parts, or with not-K/N all but that one: "
+        "several runs share them",
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    part, _, parts = config.getoption("--slow-part").partition("/")
+    option = config.getoption("--slow-part")
+    part, _, parts = option.removeprefix("not-").partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise pytest.UsageError(f"--slow-part takes K/N such as 1/2, not {config.getoption('--slow-part')!r}")
+        raise pytest.UsageError(f"--slow-part takes K/N or not-K/N such as 1/4, not {option!r}")
     # By function and not by case: cases share what they compile. Those beside a peer are not parted, since a run that
     # shares them may not have that peer.
     parity = Path(__file__).with_name("parity")
@@ -41,7 +48,10 @@ def pytest_collection_modifyitems(config, items):
         item for item in items if item.get_closest_marker("slow") and not item.path.is_relative_to(parity)
     ]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(map(_function_of, slow)))}
-    left_out = {item for item in slow if numbers[_function_of(item)] % int(parts) != int(part) - 1}
+    others = option.startswith("not-")
+    left_out = {
+        item for item in slow if (numbers[_function_of(item)] % int(parts) == int(part) - 1) == others
+    }
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]

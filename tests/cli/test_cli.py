@@ -257,6 +257,7 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, call, monkeypatch):
     def not_refused(*arguments):

@@ -32,6 +32,7 @@ def datasets(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_dataset_has_what_was_asked_for(datasets):
     dataset = StateDataset.load(datasets / "poles")
     assert [int((dataset.index["source"] == place).sum()) for place in range(3)] == [30, 30, 30]
@@ -63,6 +64,7 @@ def test_sources_without_an_agent_draw_apart(datasets, call, tmp_path, kind, pla
     assert [set(part.index["seed"]) for part in (first, second)] == [{seed} for seed in seeds]
 
 
+@pytest.mark.slow
 def test_epic_writes_tables_and_pictures(datasets, call, tmp_path):
     code, out, err = call(
         *("epic", "poles", "--datasets-dir", datasets, "--clip", "tiny", "untrained", "--alphas", 0, 1),
@@ -88,6 +90,7 @@ def test_epic_writes_tables_and_pictures(datasets, call, tmp_path):
     assert "EPIC distance" in out
 
 
+@pytest.mark.slow
 def test_people_can_be_asked(datasets, tmp_path, call, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = StateDataset.load(datasets / "poles").save(tmp_path / "runs" / "datasets" / "poles")

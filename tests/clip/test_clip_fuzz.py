@@ -67,6 +67,7 @@ def replaced(values, path, value):
     node[path[-1]] = value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["huggingface", "huggingface_siglip", "gelu", "resnet", "siglip"])
 @FUZZ
 @given(data=st.data())
@@ -82,6 +83,7 @@ def test_configs_with_other_values(whole, tmp_path, name, data):
         load(directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["huggingface", "gelu"])
 @FUZZ
 @given(

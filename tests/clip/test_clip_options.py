@@ -49,6 +49,7 @@ def model():
     return params, frames, ids, encode(CLIP(GELU), params, frames)
 
 
+@pytest.mark.slow
 def test_scanned_layers_compute_the_same(model):
     params, frames, ids, image = model
     stacked = stack_layers(params)
@@ -70,6 +71,7 @@ def siglip():
     return config, params, frames, encode(CLIP(config), params, frames)
 
 
+@pytest.mark.slow
 def test_siglip_by_other_means(siglip):
     config, params, frames, image = siglip
     scanned = encode(CLIP(config, scan=True), stack_layers(params), frames)
@@ -194,6 +196,7 @@ def test_fewer_bits_keep_the_order_of_rewards(humanoid, kind, least):
         assert spearmanr(rewards, others).statistic > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_eight_bits(model, scan):
     needs_qwix()

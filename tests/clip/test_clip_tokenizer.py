@@ -116,6 +116,7 @@ def test_byte_pairs(tmp_path, files):
         tokenizer(["a b c d e f g"])
 
 
+@pytest.mark.slow
 def test_embed_prompts(directory):
     params = random_params(CONFIG)
     embeddings = embed_prompts(CLIP(CONFIG), params, load_tokenizer(directory), ["a pole", "a cart"])

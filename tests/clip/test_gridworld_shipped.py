@@ -38,6 +38,7 @@ def scores(states):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wording", ["tiny", "tiny, held out"])
 @pytest.mark.parametrize("goal", GOALS)
 def test_every_goal_is_ranked(states, scores, goal, wording):

@@ -120,6 +120,7 @@ BIG_G = CLIPConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [BIG_G, CLIPConfig(vision=ResNetConfig())])
 def test_shapes_are_compared_without_the_memory_of_the_weights(config):
     """The 2.5 billion parameters of bigG/14 would be 10 GB."""

@@ -64,6 +64,7 @@ def test_embeddings_are_those_of_openclip(name, tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gelu", "resnet", "siglip"])
 def test_bfloat16_stays_close(name, tmp_path):
     config, params = openclip_model(name)

@@ -57,6 +57,7 @@ def test_the_own_size_changes_nothing():
     jax.tree.map(np.testing.assert_array_equal, unchanged, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["huggingface", "openclip"])
 def test_a_checkpoint_of_either_layout_follows_its_own_library(tmp_path, layout):
     if layout == "openclip":

@@ -45,6 +45,7 @@ def entries(folder):
     return sorted(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_hit_has_the_bits_of_the_tower_and_skips_it(tower, calls, folder):
     expected = np.asarray(embed_prompts(tower.clip, tower.params, tower.tokenizer, PROMPTS))
     assert len(calls) == 0
@@ -58,6 +59,7 @@ def test_a_hit_has_the_bits_of_the_tower_and_skips_it(tower, calls, folder):
     assert len(calls) == len(entries(folder)) == 3
 
 
+@pytest.mark.slow
 def test_other_weights_dtypes_and_configs_miss(tower, calls, folder):
     first = np.asarray(tower.embed(PROMPTS))
     tree = tower.params["params"]

@@ -32,6 +32,7 @@ def trained(tmp_path_factory):
     return output, figures, losses
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_ranks_held_out_pictures(trained):
     _, figures, losses = trained
     assert list(losses) == [50, 100, 150, 200, 250, 300]
@@ -41,6 +42,7 @@ def test_training_lowers_the_loss_and_ranks_held_out_pictures(trained):
         assert figures[look]["goal"]["auc"]["1.0"] > 0.95
 
 
+@pytest.mark.slow
 def test_of_two_views_the_mean_ranks_and_each_is_of_use_alone(tmp_path):
     """One view sees the bar and one does not; rewards are the mean of both."""
     both = dataclasses.replace(bar_dataset(), cameras=("blind", "default"))
@@ -93,6 +95,7 @@ def test_a_card_names_the_files_of_states_and_the_command_that_was_given(trained
     assert stored["states"] == [{"name": "fooled.npz", "sha256": "0a1b"}]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     config = dataclasses.replace(CONFIG, steps=3, report_every=3)
 
@@ -109,6 +112,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert other[0] != first[0]
 
 
+@pytest.mark.slow
 def test_the_mean_frame_is_folded_exactly(tmp_path):
     """The exported float16 model on uint8 frames against the trained one on centred floats."""
     config = dataclasses.replace(CONFIG, image_size=32, width=64, layers=2)
@@ -164,6 +168,7 @@ def test_numbers_that_cannot_train_are_named(change, message):
         ClipTrainConfig(**change)
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_ends_at_the_first_report_of_it(tmp_path):
     reported = []
     config = dataclasses.replace(CONFIG, learning_rate=1e30, steps=200, report_every=10)
@@ -256,6 +261,7 @@ def test_augmentation_changes_light_and_sharpness_within_bounds():
     np.testing.assert_array_equal(soft[~blurred], np.asarray(edge)[~blurred])
 
 
+@pytest.mark.slow
 def test_mining_sees_the_log_odds_of_the_clip_in_training(tmp_path):
     """Worked out again in NumPy from the state it saw. From then on its sampler is drawn from; nothing else changes."""
     seen, places = [], jnp.linspace(0.1, 0.9, 9)
@@ -313,6 +319,7 @@ def test_numbers_that_cannot_work_are_named(change, words):
         dataclasses.replace(CONFIG, **change)
 
 
+@pytest.mark.slow
 def test_a_slope_fits_the_log_odds_far_from_a_goal(tmp_path):
     """Mean distance between logits and log-odds of the goal's prompt, over the whole range of states."""
     dataset, off = bar_dataset(), []

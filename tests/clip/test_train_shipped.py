@@ -41,6 +41,7 @@ def measured():
     return measure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", PEAK)
 @pytest.mark.parametrize("alpha", ["0.0", "0.5", "1.0"])
 def test_the_goal_is_ranked_and_the_landscape_has_one_peak(measured, domain, alpha):
@@ -73,6 +74,7 @@ def test_wordings_are_read(measured, domain):
         assert rows[captioned_dataset(domain).goal]["auc_held_out"] > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", PEAK)
 def test_an_untrained_clip_fails(measured, domain):
     for look, entry in measured(f"untrained:{domain}").items():

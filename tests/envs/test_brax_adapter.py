@@ -114,6 +114,7 @@ def test_products_are_exact():
     assert env.seen == {"reset": {EXACT}, "step": {EXACT}}
 
 
+@pytest.mark.slow
 def test_observations_of_several_axes_are_flattened():
     grid = GridWorld(5, 5, control="turn", observation="view")
     env = BraxEnv(grid)

@@ -36,6 +36,7 @@ def car(position) -> MountainCarState:
     return MountainCarState(position=position, velocity=jnp.zeros_like(position))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", DATASETS)
 def test_declarations_are_complete(domain):
     dataset = captioned_dataset(domain)
@@ -130,6 +131,7 @@ def test_mountain_car_concepts(name, position):
     assert not bool(jnp.all(concept.holds(car(positions))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", [domain for domain in DATASETS if domain not in SHOWN])
 def test_states_reach_far_beyond_a_policy_and_frames_differ(domain):
     dataset = captioned_dataset(domain)

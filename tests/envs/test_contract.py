@@ -76,6 +76,7 @@ def test_reset_and_step_keep_shapes_and_types(env):
     assert all(space.contains(row[0]) for row in results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "look"), LOOKS, ids=_name)
 def test_pictures_at_all_sizes(env, look):
     params, assets, camera = env.default_params, env.assets(look), env.cameras["default"]
@@ -87,6 +88,7 @@ def test_pictures_at_all_sizes(env, look):
         assert (frame.shape, frame.dtype) == ((size, size, 3), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "look"), LOOKS, ids=_name)
 def test_pictures_are_the_same_alone_batched_and_scanned(env, look):
     params, assets, camera = env.default_params, env.assets(look), env.cameras["default"]
@@ -110,6 +112,7 @@ def test_pictures_are_the_same_alone_batched_and_scanned(env, look):
     np.testing.assert_array_equal(draw(keys, params, assets, camera)[0], batched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "look"), LOOKS, ids=_name)
 def test_sizes_show_the_same_picture(env, look):
     assets, camera = env.assets(look), env.cameras["default"]

@@ -204,6 +204,7 @@ def test_the_summary_says_where_what_is_carried_and_what_has_changed():
         table_of_places(GridWorld(2, 3, observation="summary"), params)
 
 
+@pytest.mark.slow
 def test_starts_are_those_that_are_allowed_and_equally_often():
     env = GridWorld(4, 5)
     allowed = np.zeros((4, 5), bool)
@@ -234,6 +235,7 @@ def shortest(cells, goal_cells):
     return far
 
 
+@pytest.mark.slow
 def test_optimal_values_are_those_of_shortest_paths():
     rng = np.random.default_rng(1)
     cells = np.where(rng.random((8, 8)) < 0.25, cell("wall"), 0).astype(np.uint8)
@@ -301,6 +303,7 @@ def test_both_tables_agree_and_a_policy_is_worth_what_it_earns():
     assert earned.mean() == pytest.approx(worth[0], abs=float(4 * earned.std() / 20_000**0.5))
 
 
+@pytest.mark.slow
 def test_a_world_with_a_key_a_door_and_lava_is_solved():
     """By hand: up to the key, pick up, down, open, through, through, down to the place: seven steps and the last."""
     cells = world("k#..", ".L.~", "#..p")
@@ -318,6 +321,7 @@ def test_a_world_with_a_key_a_door_and_lava_is_solved():
         reachable_table(env, params, all_starts(env, params), limit=10)
 
 
+@pytest.mark.slow
 def test_tasks_may_be_vmapped():
     env = GridWorld(6, 6)
     goals = np.eye(36, dtype=bool)[[3, 20, 35]].reshape(3, 6, 6)

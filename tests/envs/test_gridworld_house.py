@@ -104,6 +104,7 @@ def two_rooms(goal: int, goal_object: int):
     return GridWorld(3, 4, control="compass"), params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("goal", "goal_object"),
     [(REACH, 0), (FACE, cell("ball", "red")), (HOLD, cell("key", "blue")), (PUT, cell("key", "blue"))],
@@ -121,6 +122,7 @@ def test_the_few_states_that_matter_are_worth_as_much_as_all_of_them(goal, goal_
         task_table(replace(env, terminate=False), params, jnp.array([6]))
 
 
+@pytest.mark.slow
 def test_the_best_policy_earns_the_best_return():
     """The table's best actions, played in the environment itself from every start of a task of each kind."""
     house = make_house(7, seed=1)
@@ -157,6 +159,7 @@ def test_the_best_policy_earns_the_best_return():
         assert float(earned(params)) == pytest.approx(best[k], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_best_return_of_some_starts_is_that_of_all_of_them_where_they_are_all():
     house = make_house(7, 2)
     tasks = jax.tree.map(lambda leaf: leaf[np.array([0, 30, 60])], house.params)

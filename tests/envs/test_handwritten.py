@@ -32,6 +32,7 @@ def test_its_formula(height, tilt, speed, expected):
     assert float(kneeling(measures, jnp.float32(speed))) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_kneeling_earns_most_and_kneeling_on_one_knee_nearly_as_much():
     poses = [example for example, *_ in EXAMPLES["kneeling"]][:2]
     qpos = jnp.asarray(np.concatenate([np.reshape(example_qpos(pose), (1, 24)) for pose in poses]))

@@ -80,6 +80,7 @@ def test_phrases_people_use_are_trained(dataset, text, concept):
     assert text in dataset.concept(concept).wordings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", GOALS)
 def test_log_odds_of_a_goal_have_the_sign_of_its_predicate(dataset, states, goal):
     log_odds = np.asarray(dataset.concept(goal).log_odds(states))
@@ -91,6 +92,7 @@ def test_log_odds_of_a_goal_have_the_sign_of_its_predicate(dataset, states, goal
     assert log_odds.max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", GOALS)
 def test_the_way_to_a_goal_climbs(dataset, goal):
     sweep = dataset.aimed_at(goal).sweep
@@ -169,6 +171,7 @@ def test_concepts_are_neither_always_nor_never_true(dataset, states):
         assert 0.004 < value < 0.99 or concept.name == "scene", concept.name
 
 
+@pytest.mark.slow
 def test_samples_stay_in_the_limits_and_on_the_floor(qpos):
     body = skeleton()
     assert (qpos[:, 7:] >= body.low - 1e-5).all()
@@ -186,6 +189,7 @@ def test_samples_follow_the_key(qpos):
     assert np.abs(np.asarray(draw(jax.random.key(2), 4000, make_library())) - qpos).max() > 0.1
 
 
+@pytest.mark.slow
 def test_libraries_follow_the_seed():
     first, again, other = (find_postures(seed, 8, tries=200) for seed in (3, 3, 4))
     assert first.shape == (len(FAMILIES), 8, 15)
@@ -196,6 +200,7 @@ def test_libraries_follow_the_seed():
     np.testing.assert_array_equal(arms, same)
 
 
+@pytest.mark.slow
 def test_a_family_meets_its_goal_and_its_neighbour_misses_it():
     library = make_library()
     arms_ahead = np.deg2rad(np.asarray([0.0, 31.0, -57.0, 0.0, -31.0, -57.0], np.float32))
@@ -223,6 +228,7 @@ def test_the_mirror_is_its_own_inverse_and_keeps_the_body(qpos):
     np.testing.assert_allclose(after[:, swapped] * jnp.asarray([1, -1, 1]), before, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_extra_states_get_their_share():
     mined = np.tile(example_qpos(Example("", tilt=(33.0, 0.0))), (5, 1))
     library = with_extra(make_library(), mined, 0.25)
@@ -230,6 +236,7 @@ def test_extra_states_get_their_share():
     assert np.mean(np.abs(drawn - mined[0]).max(1) < 1e-6) == pytest.approx(0.25, abs=0.03)
 
 
+@pytest.mark.slow
 def test_frames_and_truth_in_one_program(dataset):
     def batch(sampler, key, assets):
         states = sampler(key, 4)
@@ -242,6 +249,7 @@ def test_frames_and_truth_in_one_program(dataset):
     assert len({frame.tobytes() for frame in np.asarray(frames)}) == 4
 
 
+@pytest.mark.slow
 def test_states_of_single_scenes_work_too(dataset):
     state = state_of(example_qpos(Example(""))[0])
     assert state.measures.torso_tilt.shape == ()
@@ -259,6 +267,7 @@ def margins_of(qpos) -> np.ndarray:
     return np.asarray(jax.jit(all_goals)(qpos))
 
 
+@pytest.mark.slow
 def test_jitter_moves_turns_and_mirrors_without_changing_what_is_true(qpos):
     rows = jnp.asarray(qpos[:1])
     library = with_extra(make_library(), qpos[:1], 1.0, jitter=0.1)
@@ -311,6 +320,7 @@ def test_climbing_keeps_what_scores_higher(qpos):
     np.testing.assert_allclose(jax.jit(reach)(end), best, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_mining_finds_what_is_predicted_wrongly(dataset, monkeypatch):
     """A CLIP that takes a low head for every goal is wrong about who lies, and about who stands and meets one."""
     monkeypatch.setattr(captions, "CHAINS", 8)
@@ -339,6 +349,7 @@ def test_mining_finds_what_is_predicted_wrongly(dataset, monkeypatch):
     assert ours[~negative].mean() > 1.0
 
 
+@pytest.mark.slow
 def test_training_draws_states_that_policies_visited(dataset):
     """Held-out figures do not: they stay comparable between versions."""
     (library,) = dataset.training_sampler().args
@@ -367,6 +378,7 @@ def test_facts_of_the_default_view_are_not_said_of_others(dataset, cameras):
     assert not {"camera", "viewer", "left", "right"} & set(words(text))
 
 
+@pytest.mark.slow
 def test_pictures_can_be_taken_by_the_camera_of_the_body(dataset):
     """Rewards from gymnasium's side view are checked on these states before a training."""
     poses = example_qpos(Example(""), Example(""), EXAMPLES["kneeling"][0][0])

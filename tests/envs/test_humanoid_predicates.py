@@ -64,6 +64,7 @@ def random_data(random_qpos):
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", GOALS)
 def test_poses_by_hand(goal):
     positives, near_misses = EXAMPLES[goal]
@@ -75,6 +76,7 @@ def test_poses_by_hand(goal):
     assert not wrong
 
 
+@pytest.mark.slow
 def test_mirrored_poses_are_judged_alike():
     swap = {"right": "left", "left": "right"}
     for goal, (positives, near_misses) in EXAMPLES.items():
@@ -92,6 +94,7 @@ def test_mirrored_poses_are_judged_alike():
         np.testing.assert_allclose(ours, theirs, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_goals_that_exclude_each_other():
     everything = [e for positives, near in EXAMPLES.values() for e in (*positives, *near)]
     true = {goal: found > 0 for goal, found in margins_of(example_qpos(*everything)).items()}
@@ -209,6 +212,7 @@ def test_segments_by_hand():
     assert float(segment_distance(zero, zero, z, zero)) == pytest.approx(1.0)  # two points
 
 
+@pytest.mark.slow
 def test_batches_of_any_shape(random_qpos):
     def margins(position, quat):
         scene = SimpleNamespace(geom_pos=position, geom_quat=quat)
@@ -247,6 +251,7 @@ def test_margins_are_continuous_and_reach_far():
         assert np.abs(np.diff(margins)).max() < 0.25
 
 
+@pytest.mark.slow
 def test_graded_truth_climbs_before_a_threshold_is_met():
     """From standing with arms down to raised arms, and from leaning within the threshold to standing straight."""
     lean = [Example("", {}, tilt=(angle, 0.0)) for angle in (0.0, 8.0, 14.0, 22.0, 45.0)]
@@ -291,6 +296,7 @@ def test_every_condition_can_fail_and_says_why():
             )
 
 
+@pytest.mark.slow
 def test_an_unknown_goal_is_named():
     with pytest.raises(ConfigError, match="unknown goal 'headstand': choose one of kneeling, lotus"):
         margin("headstand", pose_scene(jnp.zeros(24).at[3].set(1.0)))

@@ -20,6 +20,7 @@ def spaces():
     return {domain: search_space(domain) for domain in SPACES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", list(SPACES))
 def test_starts_are_within_bounds_and_become_states_that_captions_know(spaces, domain):
     space = spaces[domain]
@@ -45,6 +46,7 @@ def test_starts_are_within_bounds_and_become_states_that_captions_know(spaces, d
         np.testing.assert_allclose(b, a, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", list(SPACES))
 def test_shortfalls_are_named_exactly_where_a_goal_is_missed(spaces, domain):
     """Of the goals whose conditions are known; by random states, some of which meet them."""

@@ -11,6 +11,7 @@ from envs.humanoid.rollouts import qpos_of, read_states, visited_states
 from jaxvlm.errors import ConfigError
 
 
+@pytest.mark.slow
 def test_positions_are_found_again_from_observation_and_scene():
     qpos = visited_states()[::500]
     observation = np.concatenate([qpos[:, 2:], np.ones((len(qpos), 26), np.float32)], axis=1)

@@ -41,6 +41,7 @@ def played():
     return player(task.params, *arguments), theirs
 
 
+@pytest.mark.slow
 def test_states_are_those_of_evaluation(played):
     ours, theirs = played
     jax.tree.map(np.testing.assert_array_equal, ours.scene, theirs.scene)

@@ -47,6 +47,7 @@ def scores(tower, dataset):
     return score_states(tower, scene, {"upright": PROMPTS}, Views(CartPole(), "plain"), ALPHAS)["upright"]
 
 
+@pytest.mark.slow
 def test_scores_are_the_rewards_of_training(tower, dataset, scores):
 
     env, scene = CartPole(), jax.tree.map(jnp.asarray, dataset.scene(CartPoleScene))

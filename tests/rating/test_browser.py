@@ -72,6 +72,7 @@ def server(material):
     yield from one_server(material.folder)
 
 
+@pytest.mark.slow
 def test_keys_from_the_first_to_the_last(server, visit):
     page = visit(server, "Ann")
     assert page.inner_text("#prompt") == "“a humanoid robot kneeling”"
@@ -241,6 +242,7 @@ def test_frames_are_answered_with_y_and_n(serve, visit, tmp_path):
     assert server.tasks("Ann")["answers"] == given
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_and_comes_back(serve, visit, tmp_path):
     server = serve(make_material(tmp_path / "rating").folder)
     page = visit(server, "Ann")

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import pytest
 from rating.conftest import until, wait_until
 from rating.material import make_material
 
@@ -41,6 +42,7 @@ class Rater(threading.Thread):
                     break
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_while_answers_stream_in(serve, tmp_path):
     material = make_material(tmp_path / "rating", episodes=6)
     server, stop, generator = serve(material.folder), threading.Event(), random.Random(0)
@@ -77,6 +79,7 @@ def test_a_server_that_is_killed_while_answers_stream_in(serve, tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_a_browser_that_is_killed(serve, launch, tmp_path):
     material = make_material(tmp_path / "rating", episodes=10)
     server = serve(material.folder)

@@ -168,6 +168,7 @@ def test_verdicts_are_compared_where_shares_tell_them(tmp_path):
     assert summary["between_raters"]["pairs"][0]["judged"] == 6
 
 
+@pytest.mark.slow
 def test_material_of_earlier_versions_opens_and_its_success_is_unknown(tmp_path):
     material = make_material(tmp_path / "rating")
     path = material.folder / "material.json"

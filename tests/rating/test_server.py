@@ -48,6 +48,7 @@ def test_nothing_that_is_sent_tells_the_run(server, material):
         assert not [text for text in sent if word in text.lower()], word
 
 
+@pytest.mark.slow
 def test_answers_are_kept_and_come_back(serve, server, material):
     first, second = (item["id"] for item in server.tasks("ann")["items"][:2])
     assert server.answer("ann", first, 75, "t1") == (200, {"saved": True})

@@ -93,6 +93,7 @@ def test_views_that_are_none(view, message):
         free_camera(*view)
 
 
+@pytest.mark.slow
 def test_cameras_that_see_nothing():
     model, data = load(PRIMITIVES)
     scene, assets = scene_from_data(data), make_ray_assets(model)

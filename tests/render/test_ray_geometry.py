@@ -42,6 +42,7 @@ def pixel_directions(forward, up, fovy, size):
     return rays.reshape(-1, 3), np.einsum("hwc,c->hw", rays, forward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_primitive_lies_where_mujoco_finds_it(seed):
     model, data = load(PRIMITIVES)
@@ -161,6 +162,7 @@ def test_supersampling_is_the_mean_of_a_finer_picture():
     np.testing.assert_allclose(draw(scene, assets, camera, 16, supersample=2), fine, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [31, 40, 130])
 def test_many_geoms_keep_their_numbers(count):
     spheres = "".join(f"<geom size='.04' pos='0 {0.1 * (i % 12)} {0.1 * (i // 12)}'/>" for i in range(count))

@@ -247,6 +247,7 @@ print("stopped" if outcome.stopped else "done", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
@@ -285,6 +286,7 @@ def test_signals_reach_the_row_and_the_same_command_goes_on(tmp_path, number):
     assert any("jaxvlm resume" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interruption_reaches_all_rows_that_run(tmp_path):
     environment = {

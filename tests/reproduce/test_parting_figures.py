@@ -80,6 +80,7 @@ def test_rows_are_told_apart_and_need_each_other_only(figure):
         assert {need for row in rows for need in row.needs} <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", [misspecification, sequence], ids=["misspecification", "sequence"])
 def test_every_picture_has_its_seeds_and_its_interval(figure, folder):
     section = figure.section(Material(Place(folder)))

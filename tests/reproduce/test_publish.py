@@ -40,6 +40,7 @@ def published(tmp_path_factory):
     return target
 
 
+@pytest.mark.slow
 def test_the_page_can_be_drawn_again_from_what_was_published(published, tmp_path, monkeypatch):
     names = {path.name for path in published.rglob("*") if path.is_file()}
     assert {"evaluation.json", "metrics.jsonl", "figures.json", "runs.csv", "scaling.json"} <= names

@@ -71,6 +71,7 @@ def whole(made):
     return page_of(made)
 
 
+@pytest.mark.slow
 def test_a_whole_page_needs_nothing_else(whole):
     page, text = whole
     assert all(source.startswith("data:") for source in page.sources)

@@ -76,6 +76,7 @@ def test_checkpoints_without_its_numbers(missing):
 ENV = SimpleNamespace(cameras={"default": jnp.zeros(3)}, assets=lambda look: None)
 
 
+@pytest.mark.slow
 def test_settings_reach_the_reward(tmp_path):
     config = ODD["siglip"]
     write_tokenizer(save_checkpoint(tmp_path, config, random_params(config)))

@@ -209,6 +209,7 @@ def solved():
     return dqn, [jax.tree.map(lambda x, i=i: x[i], states) for i in range(5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "values"),  # {(x, time): (value of action 0, of action 1)}
     [

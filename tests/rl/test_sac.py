@@ -169,6 +169,7 @@ def test_masked_rows_change_nothing():
 REST = [name for name in SACHyper.__dataclass_fields__ if name not in ("learning_rate", "tau")]
 
 
+@pytest.mark.slow
 def test_seeds_and_numbers_vmap_and_new_numbers_do_not_compile_again():
     traces = 0
     sac = make_sac(CONFIG, OBSERVATIONS, ACTIONS)
@@ -234,6 +235,7 @@ def test_diagnostic_values(solved, kind, values):
         np.testing.assert_allclose(action[:, 0], best, atol=0.25)
 
 
+@pytest.mark.slow
 def test_a_learned_coefficient_drives_the_entropy_to_its_target():
     env = Diagnostic(continuous=True)
     config = SACConfig(actor_hidden_sizes=(32,), critic_hidden_sizes=(32,))

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.extend.core import jaxprs_in_params
 
 from jaxvlm.rl import Batch, SACConfig, make_sac
@@ -34,6 +35,7 @@ def test_several_inputs_are_one_joined():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, wanted)
 
 
+@pytest.mark.slow
 def test_an_update_takes_no_gradient_with_respect_to_observations():
     # It would be as large as the widest layer's forward pass; only the action's part is needed.
     config = SACConfig(actor_hidden_sizes=(6, 7), critic_hidden_sizes=(8, 9))

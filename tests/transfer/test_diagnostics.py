@@ -54,6 +54,7 @@ def worlds():
     return *pairs, Targets(instructions=words[32:], nearness=apart)
 
 
+@pytest.mark.slow
 def test_an_alignment_finds_held_out_pairs_and_one_of_chance_does_not(worlds):
     found = {
         name: jax.jit(diagnose, static_argnums=(0, 5))(name, jax.random.key(0), *worlds, CONFIG)

@@ -155,6 +155,7 @@ def test_the_report_holds_every_run(finished, tmp_path):
         assert (tmp_path / "new" / name).stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_an_arm_draws_the_same_numbers_whichever_others_are_run():
     similarity = []
     for arms in (("clip-rl-shuffled",), ("uniform", "language", "clip-rl-shuffled")):
@@ -329,6 +330,7 @@ def test_policies_that_collapsed_learn_again_and_the_better_one_stays(monkeypatc
     assert asked == [72]
 
 
+@pytest.mark.slow
 def test_a_second_try_learns_what_the_first_did_not_finish(finished, tmp_path, monkeypatch):
     experiment, states, choices, _ = finished
     store = tmp_path / "unfinished"

@@ -73,6 +73,7 @@ def test_sac_learns_to_hold_a_cart():
     assert np.asarray(learned.value[0]).max() > 1.6 * float(learned.value[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])
 def test_a_run_begins_with_what_it_is_given_and_nothing_else(algorithm):
     learner = learner_of(algorithm)
@@ -116,6 +117,7 @@ def test_heads_are_scaled_and_nothing_else(algorithm, heads):
     assert learner.has_critic == (algorithm != "dqn")
 
 
+@pytest.mark.slow
 def test_the_return_of_episodes_is_that_of_stepping_by_hand():
     task = ROOM.default_params
     policy = lambda observation: jnp.full((*observation.shape[:-1], 4), 0.25)  # noqa: E731

@@ -52,6 +52,7 @@ def run():
     return go
 
 
+@pytest.mark.slow
 def test_tasks_are_learned_and_counted(run):
     learned, best = run((0, 5, 15), (0, 1, 2))
     assert learned.value.shape == learned.steps.shape == (3, CONFIG.updates + 1)
@@ -71,6 +72,7 @@ def test_tasks_are_learned_and_counted(run):
         assert float(found) == pytest.approx(float(learned.value[k, -1]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_alone_and_from_a_good_start_nothing_is_left_to_learn(run):
     both, best = run((0, 15), (3, 4))
     alone, _ = run((15,), (4,))

@@ -46,6 +46,7 @@ def test_more_frames_than_fit_are_not_taken():
     assert any("--chunk 1000000000" in note and "fit into the free memory" in note for note in built.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -27,6 +27,7 @@ def episodes(built):
     return play(built, init_state(built).agent)
 
 
+@pytest.mark.slow
 def test_episodes_are_counted_by_hand(built, episodes):
     """The same episodes stepped one at a time in Python."""
     program, inputs = built.program, built.inputs
@@ -72,6 +73,7 @@ def test_window_and_threshold(built):
     np.testing.assert_array_equal(last.success, np.asarray(last.fraction) >= 1.0)
 
 
+@pytest.mark.slow
 def test_clip_reward_is_the_mean_over_the_pictures(built):
     agent = init_state(built).agent
     scored = play(built, agent, episodes=2, shown=2, score=True)
@@ -90,6 +92,7 @@ def test_clip_reward_is_the_mean_over_the_pictures(built):
     np.testing.assert_allclose(scored.clip_reward, rewards.mean(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_program_plays_both_ways(built):
     """Deterministic or sampled, scored or not, decided when it runs: as if it had been compiled for each."""
     agent = init_state(built).agent
@@ -169,6 +172,7 @@ def test_a_step_short_of_the_threshold_is_no_success(built, good, length, window
     assert played == (pytest.approx(good / window), success)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_the_least_steps_that_succeed_are_a_whole_number(name):
     """So that a threshold says itself how many steps it takes."""

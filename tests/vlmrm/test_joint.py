@@ -86,6 +86,7 @@ def test_tasks_of_other_settings_are_refused(tasks):
         join([], tasks[0].program.env, [])
 
 
+@pytest.mark.slow
 def test_poses_share_an_environment_and_a_pose_is_a_number():
     goals = ("kneeling", "standing", "lotus")
     env, params = one_environment([make_task(f"humanoid-{goal}", "compact") for goal in goals])

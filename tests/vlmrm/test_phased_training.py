@@ -61,6 +61,7 @@ def two():
     return phased()
 
 
+@pytest.mark.slow
 def test_rows_are_scored_by_the_sentence_of_their_phase(two):
     program, inputs = two.program, two.inputs
     _, rows = jax.jit(program.rollout_stage)(inputs, init_state(two))
@@ -74,6 +75,7 @@ def test_rows_are_scored_by_the_sentence_of_their_phase(two):
         np.testing.assert_allclose(rewards[here], expected[here], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_metrics_tell_phases_apart_and_schedules_do_not_recompile(two):
     compiled, _ = compile_iteration(two, init_state(two))
     _, metrics = compiled(two.inputs, init_state(two))

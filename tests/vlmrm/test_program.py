@@ -84,6 +84,7 @@ def test_iteration_learns_after_learning_starts(built, compiled):
     assert all(jax.tree.leaves(changed))
 
 
+@pytest.mark.slow
 def test_rewards_in_the_buffer_are_those_of_the_pictures(built):
     program, inputs = built.program, built.inputs
     state = init_state(built)
@@ -115,6 +116,7 @@ def test_chunk_does_not_change_rewards(built, chunk):
     np.testing.assert_allclose(jax.jit(other.label_stage)(built.inputs, rows), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_seed_draws_the_same_numbers_alone():
     together = build_random(tiny_config(seeds=2))
     alone = build_random(tiny_config(seeds=1, seed=1))
@@ -203,6 +205,7 @@ def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, 
         jax.tree.map(np.testing.assert_array_equal, outcome, (expected, state.agent, state.buffer))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
 def test_nothing_leaves_the_device(task):
     built = build_random(tiny_config(task))
@@ -227,6 +230,7 @@ def test_the_search_for_host_operations_finds_one():
         assert any(word.lower() in text.lower() for word in HOST_OPERATIONS)
 
 
+@pytest.mark.slow
 def test_the_state_is_donated_and_the_buffer_written_in_place():
     built = build_random(tiny_config(buffer_size=30_000))
     state = init_state(built)
@@ -250,6 +254,7 @@ def test_exports_for_accelerators(task):
     assert set(exported.platforms) == {"cuda", "tpu"}
 
 
+@pytest.mark.slow
 def test_ground_truth_goes_through_the_same_program():
     built = build_random(tiny_config(reward_reward="ground-truth"))
     state = init_state(built)
@@ -271,6 +276,7 @@ def test_reward_statistics_are_those_of_the_warm_up():
     np.testing.assert_allclose(stats.m2 / stats.count, kept.var(), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stats", "shift", "scale"),
     [
@@ -344,6 +350,7 @@ def test_sac_runs_through_the_program():
     assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_to_its_end_and_the_agents_keep_theirs():
     """The first step of Adam moves a parameter by the learning rate, whatever the gradient."""
     moved = {}
@@ -367,6 +374,7 @@ def test_the_learning_rate_falls_to_its_end_and_the_agents_keep_theirs():
     assert moved == pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_preset_paper_syncs_the_target_once_a_vector_step():
     frozen = build_random(tiny_config(algorithm_target_sync="vector-step", algorithm_learning_rate=1e-9))
     state = init_state(frozen)
