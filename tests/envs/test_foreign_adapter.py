@@ -123,17 +123,18 @@ def test_captions_of_the_shown_environments(domain):
     truth = np.asarray(jax.jit(dataset.log_odds)(states)) > 0
     for concept, column in zip(dataset.concepts, truth.T, strict=True):
         assert concept.name == "scene" or 0.02 < column.mean() < 0.98, concept.name
+    sweep = dataset.sweep
+    line = jax.jit(lambda values: sweep.states(values, sweep.contexts[0]))(jnp.asarray(sweep.values))
     for goal in SHOWN[domain].goals.values():
         concept = dataset.concept(goal.concept)
         np.testing.assert_array_equal(goal.holds(states.qpos), concept.holds(states))
         assert concept.wordings[0] == goal.prompt
         assert dataset.aimed_at(goal.concept).opposite in {c.name for c in dataset.concepts}
-        line = dataset.sweep.states(jnp.asarray(dataset.sweep.values), dataset.sweep.contexts[0])
         assert 0 < concept.holds(line).mean() < 0.5
     # The robot is in view in all frames: pixels of geoms other than the floor.
     env = dataset.environment
     camera, assets = env.cameras["default"], env.assets(dataset.looks[0])
-    few = jax.vmap(env.scene, in_axes=(0, None))(select(states, slice(0, 12)), dataset.params)
+    few = jax.jit(jax.vmap(env.scene, in_axes=(0, None)))(select(states, slice(0, 12)), dataset.params)
     geoms = jax.jit(lambda s, a, c: jax.lax.map(lambda x: render_buffers(x, a, c, 48)[2], s))
     seen = np.asarray(geoms(few, assets, camera))
     floor = env.source.model.geom("ground" if domain == "brax_reacher" else "floor").id

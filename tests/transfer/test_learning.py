@@ -1,5 +1,7 @@
 """Many grid-world tasks in one program: they are learned, exactly evaluated, and independent of each other."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from jaxvlm.transfer import LearnConfig, learn, make_learner, steps_to_threshold
 
 SIZE, HORIZON = 4, 16
 ENV = GridWorld(SIZE, SIZE)
+TIMED = TimeLimit(ENV, HORIZON)
 CONFIG = LearnConfig(num_envs=8, rollout_length=16, updates=25, hidden_sizes=(16,))
 
 
@@ -29,31 +32,39 @@ def evaluate(policy, table):
 
 
 @pytest.fixture(scope="module")
-def run():
+def learner():
+    return make_learner(CONFIG, TIMED, ENV.default_params)
+
+
+@pytest.fixture(scope="module")
+def run(learner):
     """Learns tasks given by their goals' cells, from the starts of `seeds`."""
-    env = TimeLimit(ENV, HORIZON)
-    learner = make_learner(CONFIG, env, ENV.default_params)
 
     def go(cells, seeds):
         params = tasks(cells)
-        tables = jax.vmap(lambda params: table_of_places(ENV, params))(params)
-        start = jax.vmap(lambda seed: learner.init(jax.random.key(seed)))(jnp.asarray(seeds))
+        tables = tables_of(params)
+        start = jax.jit(jax.vmap(lambda seed: learner.init(jax.random.key(seed))))(jnp.asarray(seeds))
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds) + 100)
-        program = jax.jit(
-            lambda params, start, tables, keys: learn(
-                CONFIG, env, learner, params, start, evaluate, tables, keys
-            )
+        best = jax.jit(
+            jax.vmap(lambda table: expected_return(table, optimal_values(table, CONFIG.discount, HORIZON)[0]))
         )
-        best = jax.vmap(
-            lambda table: expected_return(table, optimal_values(table, CONFIG.discount, HORIZON)[0])
-        )
-        return program(params, start, tables, keys), best(tables)
+        return program(learner, params, start, tables, keys), best(tables)
 
     return go
 
 
+@jax.jit
+def tables_of(params):
+    return jax.vmap(lambda params: table_of_places(ENV, params))(params)
+
+
+@partial(jax.jit, static_argnums=0)
+def program(learner, params, start, tables, keys):
+    return learn(CONFIG, TIMED, learner, params, start, evaluate, tables, keys)
+
+
 @pytest.mark.slow
-def test_tasks_are_learned_and_counted(run):
+def test_tasks_are_learned_and_counted(run, learner):
     learned, best = run((0, 5, 15), (0, 1, 2))
     assert learned.value.shape == learned.steps.shape == (3, CONFIG.updates + 1)
     ratio = np.asarray(learned.value / best[:, None])
@@ -64,26 +75,21 @@ def test_tasks_are_learned_and_counted(run):
     assert (np.diff(learned.steps, axis=1) <= rows).all()  # reset rows are no steps
     assert (np.diff(learned.steps, axis=1) > 0.5 * rows).all()
     # The last value is that of the parameters that are returned.
-    learner = make_learner(CONFIG, ENV, ENV.default_params)
+    value_of = jax.jit(lambda params, table: evaluate(partial(learner.policy, params), table))
     for k, cell in enumerate((0, 5, 15)):
-        table = table_of_places(ENV, jax.tree.map(lambda leaf: leaf[0], tasks((cell,))))
+        table = jax.tree.map(lambda leaf: leaf[0], tables_of(tasks((cell,))))
         params = jax.tree.map(lambda leaf, k=k: leaf[k], learned.params)
-        found = evaluate(lambda x, params=params: learner.policy(params, x), table)
+        found = value_of(params, table)
         assert float(found) == pytest.approx(float(learned.value[k, -1]), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same_alone_and_from_a_good_start_nothing_is_left_to_learn(run):
+def test_a_run_is_the_same_alone_and_from_a_good_start_nothing_is_left_to_learn(run, learner):
     both, best = run((0, 15), (3, 4))
     alone, _ = run((15,), (4,))
     np.testing.assert_allclose(both.value[1], alone.value[0], atol=1e-4)
-    env = TimeLimit(ENV, HORIZON)
-    learner = make_learner(CONFIG, env, ENV.default_params)
     params = tasks((0, 15))
-    tables = jax.vmap(lambda params: table_of_places(ENV, params))(params)
-    again = learn(
-        CONFIG, env, learner, params, both.params, evaluate, tables, jax.random.split(jax.random.key(9))
-    )
+    again = program(learner, params, both.params, tables_of(params), jax.random.split(jax.random.key(9)))
     np.testing.assert_allclose(again.value[:, 0], both.value[:, -1], rtol=1e-5)
     assert (again.value[:, 0] > 0.95 * best).all()
 
