@@ -340,15 +340,16 @@ def _drawn(plan: Plan, seed: int) -> "StateDataset":
     if plan.source["kind"] == "grid":
         states = even_grid(captions, plan.count)
     else:
-        states = captions.sample_states(jax.random.key(seed), plan.count)
-    scenes = scene_fields(jax.vmap(captions.environment.scene, in_axes=(0, None))(states, captions.params))
+        states = jax.jit(captions.sample_states, static_argnums=1)(jax.random.key(seed), plan.count)
+    scenes = scene_fields(jax.jit(captions.scenes)(states))
     count = len(next(iter(scenes.values())))
     zeros = np.zeros(count, np.int32)
     return StateDataset(
         domain=plan.domain,
         scenes=scenes,
         labels={
-            goal.concept: np.asarray(captions.concept(goal.concept).holds(states)) for goal in captions.goals
+            goal.concept: np.asarray(jax.jit(captions.concept(goal.concept).holds)(states))
+            for goal in captions.goals
         },
         index={
             "source": zeros,

@@ -196,10 +196,10 @@ def usual_reward(built: Built, task: "Task", states: Played) -> tuple[float, str
     single = reward is not None and not task.starts and task.domain in domains()
     if single and task.concept is not None:
         dataset = find_dataset(task.domain)
-        drawn = dataset.sample_states(jax.random.key(1), HELD_OUT)
-        true = np.asarray(dataset.concept(task.concept).holds(drawn))
+        drawn = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(1), HELD_OUT)
+        true = np.asarray(jax.jit(dataset.concept(task.concept).holds)(drawn))
         if true.sum() >= LEAST:
-            scenes = jax.vmap(dataset.environment.scene, (0, None))(drawn, dataset.params)
+            scenes = jax.jit(dataset.scenes)(drawn)
             scenes = jax.tree.map(lambda leaf: leaf[np.flatnonzero(true)], scenes)
 
             @partial(jax.jit, compiler_options=compiler_options())

@@ -141,6 +141,8 @@ def sweep_scenes(
     values = jnp.asarray(sweep.values, jnp.float32)
     states = [sweep.states(values, context) for context in sweep.contexts]
     stacked = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
-    scenes = jax.vmap(dataset.environment.scene, in_axes=(0, None))(stacked, dataset.params)
-    holds = np.zeros(len(values), bool) if concept is None else dataset.concept(concept).holds(states[0])
+    scenes = jax.jit(dataset.scenes)(stacked)
+    holds = (
+        np.zeros(len(values), bool) if concept is None else jax.jit(dataset.concept(concept).holds)(states[0])
+    )
     return sweep, scenes, np.asarray(values), np.asarray(holds)

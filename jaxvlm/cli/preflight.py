@@ -96,9 +96,9 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     reward = in_phase(built.inputs.reward, phase)
     assert program.encode is not None
     count = 512 if program.frame_size <= 96 else 64  # some seconds of a CPU, most of them compilation
-    states = dataset.sample_states(jax.random.key(config.seed), count)
-    truth = np.asarray(dataset.concept(concept).holds(states))
-    scenes: Any = jax.vmap(dataset.environment.scene, (0, None))(states, dataset.params)
+    states = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(config.seed), count)
+    truth = np.asarray(jax.jit(dataset.concept(concept).holds)(states))
+    scenes: Any = jax.jit(dataset.scenes)(states)
 
     @partial(jax.jit, compiler_options=compiler_options())
     def rewards(reward: Any, scenes: Any) -> jax.Array:

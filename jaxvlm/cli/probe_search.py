@@ -128,7 +128,7 @@ class Prober:
 
     def _embed_block(self, reward: Any, states: Any) -> jax.Array:
         """Image embeddings of a block of states, f32[block, views, e]."""
-        scenes = jax.vmap(self.dataset.environment.scene, (0, None))(states, self.dataset.params)
+        scenes = self.dataset.scenes(states)
         return encode_scenes(
             reward,
             scenes,
@@ -295,7 +295,7 @@ class Prober:
 
         @partial(jax.jit, compiler_options=compiler_options())
         def draw(reward: Any, states: Any) -> jax.Array:
-            scenes = jax.vmap(self.dataset.environment.scene, (0, None))(states, self.dataset.params)
+            scenes = self.dataset.scenes(states)
             with jax.default_matmul_precision("highest"):
                 return draw_batch(render, scenes, reward.assets, reward.cameras, size)
 

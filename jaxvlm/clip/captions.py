@@ -163,7 +163,7 @@ class CaptionedDataset:
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]),
             *(self.environment.cameras[name] for name in self.cameras),
         )
-        scenes = jax.vmap(self.environment.scene, (0, None))(states, self.params)
+        scenes = self.scenes(states)
         with jax.default_matmul_precision("highest"):
             parts = [
                 draw_batch(
@@ -176,6 +176,10 @@ class CaptionedDataset:
                 for k, look in enumerate(assets)
             ]
         return jnp.concatenate(parts)
+
+    def scenes(self, states: State) -> Any:
+        """What is drawn of each state, leaves [n, ...]; compile it, operation by operation it takes seconds."""
+        return jax.vmap(self.environment.scene, (0, None))(states, self.params)
 
     def log_odds(self, states: State) -> Float[Array, "n concepts"]:
         """The truth of every concept for every state, as log-odds."""
