@@ -121,7 +121,7 @@ def run(arguments: Sequence[str]) -> None:
             print(f"note: {note}")
     directory = Output(options.output).prepare()
 
-    # Each as one program: operation by operation they take several times as long as the encoding.
+    # Each as one program: operation by operation they are hundreds, each to be compiled.
     states = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(options.seed), options.states)
     graded = np.asarray(jax.jit(dataset.concept(concept).log_odds)(states), np.float64)
     holds = graded > 0

@@ -178,7 +178,7 @@ class CaptionedDataset:
         return jnp.concatenate(parts)
 
     def scenes(self, states: State) -> Any:
-        """What is drawn of each state, leaves [n, ...]; compile it, operation by operation it takes seconds."""
+        """What is drawn of each state, leaves [n, ...]; compile it: operation by operation it is many programs."""
         return jax.vmap(self.environment.scene, (0, None))(states, self.params)
 
     def log_odds(self, states: State) -> Float[Array, "n concepts"]:
