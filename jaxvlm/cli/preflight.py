@@ -1,10 +1,12 @@
 """What is looked at before hours are spent: size of the preset, views of the cameras, signal of the sentence."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import domains, find_dataset
@@ -79,10 +81,11 @@ def views_note(config: TrainConfig, task: "Task") -> str | None:
 
 
 def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0) -> str | None:
-    """A warning where the sentence ranks random states no better than chance; None where it does, or nobody knows.
+    """A warning where the sentence ranks random states no better than chance, or than the task's opposite sentence.
 
-    The truth is that of the caption which says the same, or of the task's goal for the task's own prompt. Of a task of
-    several phases it is said of the sentence of one of them.
+    None where it does, or nobody knows. The truth is that of the caption which says the same, or of the task's goal for
+    the task's own prompt, which alone has an opposite. Of a task of several phases it is said of the sentence of one of
+    them.
     """
     if task.domain not in domains():
         return None
@@ -100,8 +103,12 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     truth = np.asarray(jax.jit(dataset.concept(concept).holds)(states))
     scenes: Any = jax.jit(dataset.scenes)(states)
 
+    goals = [reward.goal]
+    if built.opposite is not None and tuple(prompts) == tuple(task.goal_prompts):
+        goals.append(built.opposite)
+
     @partial(jax.jit, compiler_options=compiler_options())
-    def rewards(reward: Any, scenes: Any) -> jax.Array:
+    def rewards(reward: Any, goals: jax.Array, scenes: Any) -> jax.Array:
         embeddings = encode_scenes(
             reward,
             scenes,
@@ -110,16 +117,23 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
             size=program.frame_size,
             chunk=program.chunk,
         )
-        return score(reward, embeddings).mean(-1)
+        return jax.vmap(lambda goal: score(replace(reward, goal=goal), embeddings).mean(-1))(goals)
 
-    area = auc(np.asarray(rewards(reward, scenes)), truth)
-    if not area < SIGNAL:  # not a number where no state is at the goal
-        return None
+    area, *opposite = [auc(row, truth) for row in np.asarray(rewards(reward, jnp.stack(goals), scenes))]
     sentence = " + ".join(map(repr, prompts))
-    return (
-        f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} on {count} random states, "
-        "chance is 0.5), so training on it is unlikely to work; see `jaxvlm clip check`"
-    )
+    measured = f"on {count} random states, chance is 0.5"
+    if area < SIGNAL:  # not a number where no state is at the goal
+        return (
+            f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} {measured}), so training "
+            "on it is unlikely to work; see `jaxvlm clip check`"
+        )
+    if opposite and opposite[0] >= area:
+        return (
+            f"with this CLIP {' + '.join(map(repr, task.opposite_prompts))} ranks goal frames as high (AUC "
+            f"{opposite[0]:.2f}) as {sentence} does ({area:.2f} {measured}): it does not read the difference, so do "
+            "not trust its reward; see `jaxvlm clip check`"
+        )
+    return None
 
 
 def goal_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:

@@ -129,7 +129,14 @@ def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) ->
             "playing random actions, whose frames are shown to the tower as it is and as it is to be ...",
             flush=True,
         )
-    return build(config, task.env, task.params, domain=task.domain, holds_buffer=holds_buffer)
+    return build(
+        config,
+        task.env,
+        task.params,
+        domain=task.domain,
+        holds_buffer=holds_buffer,
+        opposite_prompts=task.opposite_prompts,
+    )
 
 
 def refuse_other_weights(run: Run, built: Built) -> None:

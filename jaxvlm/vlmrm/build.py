@@ -87,6 +87,9 @@ class Built:
     hyper: Any
     notes: tuple[str, ...]  # what the user should know before training starts
     clip_digest: str | None = None  # SHA-256 of the checkpoint's weights; None without a CLIP reward
+    opposite: jax.Array | None = (
+        None  # f32[e], mean of the opposite prompts' normalised embeddings, if asked for
+    )
 
 
 def load_tower(name: str, domain: str, size: int = 0) -> Tower:
@@ -314,7 +317,15 @@ def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
     return _scheduled(config, env, env_params)
 
 
-def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_buffer: bool = True) -> Built:
+def build(
+    config: TrainConfig,
+    env: Any,
+    env_params: Any,
+    *,
+    domain: str,
+    holds_buffer: bool = True,
+    opposite_prompts: Sequence[str] = (),
+) -> Built:
     """Makes the program of a run.
 
     Args:
@@ -324,6 +335,8 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
       domain: which embedded CLIP `tiny` means.
       holds_buffer: whether the replay buffer will be in memory, which has to be free for it: in training and where a
         whole checkpoint is read, not where the best agents act.
+      opposite_prompts: sentences that should score low at the goal; embedded for `Built.opposite`, since a program
+        keeps no text tower.
 
     Raises:
       JaxvlmError: the first thing that cannot work, before anything is compiled or written.
@@ -339,12 +352,14 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
         check=holds_buffer,
     )
     agent, hyper = build_agent(config, env, env_params)
-    reward, notes, tower, size, weights = None, (), None, 0, None
+    reward, notes, tower, size, weights, opposite = None, (), None, 0, None, None
     if settings.reward == "clip":
         settings = replace(settings, clip=_whole_path(settings.clip))
         tower = load_tower(config.reward.clip, domain, settings.clip_size)
         weights = tower.digest
         reward, notes = build_reward(settings, env, tower)
+        if opposite_prompts:
+            opposite = jnp.mean(tower.embed(opposite_prompts), axis=0)
         tower, more = with_shortcuts(tower, settings, env, env_params)
         # Of the towers a program keeps the one that it runs: bigG's text tower alone takes 1.4 GB.
         reward = replace(reward, clip={"params": {"visual": tower.params["params"]["visual"]}})
@@ -386,4 +401,5 @@ def build(config: TrainConfig, env: Any, env_params: Any, *, domain: str, holds_
         hyper=hyper,
         notes=notes,
         clip_digest=weights,
+        opposite=opposite,
     )

@@ -8,9 +8,10 @@ from envs.captions import captioned_dataset
 from envs.humanoid.env import Humanoid
 from envs.registry import make_task
 from jaxvlm.cli.preflight import concept_of, goal_of, preflight, views_note
+from jaxvlm.cli.session import build_shown
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import free_camera
-from jaxvlm.vlmrm import build, preset
+from jaxvlm.vlmrm import preset
 
 
 def told(task, name="laptop", **reward) -> list[str]:
@@ -18,7 +19,7 @@ def told(task, name="laptop", **reward) -> list[str]:
     config = preset(task.name, task.algorithm, name)
     chosen = {"prompt": task.goal_prompts, "look": task.look, **reward}
     config = replace(config, reward=replace(config.reward, **chosen))
-    return preflight(config, task, build(config, task.env, task.params, domain=task.domain))
+    return preflight(config, task, build_shown(config, task))
 
 
 def test_a_sentence_that_ranks_frames_passes_without_a_word():
@@ -30,6 +31,14 @@ def test_a_sentence_that_says_nothing_is_warned_of():
     (note,) = told(make_task("cartpole"), clip="untrained")
     assert "does not tell goal frames from others (AUC 0." in note
     assert "clip check" in note
+
+
+def test_an_opposite_sentence_that_ranks_as_high_is_warned_of():
+    """The goal's own sentence in place of the opposite: what a CLIP sees that cannot read the difference."""
+    task = make_task("cartpole")
+    (note,) = told(replace(task, opposite_prompts=task.goal_prompts))
+    assert f"{task.goal_prompts[0]!r} ranks goal frames as high (AUC 1.00) as" in note
+    assert "do not trust its reward" in note
 
 
 def test_ones_own_sentence_is_measured_by_the_caption_that_says_the_same():
