@@ -4,7 +4,7 @@
 
 A cell is the mean of the steps to the threshold and its standard error over seeds, from each folder's `runs.csv`;
 folders without one, as open questions leave them, are named and left out. In brackets stands the difference to weighted
-language, paired by seed, `=` where it lies within two standard errors; `*` where some runs never got there and count
+language, paired by seed, `=` where Student's 95 % interval of it holds 0; `*` where some runs never got there and count
 with all their steps. A single seed has no errors, and its differences are marked with `?`.
 """
 
@@ -15,6 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
+from jaxvlm.transfer.report import difference, tied
 
 BESIDE = "language"
 
@@ -45,13 +47,10 @@ def cell(arm: str, found: dict[str, tuple[np.ndarray, bool]]) -> str:
     text = f"{by_seed.mean():,.0f}{error}{'' if reached else '*'}"
     if arm == BESIDE or BESIDE not in found:
         return text
-    beside = found[BESIDE][0].mean(1)
-    change = (by_seed - beside) / beside.mean()
+    interval, _ = difference(steps, found[BESIDE][0])
     if alone:
-        return f"{text} ({change.mean():+.0%}?)"
-    error = change.std(ddof=1) / count
-    verdict = "=" if abs(change.mean()) <= 2 * error else f"{change.mean():+.0%}"
-    return f"{text} ({verdict})"
+        return f"{text} ({interval.value:+.0%}?)"
+    return f"{text} ({'=' if tied(interval) else f'{interval.value:+.0%}'})"
 
 
 def main() -> None:

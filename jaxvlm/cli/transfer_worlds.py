@@ -72,7 +72,7 @@ def _rooms(options: "Transfer") -> Setting:
     rooms = import_ours("envs.gridworld.families")
     oracle = import_ours("envs.gridworld.oracle")
     config, discount = options.config, options.config.base.discount
-    made = [rooms.make_family(options.family, options.grid, config.seed + k) for k in range(config.seeds)]
+    made = [rooms.make_family(options.family, options.grid, config.seed_of(k)) for k in range(config.seeds)]
     horizon = made[0].horizon
     env = import_ours("envs.wrappers").TimeLimit(made[0].env, horizon)
 
@@ -92,7 +92,7 @@ def _rooms(options: "Transfer") -> Setting:
     for k, family in enumerate(made):
         table, best = tables(family.params)
         steps = np.abs(family.goal[:, None] - family.goal[None]).sum(-1)
-        chosen = np.random.default_rng(config.seed + k).choice(
+        chosen = np.random.default_rng(config.seed_of(k)).choice(
             options.grid**2, min(config.probes, options.grid**2), replace=False
         )
         worlds.append(
@@ -116,7 +116,7 @@ def _carts(options: "Transfer") -> Setting:
 
     holding = import_ours("envs.holding")
     config = options.config
-    made = [holding.make_holding(config.seed + k) for k in range(config.seeds)]
+    made = [holding.make_holding(config.seed_of(k)) for k in range(config.seeds)]
     evaluate = _by_episodes(made[0].env, made[0].horizon, config.base.discount, discrete=False)
     gains = jnp.asarray(holding.regulator_gains(made[0].env.default_params))
 
@@ -148,7 +148,7 @@ def _houses(options: "Transfer") -> Setting:
 
     houses = import_ours("envs.gridworld.house")
     config = options.config
-    made = [houses.make_house(options.grid, config.seed + k) for k in range(config.seeds)]
+    made = [houses.make_house(options.grid, config.seed_of(k)) for k in range(config.seeds)]
     evaluate = _by_episodes(made[0].env, made[0].horizon, config.base.discount, discrete=True)
 
     @jax.jit
@@ -189,7 +189,7 @@ def _valued_by_episodes(
     env = import_ours("envs.wrappers").TimeLimit(made[0].env, made[0].horizon)
     embed, worlds = _embedder(options, made[0].instructions), []
     for k, family in enumerate(made):
-        evaluation = _evaluation(family.params, config.seed + k)
+        evaluation = _evaluation(family.params, config.seed_of(k))
         worlds.append(
             World(
                 params=family.params,
@@ -198,7 +198,7 @@ def _valued_by_episodes(
                 evaluation=evaluation,
                 best=np.asarray(best_of(family, evaluation)),
                 nearness=nearness(family).astype(np.float32),
-                probes=_visited(env, family.params, config.probes, config.seed + k),
+                probes=_visited(env, family.params, config.probes, config.seed_of(k)),
             )
         )
     return Setting(worlds, env, _learner_of(options, env, made[0].params), evaluate)

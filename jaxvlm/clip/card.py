@@ -123,7 +123,7 @@ this file it is folded into the position embeddings.{_extras(dataset, config, st
     parts.append(
         f"""## Held-out figures
 {config.evaluation_states} fresh states from the sampler of the training{_without(dataset, config)}.
-It crowds around the goal with near misses. Beside them, an even grid over {dataset.sweep.coordinate}.
+It crowds around the goal with near misses. Beside them, an even grid over {_coordinates(dataset)}.
 Truth is "log-odds above 0". The EPIC distance to an indicator
 has a floor well above 0 for any smooth score, so the distance to the graded truth stands beside it.
 """
@@ -163,6 +163,11 @@ def _extras(dataset: CaptionedDataset, config: Any, states: Sequence[tuple[str, 
     return "".join("\n" + line for line in lines)
 
 
+def _coordinates(dataset: CaptionedDataset) -> str:
+    """What the grids of the goals are over."""
+    return ", ".join(dict.fromkeys(goal.sweep.coordinate for goal in dataset.goals))
+
+
 def _without(dataset: CaptionedDataset, config: Any) -> str:
     training_only = dataset.training_sampler is not None or config.mine_every
     return " (without the states that only training adds)" if training_only else ""
@@ -180,6 +185,8 @@ def _tables(look: str, entry: Mapping[str, Any]) -> str:
     else:
         for name, goal in goals.items():
             lines += _goal_rows(name, goal)
+            if "grid" in goal:
+                lines += _goal_rows(f"{name}, even grid", goal["grid"])
         lines += [
             "",
             "Mean score of the states of a goal (row) for the prompt of each (column), in standard deviations:",

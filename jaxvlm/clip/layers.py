@@ -1,5 +1,7 @@
 """Layers that CLIP's towers share; see `jaxvlm.clip.model` for how the dtype of the parameters decides."""
 
+import functools
+import re
 from typing import Any
 
 import jax
@@ -99,17 +101,29 @@ def attend(
     return mixed.transpose(0, 2, 1, 3).reshape(batch, queries, -1)
 
 
+@functools.cache
+def nvidia_generation() -> float:
+    """Compute capability of the default device, such as 9.0 on an H100; 0 where it is no NVIDIA GPU."""
+    device = jax.devices()[0]
+    capability = str(getattr(device, "compute_capability", ""))
+    return float(capability) if device.platform == "gpu" and re.fullmatch(r"\d+\.\d+", capability) else 0.0
+
+
 def fused(implementation: str, dtype: Any, tokens: int, head: int) -> bool:
     """Whether attention is cuDNN's fused kernel; see `attend`."""
     if implementation not in ATTENTIONS:
         raise ConfigError(f"attention {implementation!r} is unknown; choose one of {', '.join(ATTENTIONS)}")
-    # What the kernel takes (cuDNN 9, Hopper): heads of up to 256 numbers, a multiple of eight.
-    takes = dtype in (jnp.bfloat16, jnp.float16) and head % 8 == 0 and head <= 256
-    on_gpu = jax.default_backend() == "gpu"
+    # What the kernel takes (cuDNN 9): heads of a multiple of eight numbers, up to 128, on Hopper and later up to 256.
+    generation = nvidia_generation()
+    largest = 256 if generation >= 9 else 128
+    takes = dtype in (jnp.bfloat16, jnp.float16) and head % 8 == 0 and head <= largest
+    on_gpu = generation >= 8
     if implementation == "cudnn" and not (takes and on_gpu):
+        device = f"{jax.default_backend()} {generation:g}" if generation else jax.default_backend()
         raise ConfigError(
-            f"attention 'cudnn' needs an NVIDIA GPU, bfloat16 or float16, and heads of a multiple of 8 numbers up to "
-            f"256; here are {jax.default_backend()}, {jnp.dtype(dtype).name} and {head}; choose 'auto' or 'xla'"
+            "attention 'cudnn' needs an NVIDIA GPU of compute capability 8.0 (Ampere) or later, bfloat16 or float16, "
+            f"and heads of a multiple of 8 numbers up to {largest}; here are {device}, "
+            f"{jnp.dtype(dtype).name} and {head}; choose 'auto' or 'xla'"
         )
     return implementation == "cudnn" or (
         implementation == "auto" and takes and on_gpu and tokens >= FUSED_TOKENS

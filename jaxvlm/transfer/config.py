@@ -39,6 +39,10 @@ class TransferConfig:
     chunk: int = 0  # runs fine-tuned at a time; 0: as many as suit the device, see `chunks.chunk_size`
     seed: int = 0
 
+    def seed_of(self, world: int) -> int:
+        """Of what a world draws; experiments of different seeds share none."""
+        return self.seed * 1000 + world
+
     def __post_init__(self) -> None:
         if self.sources < 2:
             raise ConfigError(f"sources is {self.sources}; an alignment needs at least two pairs")
@@ -51,6 +55,13 @@ class TransferConfig:
         for name in ("threshold", "learned"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share above 0 and at most 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; give 0 or more")
+        if self.align.head == "identity":
+            raise ConfigError(
+                "align.head is identity, which compares instructions and policies as they are, and theirs are of "
+                "different sizes; choose linear or mlp, or the arm clip-rl-identity"
+            )
         if self.algorithm not in ALGORITHMS:
             raise ConfigError(f"unknown algorithm {self.algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
         if self.algorithm == "sac" and self.initialisation == "independent" and self.match:

@@ -42,8 +42,10 @@ def load_encoder(name: str) -> tuple[Encode, Callable[[str], list[str]]]:
 
 def _is_clip(folder: Path) -> bool:
     """Whether a directory says that it holds a CLIP; one that cannot be read is left to who loads it."""
+    if (folder / "open_clip_config.json").is_file():
+        return True
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and found.get("model_type") == "clip"
+    return isinstance(found, dict) and found.get("model_type") in ("clip", "siglip")

@@ -93,6 +93,37 @@ def alike(params: Any) -> np.ndarray:
     return np.unique(np.array(rows, object), return_inverse=True)[1]
 
 
+def split_tasks(config: TransferConfig, seed: int, kind: np.ndarray) -> Split:
+    """Which of a world's tasks are known, which validate and which are reported.
+
+    Sources are nested: those of a smaller library are among those of a larger one. In small rooms, and in the house,
+    several instructions ask for the same. Of those a target or a validation task is the first that is drawn, so that
+    each asks for something of its own, and the others are left out: no source is a held-out task in other words.
+
+    Args:
+      config: how many of each.
+      seed: of the world.
+      kind: i64[T], equal numbers where tasks are alike, see `alike`.
+
+    Raises:
+      ConfigError: too few tasks that differ.
+    """
+    order = np.random.default_rng(config.seed_of(seed)).permutation(len(kind))
+    first = np.array([np.flatnonzero(kind[order] == each)[0] for each in kind[order]])
+    held = order[np.unique(first)][: config.targets + config.validation]
+    order = order[np.argsort(first, kind="stable")]  # those alike follow the first of them
+    known = order[~np.isin(kind[order], kind[held])]
+    validation = held[config.targets :]
+    if len(validation) < config.validation or len(known) < config.sources:
+        raise ConfigError(
+            f"seed {seed} has {len(kind)} instructions for {len(set(kind))} different tasks; apart from "
+            f"{config.targets} targets and {len(validation)} of {config.validation} validation tasks, and what asks "
+            f"for the same, {len(known)} are left, and {config.sources} sources are asked for; give fewer of them, or "
+            "a larger room"
+        )
+    return Split(sources=known[: config.sources], validation=validation, targets=held[: config.targets])
+
+
 class Experiment:
     """The steps of the experiment; `env`, the algorithm and `evaluate` are the same for all seeds."""
 
@@ -122,7 +153,7 @@ class Experiment:
                     f"{config.sources} sources, {config.validation} validation tasks and {config.targets} targets are "
                     f"{needed} tasks, the family has {len(world.instructions)}"
                 )
-        self._programs: dict[LearnConfig, Any] = {}
+        self._programs: dict[tuple[LearnConfig, bool], Any] = {}
         self._diagnose = jax.jit(diagnose, static_argnums=(0, 5))
         self._similarity = jax.jit(arm_similarity, static_argnums=(0, 4))
         self._init = jax.jit(self.learner.init)
@@ -132,48 +163,26 @@ class Experiment:
         self._evaluations = [jax.device_get(world.evaluation) for world in worlds]
         self._alike = [alike(params) for params in self._tasks]
         for seed in range(config.seeds):
-            self._check_split(seed)
+            self.split(seed)
         self._starts = jax.jit(self._weighted_starts, static_argnums=0)
 
     def split(self, seed: int) -> Split:
-        """Sources are nested: those of a smaller library are among those of a larger one.
-
-        In small rooms instructions outnumber cells. What a target asks for in other words is a target too, or left out
-        once there are enough of them, and so with validation tasks: a source is never of the same cell.
-        """
-        config, kind = self.config, self._alike[seed]
-        order = np.random.default_rng(config.seed * 1000 + seed).permutation(len(kind))
-        first = np.array([np.flatnonzero(kind[order] == each)[0] for each in kind[order]])
-        order = order[np.argsort(first, kind="stable")]  # those alike follow the first of them
-        targets, rest = order[: config.targets], order[config.targets :]
-        rest = rest[~np.isin(kind[rest], kind[targets])]
-        validation, rest = rest[: config.validation], rest[config.validation :]
-        rest = rest[~np.isin(kind[rest], kind[validation])]
-        return Split(sources=rest[: config.sources], validation=validation, targets=targets)
-
-    def _check_split(self, seed: int) -> None:
-        config, split = self.config, self.split(seed)
-        if len(split.validation) < config.validation or len(split.sources) < config.sources:
-            raise ConfigError(
-                f"seed {seed} has {len(self._alike[seed])} instructions for {len(set(self._alike[seed]))} different "
-                f"tasks; apart from {config.targets} targets and {len(split.validation)} of {config.validation} "
-                f"validation tasks {len(split.sources)} are left, and {config.sources} sources are asked for; give "
-                "fewer of them, or a larger room"
-            )
+        """Which tasks are known and which are held out, see `split_tasks`."""
+        return split_tasks(self.config, seed, self._alike[seed])
 
     def _key(self, seed: int | jax.Array, purpose: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), seed), purpose)
 
-    def _learn(self, config: LearnConfig, *arguments: Any) -> Learned:
+    def _learn(self, config: LearnConfig, *arguments: Any, curve: bool = True) -> Learned:
         """`learn`, compiled once for each config and number of runs."""
-        if config not in self._programs:
+        if (config, curve) not in self._programs:
             learner = self.learner_of(config)
-            self._programs[config] = jax.jit(
+            self._programs[config, curve] = jax.jit(
                 lambda params, start, evaluation, keys: learn(
-                    config, self.env, learner, params, start, self.evaluate, evaluation, keys
+                    config, self.env, learner, params, start, self.evaluate, evaluation, keys, curve=curve
                 )
             )
-        return self._programs[config](*arguments)
+        return self._programs[config, curve](*arguments)
 
     def fresh(self, seed: int) -> Any:
         """The start that a seed's bank shares."""
@@ -197,7 +206,7 @@ class Experiment:
                 jax.tree.map(lambda leaf: leaf[tasks], tree) for tree in (world.params, world.evaluation)
             )
             # Copies: what the device lends may not be written to.
-            return jax.tree.map(np.array, self._learn(config.base, own, start, evaluation, keys))
+            return jax.tree.map(np.array, self._learn(config.base, own, start, evaluation, keys, curve=False))
 
         learned = attempt(0, np.arange(count))
         for number in range(1, config.retries + 1):
@@ -296,7 +305,7 @@ class Experiment:
         for index in range(rounds):
             start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), meta)
             keys = jax.random.split(self._key(seed, 1000 + index), count)
-            after = self._learn(config, tasks, start, evaluation, keys).params
+            after = self._learn(config, tasks, start, evaluation, keys, curve=False).params
             step = 1.0 - index / rounds
             meta = jax.tree.map(lambda m, a, s=step: m + s * (jnp.mean(a, axis=0) - m), meta, after)
             self.tell("meta-learning", index + 1, rounds)

@@ -24,11 +24,11 @@ Evaluate = Callable[[Callable[[jax.Array], jax.Array], Any], jax.Array]
 
 @struct.dataclass
 class Learned:
-    """What came of K runs. Curves have an entry before the first update and one after each."""
+    """What came of K runs. Curves have an entry before the first update and one after each, or the last one alone."""
 
     params: Any  # policies, critics included, [K, ...]
-    value: Leaf  # f32[K, updates + 1], return
-    steps: Leaf  # i32[K, updates + 1], environment steps taken
+    value: Leaf  # f32[K, updates + 1], or f32[K, 1], return
+    steps: Leaf  # i32[K, updates + 1], or i32[K, 1], environment steps taken
 
 
 def learn(
@@ -40,6 +40,8 @@ def learn(
     evaluate: Evaluate,
     evaluation: Any,
     keys: jax.Array,
+    *,
+    curve: bool = True,
 ) -> Learned:
     """Trains K runs; pure, for the caller to jit.
 
@@ -52,6 +54,7 @@ def learn(
       evaluate: return of a policy, see `Evaluate`.
       evaluation: its second argument, leaves [K, ...].
       keys: key[K], of everything a run draws.
+      curve: whether to evaluate before the first update and after each; else after the last one alone.
     """
 
     def one(task: Any, params: Any, table: Any, key: jax.Array) -> Learned:
@@ -60,7 +63,7 @@ def learn(
         def worth(params: Any) -> jax.Array:
             return evaluate(partial(learner.policy, params), table)
 
-        def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
+        def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], tuple[Leaf, Array]]:
             state, rollout = carry
             key_collect, key_update = jax.random.split(key)
             rollout, rows = collect(
@@ -73,18 +76,22 @@ def learn(
                 scenes=False,
             )
             state = learner.update(state, rows, rollout.observation, key_update)
-            return (state, rollout), (worth(learner.params(state)), jnp.sum(rows.valid))
+            value = worth(learner.params(state)) if curve else None
+            return (state, rollout), (value, jnp.sum(rows.valid))
 
         state = learner.begin(params, key_run)
         rollout = init_rollout(env, task, env_keys(key_rollout, config.num_envs))
         (state, _), (value, steps) = jax.lax.scan(
             update, (state, rollout), jax.random.split(key_run, config.updates)
         )
-        first = worth(params)
+        taken = jnp.cumsum(steps).astype(jnp.int32)
+        learned = learner.params(state)
+        if not curve:
+            return Learned(params=learned, value=worth(learned)[None], steps=taken[-1:])
         return Learned(
-            params=learner.params(state),
-            value=jnp.concatenate([first[None], value]),
-            steps=jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(steps).astype(jnp.int32)]),
+            params=learned,
+            value=jnp.concatenate([worth(params)[None], value]),
+            steps=jnp.concatenate([jnp.zeros(1, jnp.int32), taken]),
         )
 
     return jax.vmap(one)(env_params, start, evaluation, keys)

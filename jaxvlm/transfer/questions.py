@@ -16,7 +16,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.config import TransferConfig
-from jaxvlm.transfer.experiment import ArmResult
+from jaxvlm.transfer.experiment import ArmResult, split_tasks
 from jaxvlm.transfer.report import against, rare, steps_of
 
 FEW = ("random", "uniform", "language", "clip-rl", "ridge", "oracle")
@@ -82,14 +82,16 @@ def variation(config: TransferConfig, question: Question, label: str) -> Transfe
     )
 
 
-def validate_question(name: str, config: TransferConfig, default: TransferConfig, tasks: int) -> None:
+def validate_question(
+    name: str, config: TransferConfig, default: TransferConfig, kinds: Sequence[np.ndarray]
+) -> None:
     """Checks a whole series before its first experiment.
 
     Args:
       name: of the question.
       config: what was asked for.
       default: the same without anybody's flags.
-      tasks: how many tasks a family has.
+      kinds: of each seed's tasks, see `alike`.
 
     Raises:
       ConfigError: a flag sets what the series sets, or some experiment of it has too few tasks.
@@ -106,12 +108,14 @@ def validate_question(name: str, config: TransferConfig, default: TransferConfig
             raise ConfigError(f"--preset {name} sets {inner} itself; leave it out")
     for label in question.series:
         own = variation(config, question, label)
-        needed = own.sources + own.validation + own.targets
+        needed, tasks = own.sources + own.validation + own.targets, len(kinds[0])
         if needed > tasks:
             raise ConfigError(
                 f"--preset {name} comes to {own.sources} sources, {own.validation} validation tasks and {own.targets} "
                 f"targets, {needed} tasks, and a family has {tasks}; lower --validation or --targets"
             )
+        for seed, kind in enumerate(kinds):
+            split_tasks(own, seed, kind)
 
 
 def find_question(name: str) -> Question:
@@ -257,7 +261,8 @@ def write_answer(
         f"# {question.asks}",
         f"{title}. Steps are environment steps until the return is {config.threshold:.0%} "
         "of the best, means and standard errors over seeds; in brackets the paired difference to `language`, a tie "
-        "within two standard errors, and the share of runs that never got there, which count with all their steps.",
+        "where Student's 95 % interval of it holds 0, and the share of runs that never got there, which count with all "
+        "their steps.",
         series_table(question, results, config),
     ]
     if len(results) > 1:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from jaxvlm.evaluation.intervals import Interval, mean_interval
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
@@ -61,23 +62,35 @@ def diagnostics_table(found: Sequence[Mapping[str, Diagnostics]]) -> str:
     return "\n".join(lines)
 
 
-def difference(results: Mapping[str, ArmResult], arm: str, other: str) -> tuple[float, float]:
-    """Mean difference in steps of two arms, paired by seed, as a share of the other's, and its standard error."""
-    ours, theirs = (results[name].steps.mean(1) for name in (arm, other))
+def difference(steps: np.ndarray, other: np.ndarray) -> tuple[Interval, float]:
+    """Difference in steps of two arms, paired by seed, as a share of the other's.
+
+    Args:
+      steps: of one arm, [seeds, targets].
+      other: of the other one.
+
+    Returns:
+      Its mean with Student's 95 % interval, and its standard error; neither for a single seed.
+    """
+    ours, theirs = steps.mean(1), other.mean(1)
     change = (ours - theirs) / theirs.mean()
     error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else float("nan")
-    return float(change.mean()), float(error)
+    return mean_interval(change), float(error)
+
+
+def tied(interval: Interval) -> bool:
+    """Whether a difference may as well be none: few seeds need more than two standard errors, three of them 4.3."""
+    return interval.low <= 0 <= interval.high
 
 
 def against(results: Mapping[str, ArmResult], arm: str, other: str = "language") -> str:
-    """The paired difference in words: a tie where it lies within two standard errors, neither for a single seed."""
+    """The paired difference in words: a tie where Student's 95 % interval holds 0, neither for a single seed."""
     if arm == other or other not in results:
         return "-"
-    mean, error = difference(results, arm, other)
+    interval, error = difference(results[arm].steps, results[other].steps)
     if not np.isfinite(error):
-        return f"{mean:+.0%} (one seed)"
-    verdict = "" if abs(mean) > 2 * error else ", a tie"
-    return f"{mean:+.0%} ± {error:.0%}{verdict}"
+        return f"{interval.value:+.0%} (one seed)"
+    return f"{interval.value:+.0%} ± {error:.0%}{', a tie' if tied(interval) else ''}"
 
 
 def steps_of(figures: Mapping[str, float]) -> str:
@@ -123,8 +136,8 @@ def write_report(
             f"{config.seeds} seeds of {config.targets} held-out tasks each, {config.sources} known policies. Steps are "
             f"environment steps until the return is {config.threshold:.0%} of the best; runs that never get "
             "there count with all their steps, so their mean is a lower bound. Errors are standard errors over seeds. "
-            "Differences are paired by seed, a tie lies within two of them. Every arm's temperature and scales were "
-            f"{'chosen on validation tasks' if config.tune else 'not chosen: plain averages'}.",
+            "Differences are paired by seed; of a tie Student's 95 % interval holds 0. Every arm's temperature and "
+            f"scales were {'chosen on validation tasks' if config.tune else 'not chosen: plain averages'}.",
             table(results, config),
             *notes,
             *pictures,

@@ -16,6 +16,7 @@ from jaxvlm.clip import (
     TextConfig,
     VisionConfig,
     covered_patches,
+    layers,
     load,
     load_tokenizer,
     normalise,
@@ -224,8 +225,15 @@ def test_fused_attention_is_refused_without_a_gpu(monkeypatch):
     with pytest.raises(ConfigError, match="attention 'flash' is unknown"):
         attend(qkv, 1, False, 200, "flash")
     assert not fused("auto", jnp.dtype(jnp.bfloat16), 257, 64)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(layers, "nvidia_generation", lambda: 7.5)  # a T4, for which cuDNN has no such kernel
+    assert not fused("auto", jnp.dtype(jnp.bfloat16), 257, 64)
+    with pytest.raises(ConfigError, match=r"8\.0 \(Ampere\) or later.* 7\.5, bfloat16"):
+        fused("cudnn", jnp.dtype(jnp.bfloat16), 257, 64)
+    monkeypatch.setattr(layers, "nvidia_generation", lambda: 8.0)
     assert fused("auto", jnp.dtype(jnp.bfloat16), 257, 104)  # bigG's heads
+    assert not fused("auto", jnp.dtype(jnp.bfloat16), 257, 256)
+    monkeypatch.setattr(layers, "nvidia_generation", lambda: 9.0)
+    assert fused("auto", jnp.dtype(jnp.bfloat16), 257, 256)
     assert not fused("auto", jnp.dtype(jnp.bfloat16), 50, 64)
     assert not fused("auto", jnp.dtype(jnp.float32), 257, 64)
     with pytest.raises(ConfigError, match="float32"):

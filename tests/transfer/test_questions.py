@@ -92,8 +92,12 @@ def test_negative_transfer_is_counted_over_targets(tmp_path):
     ("networks", {"base": replace(CONFIG.base, activation="relu"), "fine": replace(CONFIG.fine, activation="relu")},
      "--preset networks sets activation itself"),
     ("library", {"targets": 9}, "56 sources, 8 validation tasks and 9 targets, 73 tasks, and a family has 72"),
+    ("library", {"seed": 1}, "seed 0 has 72 instructions for 60 different tasks"),
 ])  # fmt: skip
 def test_a_series_that_cannot_be_run_is_refused_before_its_first_experiment(name, changes, words):
-    validate_question(name, CONFIG, CONFIG, 72)
+    validate_question(name, CONFIG, CONFIG, [np.arange(72)])
+    small = np.minimum(np.arange(72), 59)  # where the other seed's tasks are asked for in several words
     with pytest.raises(ConfigError, match=words):
-        validate_question(name, replace(CONFIG, **changes), CONFIG, 72)
+        validate_question(
+            name, replace(CONFIG, **changes), CONFIG, [small if "seed" in changes else np.arange(72)]
+        )
