@@ -1,6 +1,7 @@
 """What `train`, `resume` and `evaluate` do once their flags are read."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,8 @@ from jaxvlm.runtime import (
     tile,
 )
 from jaxvlm.runtime.environment import describe_environment
-from jaxvlm.runtime.files import write_atomic, write_json
+from jaxvlm.runtime.files import reason, write_atomic, write_json
+from jaxvlm.runtime.lock import locked
 from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.plots import learning_curves
 from jaxvlm.runtime.run import check_free
@@ -199,7 +201,7 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
     print(f"run directory: {run.path}", flush=True)
     print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
     try:
-        with stop_flag() as stop:
+        with in_use(run), stop_flag() as stop:
             # A run that was stopped before its first checkpoint begins anew.
             session = start(built, run if resumed and run.checkpoints.steps() else None)
             print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
@@ -230,6 +232,24 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
             f"the training is saved, its evaluation is not; evaluate it with:\n  jaxvlm evaluate {run.path}"
         )
         raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def in_use(run: Run) -> Iterator[None]:
+    """Keeps a second training out of a run: it would cut the first one's metrics and remove its checkpoints.
+
+    Raises `RunError` where one is under way, or the run cannot be written.
+    """
+    refusal = RunError(
+        f"{run.path} is being trained by another process, which saves its state when it is stopped; wait for it, or "
+        "stop it, before the run goes on here"
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run.path, refusal))
+        except OSError as error:
+            raise RunError(f"cannot write to {run.path}: {reason(error)}") from error
+        yield
 
 
 def finish(

@@ -8,13 +8,13 @@ from typing import Any
 
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
-from jaxvlm.cli.session import build_shown, describe, facts, finish
+from jaxvlm.cli.session import build_shown, describe, facts, finish, in_use
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.build import validate_run
-from jaxvlm.vlmrm.joint import iterate_joint, join, start_joint, task_state
+from jaxvlm.vlmrm.joint import iterate_joint, join, sharing_clips, start_joint, task_state
 
 
 def train_together(
@@ -29,8 +29,7 @@ def train_together(
     enable_compilation_cache()
     tasks = [find_task(config.task, config.variant) for config in configs]
     env, params = import_ours("envs.registry").one_environment(tasks)
-    # No name keeps the tasks as they were built, with a copy of the CLIP each; `joint` has one for all.
-    joint = join(list(map(_build, configs, tasks)), env, params)
+    joint = join(_build_all(configs, tasks), env, params)
     config = joint.program.config
     # A task that goes on alone draws all frames of a chunk itself: another program, and the run has to know.
     program = {"together": len(tasks), "chunk": joint.program.chunk}
@@ -40,6 +39,8 @@ def train_together(
     total = config.iterations * config.steps_per_iteration
     try:
         with stop_flag() as stop, contextlib.ExitStack() as stack:
+            for run in runs:
+                stack.enter_context(in_use(run))
             session = start_joint(joint)
             print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
             writers = [
@@ -73,6 +74,14 @@ def train_together(
                 raise
             raise SystemExit(130) from None
     return runs
+
+
+def _build_all(configs: Sequence[TrainConfig], tasks: Sequence[Any]) -> list[Built]:
+    """The tasks, one copy of a CLIP's weights for all that have the same: never more than two are in memory."""
+    builts: list[Built] = []
+    for config, task in zip(configs, tasks, strict=True):
+        builts = sharing_clips([*builts, _build(config, task)])
+    return builts
 
 
 def _build(config: TrainConfig, task: Any) -> Built:

@@ -17,6 +17,7 @@ from jaxvlm.reproduce.material import exists
 from jaxvlm.reproduce.plan import Plan, State, arguments_of, copy_run, enter, jobs, ledger, set_aside
 from jaxvlm.runtime.environment import package_versions
 from jaxvlm.runtime.files import reason
+from jaxvlm.runtime.lock import locked
 from jaxvlm.runtime.progress import duration
 from jaxvlm.runtime.signals import interruptible
 
@@ -298,21 +299,15 @@ def lock(folder: Path) -> Iterator[IO[str]]:
 
     Raises `ConfigError`: the folder is in use, or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {reason(error)}; choose another --folder") from error
-    with file:
+    refusal = ConfigError(
+        f"{folder} is in use by another `jaxvlm reproduce` or by a row that it left running; wait for it"
+    )
+    with contextlib.ExitStack() as stack:
         try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield file
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(locked(folder, refusal))
+        except OSError as error:
             raise ConfigError(
-                f"{folder} is in use by another `jaxvlm reproduce` or by a row that it left running; wait for it"
-            ) from None
+                f"cannot write to {folder}: {reason(error)}; choose another --folder"
+            ) from error
         yield file

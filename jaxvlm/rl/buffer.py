@@ -227,10 +227,33 @@ def free_memory(device: Any = None) -> int | None:
         # MemAvailable counts the page cache that the kernel would give back; sysconf's free pages do not.
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         if "MemAvailable" in fields:
-            return int(fields["MemAvailable"].split()[0]) * 1024
+            available = int(fields["MemAvailable"].split()[0]) * 1024
+            return min([available, *container_memory()])
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def container_memory(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that a container's limit leaves, by control groups of either version; nothing where there is no limit."""
+    left = []
+    for limit, usage, statistics, cache in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        try:
+            most, used = int((root / limit).read_text()), int((root / usage).read_text())
+            counted = dict(line.split() for line in (root / statistics).read_text().splitlines())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        # Files that were read count as used and are given back.
+        left.append(max(0, most - used + int(counted.get(cache, 0))))
+    return left
 
 
 def check_memory(num_bytes: int, device: Any = None) -> None:

@@ -41,7 +41,8 @@ class RewardSettings:
     """Views; rewards average over them."""
     standardise: bool = True
     """Shift and scale rewards by their mean and deviation before learning starts. Optimal policies stay the same where
-    only the time limit ends episodes and values bootstrap there; where episodes end for good, take False."""
+    only the time limit ends episodes and values bootstrap there; where episodes end for good, take False. Probabilities
+    count as varying by 0.01 at least."""
     chunk: int = 0
     """Frames drawn and encoded at a time; 0 chooses by device and picture size. Never more than fit into memory."""
     layers: Literal["unrolled", "scanned"] = "unrolled"
@@ -71,7 +72,7 @@ class DQNSettings:
     tau: float = 0.005
     """Share of the way that the target network moves."""
     target_period: int = 500
-    """Gradient steps between copies, for `--target periodic`."""
+    """Gradient steps between copies, for `--target periodic`; environment steps with `--target-sync vector-step`."""
     epsilon_start: float = 1.0
     """Share of random actions at the beginning."""
     epsilon_end: float = 0.05

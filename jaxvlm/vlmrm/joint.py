@@ -93,7 +93,7 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
                 f"{built.program.config.task} and {first.config.task} have different settings ({different}); tasks "
                 "that train in one program may differ in their sentences and in the weights of their CLIPs only"
             )
-    tasks = _sharing_clips(tasks)
+    tasks = sharing_clips(tasks)
     buffer = first.buffer
     check_memory(
         len(tasks) * first.config.seeds * buffer_bytes(first.config.buffer_rows, buffer.num_envs, buffer.spec)
@@ -138,7 +138,7 @@ def _difference(one: Built, other: Built) -> str | None:
     return None
 
 
-def _sharing_clips(tasks: Sequence[Built]) -> list[Built]:
+def sharing_clips(tasks: Sequence[Built]) -> list[Built]:
     """The tasks with one copy of each CLIP's weights between them."""
     kept: dict[str, Any] = {}
     shared = []

@@ -30,6 +30,8 @@ from jaxvlm.rl import (
 )
 from jaxvlm.vlmrm.config import TrainConfig
 
+LEAST_DEVIATION = 0.01  # of a reward that is a probability, see `_standardisation`
+
 
 @struct.dataclass
 class RewardStats:
@@ -182,12 +184,10 @@ class Program:
         """
         config = self.config
         if config.reward.standardise:
-            deviation = jnp.sqrt(state.reward_stats.m2 / jnp.maximum(state.reward_stats.count, 1.0))
-            # Rewards that never varied before learning starts (a goal nobody met) are shifted only. What rounding makes
-            # of equal ones grows with their mean; the least normal number keeps the scale finite.
-            shift = state.reward_stats.mean
-            least = jnp.maximum(1e-5 * jnp.abs(shift), jnp.finfo(jnp.float32).tiny)
-            scale = jnp.where(deviation > least, 1.0 / deviation, 1.0)
+            probabilities = config.reward.reward == "clip" and bool(
+                config.reward.negative or config.reward.sigmoid
+            )
+            shift, scale = _standardisation(state.reward_stats, probabilities)
         else:
             shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)
 
@@ -293,14 +293,32 @@ def _keep_best(state: TrainState, reward: jax.Array) -> Best:
 
 
 def _by_phase(rows: Rows, rewards: jax.Array, phases: int) -> dict[str, jax.Array]:
-    """Reward and success of each phase of a task of several, f32[seed]; nothing of one that has no phases."""
+    """Reward and success of each phase of a task of several, f32[seed]; nothing of one that has no phases.
+
+    Not a number of a phase that the rollout did not come to.
+    """
     found = {}
     for phase in range(phases if rows.phase is not None else 0):
         weight = (rows.valid & (rows.phase == phase)).astype(jnp.float32)
-        count = jnp.maximum(weight.sum((1, 2)), 1.0)
+        count = weight.sum((1, 2))  # none: 0 / 0
         for name, values in (("reward", rewards), ("success", rows.success)):
             found[f"{name}_phase_{phase + 1}"] = jnp.sum(values * weight, axis=(1, 2)) / count
     return found
+
+
+def _standardisation(stats: RewardStats, probabilities: bool) -> tuple[jax.Array, jax.Array]:
+    """What is taken from rewards and what they are multiplied by, f32[seed] each.
+
+    A probability far from the goal can vary by 1e-17 only; in such units the goal's 1 would be a reward that no critic
+    fits. Of them a deviation counts as `LEAST_DEVIATION` at least, so that what was never met is worth 100 at most.
+    """
+    deviation = jnp.sqrt(stats.m2 / jnp.maximum(stats.count, 1.0))
+    if probabilities:
+        return stats.mean, 1.0 / jnp.maximum(deviation, LEAST_DEVIATION)
+    # Rewards that never varied before learning starts (a goal nobody met) are shifted only. What rounding makes of
+    # equal ones grows with their mean; the least normal number keeps the scale finite.
+    least = jnp.maximum(1e-5 * jnp.abs(stats.mean), jnp.finfo(jnp.float32).tiny)
+    return stats.mean, jnp.where(deviation > least, 1.0 / deviation, 1.0)
 
 
 def _accumulate(stats: RewardStats, rewards: jax.Array, valid: jax.Array) -> RewardStats:

@@ -12,6 +12,7 @@ import pytest
 
 from jaxvlm.cli import main
 from jaxvlm.cli import session as sessions
+from jaxvlm.errors import RunError
 from jaxvlm.runtime import Checkpoints, Run
 from jaxvlm.vlmrm import Episodes
 from tests.vlmrm.conftest import build_random, tiny_config
@@ -52,6 +53,15 @@ def rows(run):
         {name: value for name, value in json.loads(line).items() if "second" not in name}
         for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
+
+
+def test_two_trainings_of_a_run_at_once_are_refused(tmp_path):
+    run = Run.create({}, name="busy", runs_dir=tmp_path, environment={})
+    refused = pytest.raises(RunError, match="busy is being trained by another process")
+    with sessions.in_use(run), refused, sessions.in_use(run):
+        pass
+    with sessions.in_use(run):  # free again
+        pass
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import REPLAY_AXES, Rows, buffer_bytes, check_memory, make_replay_buffer, replay_spec
+from jaxvlm.rl.buffer import container_memory
 from jaxvlm.spaces import Box, Discrete
 
 NUM_ENVS = 2
@@ -164,3 +165,20 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated():
         make_replay_buffer(10**12, 1, SPEC)
     assert "\n" not in str(error.value)
     check_memory(1)
+
+
+def test_a_containers_limit_counts_as_memory(tmp_path):
+    assert container_memory(tmp_path) == []
+    second, first = tmp_path / "second", tmp_path / "first" / "memory"
+    second.mkdir()
+    first.mkdir(parents=True)
+    for folder, names, files in (
+        (second, ("memory.max", "memory.current"), "inactive_file"),
+        (first, ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ):
+        for name, number in zip(names, (1000, 700), strict=True):
+            (folder / name).write_text(f"{number}\n")
+        (folder / "memory.stat").write_text(f"anon 600\n{files} 50\n")
+    assert container_memory(second) == container_memory(tmp_path / "first") == [350]
+    (second / "memory.max").write_text("max\n")  # no limit
+    assert container_memory(second) == []

@@ -10,8 +10,9 @@ import pytest
 
 from jaxvlm.render import to_uint8
 from jaxvlm.reward import goal_baseline
+from jaxvlm.rl import Rows
 from jaxvlm.runtime import Checkpoints
-from jaxvlm.vlmrm.program import RewardStats, _accumulate, _keep_best
+from jaxvlm.vlmrm.program import RewardStats, _accumulate, _by_phase, _keep_best, _standardisation
 from jaxvlm.vlmrm.train import abstract_state, compile_iteration, init_state, seeds_of
 from tests.vlmrm.conftest import build_random, tiny_config
 
@@ -276,6 +277,34 @@ def test_reward_statistics_are_those_of_the_warm_up():
     np.testing.assert_allclose(stats.m2 / stats.count, kept.var(), rtol=1e-5)
 
 
+def test_a_probability_that_hardly_varied_is_worth_100_at_most():
+    """Far from the goal a softmax over prompts varies by 1e-17; the goal's 1 would be 1e16 of that."""
+    seen = RewardStats(
+        count=jnp.full(3, 10.0),
+        mean=jnp.array([1.1e-17, 1.2e-7, 0.4]),
+        m2=10 * jnp.array([4.4e-17, 1.7e-7, 0.2]) ** 2,
+    )
+    shift, scale = _standardisation(seen, probabilities=True)
+    np.testing.assert_allclose(shift, seen.mean)
+    np.testing.assert_allclose(scale, [100.0, 100.0, 5.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        _standardisation(seen, probabilities=False)[1][1:], [1 / 1.7e-7, 5.0], rtol=1e-5
+    )
+
+
+def test_a_phase_that_a_rollout_did_not_come_to_has_no_figures():
+    rows = Rows(
+        **dict.fromkeys(("observation", "action", "reward", "terminated", "truncated", "scene")),
+        valid=jnp.array([[[True], [True], [False]]]),
+        success=jnp.array([[[True], [False], [True]]]),
+        phase=jnp.array([[[0], [0], [1]]]),
+    )
+    found = _by_phase(rows, jnp.array([[[2.0], [4.0], [6.0]]]), 2)
+    assert (float(found["reward_phase_1"][0]), float(found["success_phase_1"][0])) == (3.0, 0.5)
+    assert np.isnan(found["reward_phase_2"][0])
+    assert np.isnan(found["success_phase_2"][0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stats", "shift", "scale"),
@@ -284,7 +313,7 @@ def test_reward_statistics_are_those_of_the_warm_up():
         ((10.0, -1.0, 0.0), -1.0, 1.0),  # never varied: shifted only
         ((0.0, 0.0, 0.0), 0.0, 1.0),  # none seen
         ((10.0, -16.27, 10 * 1.7e-5**2), -16.27, 1.0),  # never varied: what rounding makes of equal rewards
-        ((10.0, 1.2e-7, 10 * 1.7e-7**2), 1.2e-7, 1 / 1.7e-7),  # SigLIP's probabilities
+        ((10.0, 1.2e-7, 10 * 1.7e-7**2), 1.2e-7, 1 / 1.7e-7),  # as little as it varied
         ((10.0, 0.0, 1e-44), 0.0, 1.0),  # no number is so small that the scale is infinite
     ],
 )
