@@ -12,7 +12,7 @@ from jaxvlm.errors import JaxvlmError
 def locked(folder: Path, refusal: JaxvlmError) -> Iterator[IO[str]]:
     """Keeps other processes out of an existing folder as long as this one, or one that inherits the file, is alive.
 
-    The system takes the lock back when a process ends, however it ends. Where files cannot be locked nobody is kept out.
+    The system takes the lock back when a process ends, however it ends. Where files cannot be locked, nobody is.
 
     Raises:
       refusal: another process is in the folder.

@@ -83,20 +83,20 @@ def retrieval(instructions: Float[Array, "n e"], policies: Float[Array, "n e"]) 
 def diagnose(
     name: str, key: jax.Array, known: Sources, held: Sources, targets: Targets, config: AlignConfig
 ) -> Diagnostics:
-    """Trains the alignment of an arm once more and looks at it; pure, for the caller to jit.
+    """Trains an arm's alignment as `arm_similarity` does with the same key, and looks at it; pure, for you to jit.
 
     Args:
       name: of `ALIGNMENTS`.
-      key: of the heads and of chance.
+      key: the arm's own, of the heads and of chance.
       known: pairs that are trained on.
       held: pairs that are not, of the same tasks as `targets`.
       targets: instructions and nearness of the held-out tasks.
       config: of the alignment.
     """
     which = ALIGNMENTS[name]
-    key, key_order = jax.random.split(key)
     order = jnp.arange(known.instructions.shape[0])
     if which.shuffled:
+        key, key_order = jax.random.split(key)
         order = jax.random.permutation(key_order, order)
     seen, unseen = (
         (known.behaviour, held.behaviour) if which.behaviour else (known.parameters, held.parameters)
@@ -120,9 +120,3 @@ def diagnose(
         retrieval_held=retrieval(words[1], policies[1]),
         chance_held=jnp.float32(1.0 / held.instructions.shape[0]),
     )
-
-
-def rank_of_language(known: Sources, targets: Targets) -> Float[Array, ""]:
-    """How well raw sentences rank known tasks by how near their goals are: what any alignment starts from."""
-    raw = jnp.matmul(targets.instructions, known.instructions.T, precision="highest")
-    return rank_correlation(raw, targets.nearness)

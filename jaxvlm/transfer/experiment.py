@@ -251,19 +251,23 @@ class Experiment:
         targets = self.asked(seed, split)
         return {
             name: jax.device_get(
-                self._diagnose(name, self._key(seed, 50 + index), known, held, targets, self.config.align)
+                self._diagnose(name, self._arm_key(seed, name), known, held, targets, self.config.align)
             )
-            for index, name in enumerate(ALIGNMENTS)
+            for name in ALIGNMENTS
             if name in self.config.arms
         }
+
+    def _arm_key(self, seed: int, name: str) -> jax.Array:
+        """An arm draws the same numbers whichever others are run."""
+        return self._key(seed, 10 + list(ARMS).index(name))
 
     def similarities(self, seed: int, bank: Any, split: Split) -> dict[str, np.ndarray]:
         """Of validation tasks and targets, in that order, to sources, f32[v + t, n], by arm."""
         sources, targets = self.pairs(seed, bank, split.sources), self.asked(seed, split)
         found = {}
-        for index, name in enumerate(ARMS):  # an arm draws the same numbers whichever others are run
+        for name in ARMS:
             if name in self.config.arms and ARMS[name].similarity is not None:
-                key = self._key(seed, 10 + index)
+                key = self._arm_key(seed, name)
                 found[name] = np.asarray(self._similarity(name, key, sources, targets, self.config.align))
         return found
 

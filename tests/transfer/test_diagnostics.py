@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from jaxvlm.transfer import AlignConfig
-from jaxvlm.transfer.arms import Sources, Targets, lossless
+from jaxvlm.transfer.arms import Sources, Targets, arm_similarity, lossless
 from jaxvlm.transfer.diagnostics import ALIGNMENTS, diagnose, rank_correlation, retrieval, spread
 
 CONFIG = AlignConfig(steps=150, dimensions=16)
@@ -69,3 +69,11 @@ def test_an_alignment_finds_held_out_pairs_and_one_of_chance_does_not(worlds):
     assert float(aligned.rank_truth) > float(shuffled.rank_truth) + 0.2
     assert float(found["soft-target"].rank_truth) > 0.5
     assert 0.3 < float(aligned.spread) <= 1.0
+    # It is the arm's own alignment that is looked at.
+    known, _, targets = worlds
+    for name, figures in found.items():
+        similarity = jax.jit(arm_similarity, static_argnums=(0, 4))(
+            name, jax.random.key(0), known, targets, CONFIG
+        )
+        rank = rank_correlation(similarity, jnp.asarray(targets.nearness))
+        assert float(figures.rank_truth) == pytest.approx(float(rank), abs=0.02)
