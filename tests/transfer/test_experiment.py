@@ -319,7 +319,7 @@ def test_policies_that_collapsed_learn_again_and_the_better_one_stays(monkeypatc
     experiment = make_experiment(replace(CONFIG, retries=2))
     best, asked = experiment.worlds[0].best, []
 
-    def learn(config, tasks, start, evaluation, keys):
+    def learn(config, tasks, start, evaluation, keys, *, curve):
         number = len(asked)
         rows = len(jax.tree.leaves(start)[0])
         asked.append(rows)

@@ -58,9 +58,9 @@ def tables_of(params):
     return jax.vmap(lambda params: table_of_places(ENV, params))(params)
 
 
-@partial(jax.jit, static_argnums=0)
-def program(learner, params, start, tables, keys):
-    return learn(CONFIG, TIMED, learner, params, start, evaluate, tables, keys)
+@partial(jax.jit, static_argnums=(0, 5))
+def program(learner, params, start, tables, keys, curve=True):
+    return learn(CONFIG, TIMED, learner, params, start, evaluate, tables, keys, curve=curve)
 
 
 @pytest.mark.slow
@@ -92,6 +92,11 @@ def test_a_run_is_the_same_alone_and_from_a_good_start_nothing_is_left_to_learn(
     again = program(learner, params, both.params, tables_of(params), jax.random.split(jax.random.key(9)))
     np.testing.assert_allclose(again.value[:, 0], both.value[:, -1], rtol=1e-5)
     assert (again.value[:, 0] > 0.95 * best).all()
+    # Without the curve its end is the same.
+    end = program(learner, params, both.params, tables_of(params), jax.random.split(jax.random.key(9)), False)
+    assert end.value.shape == end.steps.shape == (2, 1)
+    np.testing.assert_allclose(end.value, again.value[:, -1:], atol=1e-4)
+    np.testing.assert_array_equal(end.steps, again.steps[:, -1:])
 
 
 def test_steps_to_a_threshold_and_censoring():
