@@ -158,7 +158,7 @@ class Foreign:
             if state.mocap_pos.shape[0]:
                 data = data.replace(mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat)
             data = mjx.camlight(params.model, mjx.com_pos(params.model, mjx.kinematics(params.model, data)))
-            return scene_from_data(data)
+            return scene_from_data(data, self.source.model)
 
     def assets(self, look: str) -> RayAssets:
         """`model` is their own look; `clear`, where there is one, tells apart what they paint alike.

@@ -15,7 +15,6 @@ from jaxvlm.render.ray import render_buffers as render_buffers
 from jaxvlm.render.ray import render_ray as render_ray
 from jaxvlm.render.ray import scene_from_data as scene_from_data
 from jaxvlm.render.ray import validate_camera as validate_camera
-from jaxvlm.render.ray import without_cameras as without_cameras
 from jaxvlm.render.sdf import Camera2D as Camera2D
 from jaxvlm.render.sdf import Grid as Grid
 from jaxvlm.render.sdf import Patch as Patch

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -298,6 +299,24 @@ def test_playgrounds_interface_by_a_stand_in(monkeypatch):
     np.testing.assert_allclose(centre, [0.0, 0.0, 0.75], atol=1e-6)
     np.testing.assert_allclose(radius, 0.3, atol=1e-6)
     assert set(env.cameras) == {"free", "default"}
+
+
+def test_lights_that_move_are_where_mujoco_has_them(monkeypatch):
+    lamp = '<light name="lamp" mode="trackcom" pos="0 -1 2" dir="0 .4 -1"/>'
+    monkeypatch.setattr(
+        f"{__name__}.PENDULUM", PENDULUM.replace('<joint name="hinge"', lamp + '<joint name="hinge"')
+    )
+    env = stand_in(monkeypatch, "capsule")
+    load_source.cache_clear()
+    scene = jax.jit(env.scene)(env.posed(jnp.array([0.7])), env.drawing_params)
+    model = env.source.model
+    data = mujoco.MjData(model)
+    data.qpos[:] = 0.7
+    mujoco.mj_forward(model, data)
+    np.testing.assert_allclose(scene.light_pos, data.light_xpos, atol=1e-6)
+    np.testing.assert_allclose(scene.light_dir, data.light_xdir, atol=1e-6)
+    draw = partial(env.render, size=8)
+    assert jax.eval_shape(draw, scene, env.assets("model"), env.cameras["free"]).shape == (8, 8, 3)
 
 
 def test_a_mesh_is_refused_by_its_name(monkeypatch):

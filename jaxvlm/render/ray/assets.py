@@ -39,7 +39,7 @@ class LightSpec:
     directional: bool  # else it shines from a point, in a cone
     shadow: bool
     attenuated: bool
-    moves: bool  # with a body
+    moves: bool  # with a body, or turns towards one
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # of a geom that leaves its colour to the m
 RGB_ROLE = 1  # of a material's textures
 OPAQUE = 0.995  # alpha below which MuJoCo blends a geom
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
+TRACK, TRACKCOM, TARGETBODY, TARGETBODYCOM = 1, 2, 3, 4  # mjtCamLight; 0 is fixed to its body
 TEXTURE_2D, TEXTURE_CUBE, TEXTURE_SKYBOX = 0, 1, 2
 
 PaintKey = tuple[int, tuple[float, ...]]  # material, or -1, and rgba
@@ -38,7 +39,7 @@ class Light:
     index: int
     directional: bool
     shadow: bool
-    moves: bool  # with a body
+    moves: bool  # with a body, or turns towards one
     colour: np.ndarray  # [3, 3]: ambient, diffuse, specular
     fade: tuple[float, ...]  # attenuation (3), cosine of the cutoff, exponent
     cone: float
@@ -184,8 +185,8 @@ class ModelReader:
         """The lights that shine.
 
         Raises:
-          ConfigError: a point or image light, which MuJoCo's own renderer leaves dark, or for `mjx.Model` a light on a
-            moving body.
+          ConfigError: a point or image light, which MuJoCo's own renderer leaves dark, or for `mjx.Model` a light that
+            moves.
         """
         model, found = self.model, []
         for index in range(int(model.nlight)):
@@ -228,13 +229,18 @@ class ModelReader:
         model = self.model
         own = np.asarray(model.light_pos)[index], np.asarray(model.light_dir)[index]
         rest = np.asarray(model.light_pos0)[index], np.asarray(model.light_dir0)[index]
-        body = getattr(model, "light_bodyid", None)
-        moves = int(np.asarray(body)[index]) != 0 if body is not None else not np.allclose(own[0], rest[0])
-        if moves and body is None:
+        if hasattr(model, "light_bodyid"):
+            return *own, bool(lights_move(model)[index])
+        if int(np.asarray(model.light_mode)[index]) != 0 or not np.allclose(own[0], rest[0]):
             raise ConfigError(
                 f"light {name} moves with a body, which mjx.Model does not know; pass the MjModel"
             )
-        return *own, moves
+        return *own, False
+
+
+def lights_move(model: Any) -> np.ndarray:
+    """Which lights of a `mujoco.MjModel` need a pose from each scene, bool[lights]; a body may stand still after all."""
+    return (model.light_bodyid != 0) | (model.light_mode >= TRACKCOM)
 
 
 def _linear(picture: np.ndarray) -> np.ndarray:
