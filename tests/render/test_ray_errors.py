@@ -47,6 +47,20 @@ def test_a_hidden_mesh_does_not_matter():
     assert make_ray_assets(mujoco.MjModel.from_xml_string(xml)).spec.geoms == (1,)
 
 
+SITES = """<mujoco><asset><material name="clear" rgba="1 0 0 0"/></asset><worldbody>
+<site name="here" group="2"/><site name="hidden" group="3"/><site name="glass" rgba="1 1 1 0"/>
+<site name="unseen" material="clear"/><geom size=".1"/>
+<body><joint name="slide" type="slide"/><geom size=".1"/><site name="there" rgba="0 1 0 .5"/></body></worldbody>
+<tendon><spatial name="string"><site site="here"/><site site="there"/></spatial>
+<fixed name="gear"><joint joint="slide" coef="1"/></fixed></tendon></mujoco>"""
+
+
+def test_what_mujoco_shows_and_we_do_not_is_named():
+    assets = make_ray_assets(mujoco.MjModel.from_xml_string(SITES))
+    assert assets.spec.left_out == ("site 'here'", "site 'there'", "tendon 'string'")
+    assert make_ray_assets(load(PRIMITIVES)[0]).spec.left_out == ()
+
+
 def test_bad_sizes_and_textures_are_named():
     model, _ = load(PRIMITIVES)
     model.geom_size[1, 2] = 0.0
@@ -75,7 +89,7 @@ def test_a_light_that_moves_needs_its_pose():
     camera = free_camera((0, 0, 0), 3.0, 0.0, -10.0)
     none = np.zeros((0, 3), np.float32)
     with pytest.raises(
-        ConfigError, match="light moves with a body, .* give `scene_from_data` the MjModel too"
+        ConfigError, match=r"light moves with a body, .* give `scene_from_data` the MjModel too"
     ):
         render_ray(scene.replace(light_pos=none, light_dir=none), assets, camera, 8)
 

@@ -56,7 +56,7 @@ def scene_from_data(data: Any, model: Any = None) -> RayScene:
 
 
 def _light_poses(data: Any, model: Any) -> tuple[jax.Array, jax.Array]:
-    """Where lights are, f32[lights, 3] in m, and where they shine, f32[lights, 3], as MuJoCo's `mj_camlight` has them."""
+    """Where lights are, f32[lights, 3], m, and where they shine, f32[lights, 3]: what MuJoCo's `mj_camlight` does."""
     mode, body, target = model.light_mode[:, None], model.light_bodyid, model.light_targetbodyid
     turn = data.xmat.reshape(-1, 3, 3)[body]
     # Sums instead of matrix products, which accelerators round.
