@@ -21,8 +21,6 @@ from jaxvlm.render.sdf import Patch as Patch
 from jaxvlm.render.sdf import box as box
 from jaxvlm.render.sdf import circle as circle
 from jaxvlm.render.sdf import curve as curve
-from jaxvlm.render.sdf import half_plane as half_plane
 from jaxvlm.render.sdf import patch_around as patch_around
 from jaxvlm.render.sdf import pixel_grid as pixel_grid
 from jaxvlm.render.sdf import polygon as polygon
-from jaxvlm.render.sdf import segment as segment
