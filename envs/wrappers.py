@@ -28,11 +28,13 @@ class TimeLimitState:
 class TimeLimit:
     """Truncates an episode after `max_steps` steps; all else is the wrapped environment's.
 
-    A last step that also terminates reports both, as gymnasium's wrapper does.
+    A last step that also terminates reports both, as gymnasium's wrapper does. Without `truncate` it only counts: for
+    phases, which go by that, in episodes that somebody else ends.
     """
 
     env: Environment
     max_steps: int
+    truncate: bool = True
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -72,7 +74,8 @@ class TimeLimit:
             key, state.inner, action, params
         )
         steps = state.steps + 1
-        truncated = truncated | (steps >= self.max_steps)
+        if self.truncate:
+            truncated = truncated | (steps >= self.max_steps)
         return observation, TimeLimitState(inner=inner, steps=steps), reward, terminated, truncated, info
 
     def observation_space(self, params: Params) -> Space:

@@ -11,6 +11,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.spaces import Discrete, Space
 
 from ..api import Environment, Params
+from ..phases import Phased
 from ..wrappers import TimeLimit
 from .sources import quietly
 
@@ -36,7 +37,12 @@ def scaled_action(space: Space, action: jax.Array) -> jax.Array:
 
 
 def bare(env: Environment) -> Environment:
-    """The environment without its time limit: brax's `EpisodeWrapper` counts steps, and overwrites `truncation`."""
+    """The environment without its time limit: brax's `EpisodeWrapper` counts steps, and overwrites `truncation`.
+
+    Phases go by the count of a limit, so theirs stays and ends nothing.
+    """
+    if isinstance(env, Phased):
+        return replace(env, env=replace(env.env, truncate=False))
     return bare(env.env) if isinstance(env, TimeLimit) else env
 
 

@@ -158,7 +158,7 @@ class Foreign:
             if state.mocap_pos.shape[0]:
                 data = data.replace(mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat)
             data = mjx.camlight(params.model, mjx.com_pos(params.model, mjx.kinematics(params.model, data)))
-            return scene_from_data(data)
+            return scene_from_data(data, self.source.model)
 
     def assets(self, look: str) -> RayAssets:
         """`model` is their own look; `clear`, where there is one, tells apart what they paint alike.
@@ -192,7 +192,8 @@ def _observed(source: Source, theirs: Any) -> tuple[jax.Array, ForeignState]:
 @cache
 def _make_params(library: str, environment: str, pool_size: int) -> ForeignParams:
     source = load_source(library, environment)
-    keys = jax.random.split(jax.random.PRNGKey(0), pool_size)  # their resets expect raw keys
-    with jax.default_matmul_precision("highest"):
+    # Kept for later, so nothing of a trace that asks first may stay in it.
+    with jax.ensure_compile_time_eval(), jax.default_matmul_precision("highest"):
+        keys = jax.random.split(jax.random.PRNGKey(0), pool_size)  # their resets expect raw keys
         pool = jax.jit(jax.vmap(lambda key: _observed(source, source.reset(key))))(keys)
     return ForeignParams(model=source.physics, pool=pool)

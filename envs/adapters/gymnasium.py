@@ -1,6 +1,7 @@
 """A jaxvlm environment as a `gymnasium.Env`: one environment, jitted, NumPy in and out."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -36,6 +37,22 @@ def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return exact
 
 
+@cache
+def _programs(env: Environment) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Reset and step, compiled once for all environments that are equal."""
+    return jax.jit(_exact(env.reset)), jax.jit(_exact(env.step))
+
+
+@cache
+def _drawer(env: Environment, size: int) -> Callable[..., Any]:
+    """`draw(state, params, assets, camera)`, u8[size, size, 3], compiled once for all environments that are equal."""
+
+    def draw(state: Any, params: Params, assets: Any, camera: Any) -> jax.Array:
+        return to_uint8(env.render(env.scene(state, params), assets, camera, size))
+
+    return jax.jit(_exact(draw), compiler_options=compiler_options())
+
+
 class GymnasiumEnv(gymnasium.Env):
     """Steps an environment through gymnasium's interface, without auto-reset.
 
@@ -63,16 +80,13 @@ class GymnasiumEnv(gymnasium.Env):
         self.params = env.default_params if params is None else params
         self.observation_space = to_gymnasium_space(env.observation_space(self.params))
         self.action_space = to_gymnasium_space(env.action_space(self.params))
-        self._reset, self._step = jax.jit(_exact(env.reset)), jax.jit(_exact(env.step))
+        self._reset, self._step = _programs(env)
         if render_mode is not None:
             cameras = env.cameras
             if camera not in cameras:
                 raise ConfigError(f"unknown camera {camera!r}; {env.name} has {', '.join(cameras)}")
             assets, view = env.assets(look or env.looks[0]), cameras[camera]
-            draw = jax.jit(
-                _exact(lambda s, p, a, c: to_uint8(env.render(env.scene(s, p), a, c, size))),
-                compiler_options=compiler_options(),
-            )
+            draw = _drawer(env, size)
             self._draw = lambda state: draw(state, self.params, assets, view)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):

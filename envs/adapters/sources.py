@@ -26,7 +26,7 @@ class Source:
     """A foreign environment with MJX physics, and which part of its state has to be carried from step to step.
 
     A state of theirs holds all of `mjx.Data`, several kilobytes. What neither a later step nor its observation,
-    reward and end depend on is left out: the step is traced once and followed backwards.
+    reward, end and frame depend on is left out: the step is traced once and followed backwards.
     """
 
     env: Any  # brax.envs.Env or mujoco_playground.MjxEnv
@@ -73,7 +73,7 @@ class Source:
 
     @cached_property
     def _kept(self) -> tuple[int, ...]:
-        """Positions of the leaves that observations, rewards and ends of all later steps depend on."""
+        """Positions of the leaves that observations, rewards, ends and frames of all later steps depend on."""
         count = len(self._leaves)
         action = jax.ShapeDtypeStruct((self.env.action_size,), jnp.float32)
 
@@ -82,8 +82,9 @@ class Source:
 
         program = jax.make_jaxpr(step)(self._leaves, action)
         numbered = jax.tree.unflatten(jax.tree.structure(self._shapes), range(count))
+        data = getattr(numbered, self.data)
         seen = jax.tree.leaves(
-            (numbered.obs, numbered.reward, numbered.done, getattr(numbered, self.data).qpos)
+            (numbered.obs, numbered.reward, numbered.done, data.qpos, data.mocap_pos, data.mocap_quat)
         )
         asked, needed = set(seen), set()
         while asked:

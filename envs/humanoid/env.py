@@ -31,7 +31,7 @@ from .kinematics import Pose, locate
 from .looks import LOOKS
 from .measures import measure
 from .model import Contacts, load_model
-from .predicates import GOALS, goal_log_odds, holds
+from .predicates import GOALS, condition_margins, goal_log_odds
 
 if TYPE_CHECKING:
     from .physics import Motion
@@ -214,7 +214,8 @@ class Humanoid:
         """Whether the goal holds, in one state or in a batch of them."""
         if not self._goals:
             return _healthy(state)
-        return self._by_goal(lambda goal: holds(goal, state.pose.scene), params)
+        seen = measure(state.pose.scene)  # once, not in each branch of the switch: it is most of the program
+        return self._by_goal(lambda goal: jnp.min(condition_margins(goal, seen), axis=-1) > 0, params)
 
     def _by_goal(self, value: Callable[[str], jax.Array], params: HumanoidParams) -> jax.Array:
         """`value(goal)` of the goal that `params` point at."""

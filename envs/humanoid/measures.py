@@ -61,7 +61,6 @@ class Measures:
 
     torso_tilt: Leaf  # f32[...], degrees from vertical
     torso_facing: Leaf  # f32[...], degrees about the vertical, 0 along x, positive to the left
-    pelvis_tilt: Leaf  # f32[...], degrees from vertical
     lean: Leaf  # f32[...], degrees from vertical of the line from the supporting feet to the centre of mass
     lowest: Leaf  # f32[...], m, clearance of the lowest point of the body; negative: in the floor
     head_clearance: Leaf  # f32[...], m
@@ -71,26 +70,21 @@ class Measures:
     higher_foot_clearance: Leaf  # f32[...], m
     foot_clearance: Leaf  # f32[..., 2], m
     knee_clearance: Leaf  # f32[..., 2], m, of the ends of thigh and shin that meet
-    hand_clearance: Leaf  # f32[..., 2], m
     trunk_clearance: Leaf  # f32[...], m, lowest of head, torso, waist, pelvis, thighs and arms
     knee_flexion: Leaf  # f32[..., 2], degrees, 0 for a straight leg
-    thigh_angle: Leaf  # f32[..., 2], degrees from hanging straight down
     shin_angle: Leaf  # f32[..., 2], degrees from hanging straight down
     thigh_spread: Leaf  # f32[...], degrees between the thighs
     leg_spread: Leaf  # f32[...], degrees between the lines from hip to foot
     hip_over_knee: Leaf  # f32[..., 2], m, how much higher than its knee a hip is
     foot_out: Leaf  # f32[..., 2], m from the pelvis to the foot's own side
-    foot_forward: Leaf  # f32[..., 2], m from the pelvis to its front, level
     foot_behind_knee: Leaf  # f32[..., 2], m, level, along the pelvis's facing
     foot_to_pelvis: Leaf  # f32[..., 2], m, level
-    knee_out: Leaf  # f32[..., 2], m from the pelvis to the knee's own side
     hand_over_head: Leaf  # f32[..., 2], m from the top of the head up to the centre of the hand
     hand_forward: Leaf  # f32[..., 2], m, in the torso's frame
     hand_out: (
         Leaf  # f32[..., 2], m to the hand's own side, in the torso's frame; negative: across the midline
     )
     hand_up: Leaf  # f32[..., 2], m, in the torso's frame; the shoulders are at 0.06
-    elbow_out: Leaf  # f32[..., 2], m, as `hand_out`
     elbow_up: Leaf  # f32[..., 2], m, as `hand_up`
     elbow_beyond_hand: Leaf  # f32[..., 2], m that the elbow is further out than the hand
     hand_to_hip: Leaf  # f32[..., 2], m between the surfaces of the hand and of pelvis or lower waist
@@ -156,7 +150,6 @@ def measure(scene: Any) -> Measures:
     return Measures(
         torso_tilt=_degrees(up[..., 0, 2]),
         torso_facing=jnp.rad2deg(jnp.arctan2(forward[..., 0, 1], forward[..., 0, 0])),
-        pelvis_tilt=_degrees(up[..., 1, 2]),
         lean=_lean(position, foot, foot_clearance),
         lowest=jnp.min(clearance[..., 1:], axis=-1),
         head_clearance=clearance[..., INDEX["head"]],
@@ -166,24 +159,19 @@ def measure(scene: Any) -> Measures:
         higher_foot_clearance=jnp.max(foot_clearance, axis=-1),
         foot_clearance=foot_clearance,
         knee_clearance=knee_clearance,
-        hand_clearance=clearance[..., HANDS],
         trunk_clearance=jnp.min(clearance[..., _ABOVE_KNEES], axis=-1),
         knee_flexion=_degrees(_dot(thigh, shin)),
-        thigh_angle=_degrees(-thigh[..., 2]),
         shin_angle=_degrees(-shin[..., 2]),
         thigh_spread=_degrees(_dot(thigh[..., 0, :], thigh[..., 1, :])),
         leg_spread=_angle(leg[..., 0, :], leg[..., 1, :]),
         hip_over_knee=hip[..., 2] - knee[..., 2],
         foot_out=foot_of_pelvis[..., 1] * SIDE,
-        foot_forward=foot_of_pelvis[..., 0],
         foot_behind_knee=knee_of_pelvis[..., 0] - foot_of_pelvis[..., 0],
         foot_to_pelvis=_length(foot_of_pelvis[..., :2]),
-        knee_out=knee_of_pelvis[..., 1] * SIDE,
         hand_over_head=hand[..., 2] - (position[..., INDEX["head"], 2] + RADIUS[INDEX["head"]])[..., None],
         hand_forward=hand_of_torso[..., 0],
         hand_out=hand_out,
         hand_up=hand_of_torso[..., 2],
-        elbow_out=elbow_out,
         elbow_up=elbow_of_torso[..., 2],
         elbow_beyond_hand=elbow_out - hand_out,
         hand_to_hip=jnp.minimum(hip_gaps[..., :2], hip_gaps[..., 2:]),

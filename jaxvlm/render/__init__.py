@@ -15,15 +15,12 @@ from jaxvlm.render.ray import render_buffers as render_buffers
 from jaxvlm.render.ray import render_ray as render_ray
 from jaxvlm.render.ray import scene_from_data as scene_from_data
 from jaxvlm.render.ray import validate_camera as validate_camera
-from jaxvlm.render.ray import without_cameras as without_cameras
 from jaxvlm.render.sdf import Camera2D as Camera2D
 from jaxvlm.render.sdf import Grid as Grid
 from jaxvlm.render.sdf import Patch as Patch
 from jaxvlm.render.sdf import box as box
 from jaxvlm.render.sdf import circle as circle
 from jaxvlm.render.sdf import curve as curve
-from jaxvlm.render.sdf import half_plane as half_plane
 from jaxvlm.render.sdf import patch_around as patch_around
 from jaxvlm.render.sdf import pixel_grid as pixel_grid
 from jaxvlm.render.sdf import polygon as polygon
-from jaxvlm.render.sdf import segment as segment

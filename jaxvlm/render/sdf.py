@@ -123,26 +123,11 @@ def patch_around(camera: Camera2D, size: int, center: Float[Array, " 2"], radius
     return Patch(grid=window, row=row, column=column)
 
 
-def half_plane(grid: Grid, point: Float[Array, " 2"], outward: Float[Array, " 2"]) -> Float[Array, "h w"]:
-    """Coverage of the side of the line through `point` that `outward`, of any length, points away from."""
-    return jnp.clip(0.5 - _distance(grid, _lines(grid, point[None], outward[None])[0]), 0.0, 1.0)
-
-
 def box(grid: Grid, center: Float[Array, " 2"], half_size: Float[Array, " 2"]) -> Float[Array, "h w"]:
     """Coverage of an upright rectangle."""
     per_width, per_height = jax.lax.rsqrt(grid.xx), jax.lax.rsqrt(grid.yy)
     columns = _overlap((grid.x - center[0]) * per_width, half_size[0] * per_width)
     return columns * _overlap((grid.y - center[1]) * per_height, half_size[1] * per_height)
-
-
-def segment(
-    grid: Grid, start: Float[Array, " 2"], end: Float[Array, " 2"], width: float | Array
-) -> Float[Array, "h w"]:
-    """Coverage of a straight stroke of `width` view units with flat ends."""
-    along = end - start
-    turned = grid.local(0.5 * (start + end), jnp.arctan2(along[1], along[0]))
-    half_size = 0.5 * jnp.stack([jnp.sqrt(jnp.sum(along**2)), jnp.asarray(width, along.dtype)])
-    return box(turned, jnp.zeros(2), half_size)
 
 
 def circle(grid: Grid, center: Float[Array, " 2"], radius: float | Array) -> Float[Array, "h w"]:

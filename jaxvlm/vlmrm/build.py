@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxvlm.clip.patches import image_bytes
 from jaxvlm.errors import ConfigError
+from jaxvlm.render import RayAssets
 from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_phases
 from jaxvlm.rl import (
     DQN,
@@ -33,6 +34,8 @@ from jaxvlm.runtime.files import expand
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
 from jaxvlm.vlmrm.program import Inputs, Program, steps_of
 from jaxvlm.vlmrm.shortcuts import with_shortcuts
+
+SHOWN = 5  # names in a note
 
 
 @dataclass(frozen=True)
@@ -161,12 +164,13 @@ def validate_cameras(cameras: Sequence[str], env: Any) -> None:
 
 
 def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[RewardParams, tuple[str, ...]]:
-    """Reward parameters, and one note for each prompt with words that the checkpoint never saw.
+    """Reward parameters, and notes: on what of a model is not drawn, and on words that the checkpoint never saw.
 
     Raises:
       ConfigError: a camera that the environment lacks, or prompts that do not fit together.
     """
     validate_cameras(settings.camera, env)
+    assets = env.assets(settings.look)
     params = make_reward_params(
         tower.params,
         tower.embed,
@@ -177,10 +181,16 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
         alpha=settings.alpha,
         temperature=settings.temperature,
         sigmoid=settings.sigmoid,
-        assets=env.assets(settings.look),
+        assets=assets,
         cameras=[env.cameras[camera] for camera in settings.camera],
     )
     notes = []
+    if isinstance(assets, RayAssets) and (left_out := assets.spec.left_out):
+        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+        notes.append(
+            f"{', '.join(left_out[:SHOWN])}{more} cannot be seen: MuJoCo shows sites and tendons, but here only "
+            "geoms are drawn, so a sentence about them means nothing"
+        )
     for prompt in (*settings.prompt, *settings.then, *settings.baseline, *settings.negative):
         unknown = tower.tokenizer.unknown_words(prompt)
         if unknown:

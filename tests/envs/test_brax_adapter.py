@@ -13,9 +13,12 @@ from envs.adapters import brax as adapter
 from envs.adapters.brax import BraxEnv, scaled_action
 from envs.adapters.sources import quietly
 from envs.cartpole import CartPole
+from envs.gridworld.cells import cell
 from envs.gridworld.env import GridWorld
+from envs.gridworld.room import ObjectRoom
 from envs.humanoid.env import Humanoid
 from envs.mountain_car import MountainCar
+from envs.phases import Phased
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
 from jaxvlm.spaces import Box, Discrete
@@ -79,6 +82,16 @@ def test_a_terminated_episode_is_no_truncation():
     state = play(training.wrap(BraxEnv(env), episode_length=100), falling)
     assert state.done.sum() >= 2
     assert not state.info["truncation"].any()
+
+
+def test_phases_go_by_their_clock_and_its_end_is_a_truncation():
+    room = ObjectRoom()
+    goals = (cell("ball", "red"), cell("key", "blue"))
+    env = BraxEnv(Phased(TimeLimit(room, 3), goals=goals, starts=(1,)))
+    state = play(training.wrap(env, episode_length=3), jnp.ones((4, 2, env.action_size)))
+    np.testing.assert_array_equal(state.metrics["phase"][:, 0], [0, 1, 1, 0])
+    np.testing.assert_array_equal(state.done[:, 0], [0, 0, 1, 0])
+    np.testing.assert_array_equal(state.info["truncation"], state.done)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from envs.adapters import sources
+from envs.adapters import foreign, sources
 from envs.adapters.foreign import Foreign
 from envs.adapters.foreign_task import foreign_lines, is_foreign, make_foreign_task
 from envs.adapters.goals import SHOWN, pitch, tip_to_ball
@@ -298,6 +299,63 @@ def test_playgrounds_interface_by_a_stand_in(monkeypatch):
     np.testing.assert_allclose(centre, [0.0, 0.0, 0.75], atol=1e-6)
     np.testing.assert_allclose(radius, 0.3, atol=1e-6)
     assert set(env.cameras) == {"free", "default"}
+
+
+@struct.dataclass
+class Positions:
+    """What is read of mjx.Data."""
+
+    qpos: Any
+    mocap_pos: Any
+    mocap_quat: Any
+
+
+class Marked:
+    """Moves by its action past a mocap body that is only drawn."""
+
+    action_size = 1
+
+    def reset(self, rng):
+        place, zero = jax.random.uniform(rng, (1,)), jnp.zeros(())
+        data = Positions(place, jnp.full((1, 3), 2.0), jnp.full((1, 4), 0.5))
+        return StandInState(data, place, zero, zero, {}, {})
+
+    def step(self, state, action):
+        moved = state.data.qpos + action
+        return state.replace(data=state.data.replace(qpos=moved), obs=moved)
+
+
+def test_bodies_that_are_only_drawn_stay_and_parameters_asked_for_in_a_trace_are_arrays(monkeypatch):
+    source = sources.Source(env=Marked(), model=None, physics=None, data="data", rest=None)
+    monkeypatch.setattr(foreign, "load_source", lambda library, name: source)
+    env = Foreign("playground", "marked", pool_size=2)
+    traced = jax.jit(lambda: env.default_params.pool[0])()
+    params = env.default_params
+    np.testing.assert_array_equal(params.pool[0], traced)
+    _, state = jax.tree.map(lambda leaf: leaf[1], params.pool)
+    for _ in range(2):
+        _, state, *_ = env.step(jax.random.key(0), state, jnp.ones(1), params)
+    np.testing.assert_allclose(state.qpos, params.pool[1].qpos[1] + 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(state.mocap_pos, np.full((1, 3), 2.0))
+    np.testing.assert_array_equal(state.mocap_quat, np.full((1, 4), 0.5))
+
+
+def test_lights_that_move_are_where_mujoco_has_them(monkeypatch):
+    lamp = '<light name="lamp" mode="trackcom" pos="0 -1 2" dir="0 .4 -1"/>'
+    monkeypatch.setattr(
+        f"{__name__}.PENDULUM", PENDULUM.replace('<joint name="hinge"', lamp + '<joint name="hinge"')
+    )
+    env = stand_in(monkeypatch, "capsule")
+    load_source.cache_clear()
+    scene = jax.jit(env.scene)(env.posed(jnp.array([0.7])), env.drawing_params)
+    model = env.source.model
+    data = mujoco.MjData(model)
+    data.qpos[:] = 0.7
+    mujoco.mj_forward(model, data)
+    np.testing.assert_allclose(scene.light_pos, data.light_xpos, atol=1e-6)
+    np.testing.assert_allclose(scene.light_dir, data.light_xdir, atol=1e-6)
+    draw = partial(env.render, size=8)
+    assert jax.eval_shape(draw, scene, env.assets("model"), env.cameras["free"]).shape == (8, 8, 3)
 
 
 def test_a_mesh_is_refused_by_its_name(monkeypatch):

@@ -48,14 +48,29 @@ def test_seed_repeats_an_episode_and_the_limit_truncates():
     assert env.render() is None
 
 
+def play(env, size):
+    """Each of its three programs once."""
+    made = GymnasiumEnv(env, look="plain", render_mode="rgb_array", size=size)
+    made.reset(seed=0)
+    made.step(1)
+    assert made.render().shape == (size, size, 3)
+
+
 def test_products_are_exact():
     """Accelerators round them by default, and training does not let them."""
     env = Products()
-    made = GymnasiumEnv(env, look="plain", render_mode="rgb_array", size=8)
-    made.reset(seed=0)
-    made.step(1)
-    made.render()
+    play(env, size=8)
     assert env.seen == {"reset": {EXACT}, "step": {EXACT}, "render": {EXACT}}
+
+
+def test_equal_environments_share_their_programs():
+    first, equal, other = Products("cosine"), Products("cosine"), Products("cosine", early_termination=True)
+    for env in (first, equal, other):
+        play(env, size=9)
+    assert set(first.seen) == set(other.seen) == {"reset", "step", "render"}
+    assert not equal.seen  # nothing was traced again
+    play(equal, size=10)
+    assert set(equal.seen) == {"render"}
 
 
 def test_errors_name_the_way_out(monkeypatch):

@@ -15,7 +15,6 @@ from jaxvlm.render import (
     render_ray,
     scene_from_data,
     validate_camera,
-    without_cameras,
 )
 
 MESH = """<mujoco><asset><mesh name="t" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>
@@ -48,6 +47,20 @@ def test_a_hidden_mesh_does_not_matter():
     assert make_ray_assets(mujoco.MjModel.from_xml_string(xml)).spec.geoms == (1,)
 
 
+SITES = """<mujoco><asset><material name="clear" rgba="1 0 0 0"/></asset><worldbody>
+<site name="here" group="2"/><site name="hidden" group="3"/><site name="glass" rgba="1 1 1 0"/>
+<site name="unseen" material="clear"/><geom size=".1"/>
+<body><joint name="slide" type="slide"/><geom size=".1"/><site name="there" rgba="0 1 0 .5"/></body></worldbody>
+<tendon><spatial name="string"><site site="here"/><site site="there"/></spatial>
+<fixed name="gear"><joint joint="slide" coef="1"/></fixed></tendon></mujoco>"""
+
+
+def test_what_mujoco_shows_and_we_do_not_is_named():
+    assets = make_ray_assets(mujoco.MjModel.from_xml_string(SITES))
+    assert assets.spec.left_out == ("site 'here'", "site 'there'", "tendon 'string'")
+    assert make_ray_assets(load(PRIMITIVES)[0]).spec.left_out == ()
+
+
 def test_bad_sizes_and_textures_are_named():
     model, _ = load(PRIMITIVES)
     model.geom_size[1, 2] = 0.0
@@ -75,7 +88,9 @@ def test_a_light_that_moves_needs_its_pose():
     scene, assets = scene_from_data(data), make_ray_assets(model)
     camera = free_camera((0, 0, 0), 3.0, 0.0, -10.0)
     none = np.zeros((0, 3), np.float32)
-    with pytest.raises(ConfigError, match="light moves"):
+    with pytest.raises(
+        ConfigError, match=r"light moves with a body, .* give `scene_from_data` the MjModel too"
+    ):
         render_ray(scene.replace(light_pos=none, light_dir=none), assets, camera, 8)
 
 
@@ -112,7 +127,8 @@ def test_cameras_that_see_nothing():
 
 def test_a_camera_of_the_model_needs_a_scene_that_has_it():
     model, data = load(PRIMITIVES)
-    scene, assets = without_cameras(scene_from_data(data)), make_ray_assets(model)
+    scene, assets = scene_from_data(data), make_ray_assets(model)
+    scene = scene.replace(camera_pos=scene.camera_pos[:0], camera_quat=scene.camera_quat[:0])
     camera = model_cameras(model)["fixed"]
     for use in (validate_camera, lambda *view: render_ray(*view, 8)):
         with pytest.raises(ConfigError, match="camera number 0, and the scene has no cameras; take a free"):

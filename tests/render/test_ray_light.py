@@ -1,6 +1,9 @@
 """Light, shadow and texture against values worked out by hand."""
 
+from types import SimpleNamespace
+
 import jax
+import mujoco
 import numpy as np
 import pytest
 from render.ray_models import load
@@ -105,6 +108,57 @@ def test_a_spot_fades_with_distance_and_angle():
     )  # cosine squared of the spot, cosine of the floor
     np.testing.assert_allclose(frame[16, 21, 0], expected, rtol=1e-4)
     assert frame[16, 31, 0] == 0.0  # outside the cone
+
+
+MOVING = """
+<mujoco>
+  <worldbody>
+    <light name="still" pos="0 0 4" dir="0 .3 -1"/>
+    <light name="towards" mode="targetbody" target="arm" pos="2 0 3"/>
+    <light name="after" mode="trackcom" pos="0 1 3"/>
+    <geom name="floor" type="plane" size="3 3 1"/>
+    <body name="trunk" pos="0 0 1">
+      <freejoint/>
+      <geom size=".2"/>
+      <light name="fixed" pos=".1 0 .3" dir="1 .2 0"/>
+      <light name="track" mode="track" pos="0 .5 1" dir=".2 0 -1"/>
+      <light name="trackcom" mode="trackcom" pos="0 .5 1" dir="0 -.4 -1"/>
+      <body name="arm" pos=".3 0 0">
+        <joint axis="0 1 0"/>
+        <geom type="capsule" fromto="0 0 0 .6 0 0" size=".05"/>
+        <light name="targetbody" mode="targetbody" target="trunk" pos=".4 0 .2"/>
+        <light name="targetbodycom" mode="targetbodycom" target="trunk" pos=".4 .1 .2"/>
+      </body>
+    </body>
+  </worldbody>
+</mujoco>
+"""
+
+
+def test_lights_move_as_mujoco_moves_them_where_the_data_does_not_know():
+    model, data = load(MOVING)
+    data.qpos[:] = [
+        0.4,
+        -0.3,
+        1.2,
+        0.8,
+        0.2,
+        -0.5,
+        0.1,
+        0.9,
+    ]  # the quaternion is not of length one; MuJoCo makes it so
+    mujoco.mj_forward(model, data)
+    fields = ("xpos", "xmat", "subtree_com", "cam_xpos", "cam_xmat", "geom_xpos", "geom_xmat")
+    bare = SimpleNamespace(**{name: getattr(data, name) for name in fields})  # as mjx.Data, without lights
+    scene = scene_from_data(bare, model)
+    np.testing.assert_allclose(scene.light_pos, data.light_xpos, atol=1e-6)
+    np.testing.assert_allclose(scene.light_dir, data.light_xdir, atol=1e-6)
+    # Without poses only the one that stands still can be drawn, and needs none.
+    assert scene_from_data(bare).light_pos.shape == (0, 3)
+    moves = {light.index for light in make_ray_assets(model).spec.lights if light.moves}
+    assert moves == set(range(1, 8))
+    model.light_bodyid[:], model.light_mode[:] = 0, 0
+    assert scene_from_data(bare, model).light_pos.shape == (0, 3)
 
 
 def test_a_mirror_adds_what_it_sees():

@@ -10,11 +10,9 @@ from jaxvlm.render import (
     box,
     circle,
     curve,
-    half_plane,
     patch_around,
     pixel_grid,
     polygon,
-    segment,
 )
 
 SQUASHED = Camera2D(left=-3.0, bottom=-2.0, width=6.0, height=4.0)
@@ -70,11 +68,6 @@ SHAPES = {
         lambda g: box(g.local(_vector(0.3, -0.2), 0.6), _vector(0.0, 0.0), _vector(1.6, 0.5)),
         _in_turned_box,
     ),
-    "segment": (
-        lambda g: segment(g, _vector(0.3 - 1.6 * np.cos(0.6), -0.2 - 1.6 * np.sin(0.6)),
-                          _vector(0.3 + 1.6 * np.cos(0.6), -0.2 + 1.6 * np.sin(0.6)), 1.0),
-        _in_turned_box,
-    ),
     "circle": (
         lambda g: circle(g, _vector(0.2, 0.1), 1.3),
         lambda x, y: (x - 0.2) ** 2 + (y - 0.1) ** 2 < 1.3**2,
@@ -88,10 +81,6 @@ SHAPES = {
         lambda x, y: (np.abs(_turned(x, y - 0.1, 0.5)[0]) - 1.2) ** 2 + _turned(x, y - 0.1, 0.5)[1] ** 2 < 0.49,
     ),
     "polygon": (lambda g: polygon(g, TRIANGLE), _in_triangle),
-    "half plane": (
-        lambda g: half_plane(g, _vector(0.2, 0.0), _vector(1.0, 2.0)),
-        lambda x, y: (x - 0.2) + 2.0 * y < 0.0,
-    ),
     "curve": (
         lambda g: curve(g, jnp.sin(g.x), jnp.cos(g.x), 0.5),
         lambda x, y: np.abs(y - np.sin(x)) < 0.25 * np.sqrt(1.0 + np.cos(x) ** 2),

@@ -3,9 +3,11 @@
 import dataclasses
 import re
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from envs.cartpole import CartPole
 from envs.registry import make_task
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
+from jaxvlm.render import make_ray_assets
 from jaxvlm.vlmrm.build import build
+from jaxvlm.vlmrm.config import RewardSettings
 from tests.clip.recipes import needs_qwix
 from tests.vlmrm.conftest import tiny_config
 
@@ -44,6 +48,28 @@ def test_more_frames_than_fit_are_not_taken():
     built = build(tiny_config(reward_chunk=10**9), task.env, task.params, domain="cartpole")
     assert built.program.chunk < 10**9
     assert any("--chunk 1000000000" in note and "fit into the free memory" in note for note in built.notes)
+
+
+class Blind(build_module.Tower):
+    """Embeds without weights."""
+
+    def embed(self, prompts):
+        return jnp.ones((len(prompts), 2))
+
+
+def test_a_note_names_what_is_not_drawn():
+    sites = "".join(f'<site name="s{i}" size=".1"/>' for i in range(7))
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><worldbody><geom size=".1"/>{sites}</worldbody></mujoco>'
+    )
+    tower = Blind(
+        "blind", clip=None, params={"params": {}}, tokenizer=SimpleNamespace(unknown_words=lambda prompt: ())
+    )
+    env = SimpleNamespace(cameras={"default": None}, assets=lambda look: make_ray_assets(model))
+    _, (note,) = build_module.build_reward(RewardSettings(prompt=("touch s0",)), env, tower)
+    assert note.startswith(
+        "site 's0', site 's1', site 's2', site 's3', site 's4' and 2 more cannot be seen: MuJoCo"
+    )
 
 
 @pytest.mark.slow

@@ -9,5 +9,4 @@ from jaxvlm.render.ray.render import render_buffers as render_buffers
 from jaxvlm.render.ray.render import render_ray as render_ray
 from jaxvlm.render.ray.scene import RayScene as RayScene
 from jaxvlm.render.ray.scene import scene_from_data as scene_from_data
-from jaxvlm.render.ray.scene import without_cameras as without_cameras
 from jaxvlm.render.ray.validate import validate_camera as validate_camera

@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.render.ray.model import OPAQUE, ModelReader
+from jaxvlm.render.ray.model import DRAWN_GROUPS, OPAQUE, ModelReader
 from jaxvlm.render.ray.textures import TextureSpec, pack
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
@@ -18,7 +18,6 @@ Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axi
 KINDS = ("plane", "round", "ellipsoid", "cylinder", "box")
 KIND_OF_TYPE = {0: "plane", 2: "round", 3: "round", 4: "ellipsoid", 5: "cylinder", 6: "box"}
 REFUSED = {1: "a height field", 7: "a mesh", 8: "a signed distance field"}
-DRAWN_GROUPS = (0, 1, 2)  # what MuJoCo's viewer shows unless told otherwise
 MAX_GEOMS = 1023  # their numbers share the 32 bits of a distance
 
 
@@ -39,7 +38,7 @@ class LightSpec:
     directional: bool  # else it shines from a point, in a cone
     shadow: bool
     attenuated: bool
-    moves: bool  # with a body
+    moves: bool  # with a body, or turns towards one
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class RaySpec:
     reflector: int | None  # slot of the one geom that reflects
     haze: int | None  # slot of the endless plane whose horizon is hazy
     num_geoms: int  # of the model
+    left_out: tuple[str, ...]  # sites and tendons that MuJoCo shows too; for notes
 
     def groups(self) -> list[tuple[str, int, int]]:
         """Kind, first slot and end of the runs of one kind."""
@@ -100,7 +100,8 @@ def make_ray_assets(
 ) -> RayAssets:
     """Reads what is needed to draw a model of primitive geoms as MuJoCo's own renderer does.
 
-    Geoms of groups 0 to 2 are drawn, invisible ones (alpha 0) are not.
+    Geoms of groups 0 to 2 are drawn, invisible ones (alpha 0) are not. Sites and tendons are not; `spec.left_out` names
+    those of a `mujoco.MjModel` that MuJoCo draws.
 
     Args:
       model: `mujoco.MjModel`, or `mjx.Model`. The latter lacks some of what is seen: texrepeat (1, 1), texuniform
@@ -164,6 +165,7 @@ def make_ray_assets(
         reflector=reflector,
         haze=next((slots.index(g) for g in endless), None) if sky is not None else None,
         num_geoms=read.num_geoms,
+        left_out=read.left_out(),
     )
     count = len(lights)
     beam = headlight if headlight is not None else read.headlight

@@ -13,8 +13,11 @@ HAZE = (1.0, 1.0, 1.0, 0.3)  # colour and depth
 ZNEAR, ZFAR, SHADOW_CLIP, SHADOW_SCALE = 0.01, 50.0, 1.0, 0.6
 DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # of a geom that leaves its colour to the material
 RGB_ROLE = 1  # of a material's textures
+DRAWN_GROUPS = (0, 1, 2)  # what MuJoCo's viewer shows unless told otherwise
 OPAQUE = 0.995  # alpha below which MuJoCo blends a geom
+WRAP_JOINT = 1  # mjtWrap, of tendons that are sums of joints and have no path
 SPOT, DIRECTIONAL = 0, 1  # mjtLightType
+TRACK, TRACKCOM, TARGETBODY, TARGETBODYCOM = 1, 2, 3, 4  # mjtCamLight; 0 is fixed to its body
 TEXTURE_2D, TEXTURE_CUBE, TEXTURE_SKYBOX = 0, 1, 2
 
 PaintKey = tuple[int, tuple[float, ...]]  # material, or -1, and rgba
@@ -38,7 +41,7 @@ class Light:
     index: int
     directional: bool
     shadow: bool
-    moves: bool  # with a body
+    moves: bool  # with a body, or turns towards one
     colour: np.ndarray  # [3, 3]: ambient, diffuse, specular
     fade: tuple[float, ...]  # attenuation (3), cosine of the cutoff, exponent
     cone: float
@@ -56,8 +59,6 @@ class ModelReader:
         self._type = np.asarray(model.geom_type)
         self._group = np.asarray(model.geom_group)
         self._size = np.asarray(model.geom_size, np.float64)
-        self._rgba = np.asarray(model.geom_rgba, np.float32)
-        self._material = np.asarray(model.geom_matid)
         visual = getattr(model, "vis", None)
         self.headlight = np.asarray(HEADLIGHT)
         near, far, clip, self._shadow_scale = ZNEAR, ZFAR, SHADOW_CLIP, SHADOW_SCALE
@@ -106,9 +107,10 @@ class ModelReader:
             return np.array([size[0], size[0], size[1]])
         return size.copy()
 
-    def paint_key(self, geom: int) -> PaintKey:
-        """Material and colour of a geom: its own colour wins over the material's unless it is the default."""
-        material, own = int(self._material[geom]), tuple(float(c) for c in self._rgba[geom])
+    def paint_key(self, index: int, kind: str = "geom") -> PaintKey:
+        """Material and colour of a geom, site or tendon; its own colour wins over the material's unless the default."""
+        material = int(np.asarray(getattr(self.model, f"{kind}_matid"))[index])
+        own = tuple(float(c) for c in np.asarray(getattr(self.model, f"{kind}_rgba"), np.float32)[index])
         if material >= 0 and own == DEFAULT_RGBA:
             own = tuple(float(c) for c in np.asarray(self.model.mat_rgba)[material])
         return material, own
@@ -116,6 +118,21 @@ class ModelReader:
     def alpha(self, geom: int) -> float:
         """Opacity of a geom."""
         return self.paint_key(geom)[1][3]
+
+    def left_out(self) -> tuple[str, ...]:
+        """Sites and tendons that MuJoCo's renderer shows unless told otherwise, as a note calls them."""
+        model, found = self.model, []
+        if not hasattr(model, "site_group"):  # mjx.Model does not know what of them is seen
+            return ()
+        for site in range(model.nsite):
+            if model.site_group[site] in DRAWN_GROUPS and self.paint_key(site, "site")[1][3] > 0.0:
+                found.append(f"site {self._name('name_siteadr', site)}")
+        for tendon in range(model.ntendon):
+            has_path = model.wrap_type[model.tendon_adr[tendon]] != WRAP_JOINT
+            shown = has_path and model.tendon_group[tendon] in DRAWN_GROUPS
+            if shown and self.paint_key(tendon, "tendon")[1][3] > 0.0:
+                found.append(f"tendon {self._name('name_tendonadr', tendon)}")
+        return tuple(found)
 
     def look(self, key: PaintKey) -> Look:
         """Colour and finish of a paint."""
@@ -184,8 +201,8 @@ class ModelReader:
         """The lights that shine.
 
         Raises:
-          ConfigError: a point or image light, which MuJoCo's own renderer leaves dark, or for `mjx.Model` a light on a
-            moving body.
+          ConfigError: a point or image light, which MuJoCo's own renderer leaves dark, or for `mjx.Model` a light that
+            moves.
         """
         model, found = self.model, []
         for index in range(int(model.nlight)):
@@ -228,13 +245,18 @@ class ModelReader:
         model = self.model
         own = np.asarray(model.light_pos)[index], np.asarray(model.light_dir)[index]
         rest = np.asarray(model.light_pos0)[index], np.asarray(model.light_dir0)[index]
-        body = getattr(model, "light_bodyid", None)
-        moves = int(np.asarray(body)[index]) != 0 if body is not None else not np.allclose(own[0], rest[0])
-        if moves and body is None:
+        if hasattr(model, "light_bodyid"):
+            return *own, bool(lights_move(model)[index])
+        if int(np.asarray(model.light_mode)[index]) != 0 or not np.allclose(own[0], rest[0]):
             raise ConfigError(
                 f"light {name} moves with a body, which mjx.Model does not know; pass the MjModel"
             )
-        return *own, moves
+        return *own, False
+
+
+def lights_move(model: Any) -> np.ndarray:
+    """Which lights of a `mujoco.MjModel` need a pose from each scene, bool[lights]; their bodies may stand still."""
+    return (model.light_bodyid != 0) | (model.light_mode >= TRACKCOM)
 
 
 def _linear(picture: np.ndarray) -> np.ndarray:

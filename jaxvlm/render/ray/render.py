@@ -139,8 +139,8 @@ def _check(scene: RayScene, assets: RayAssets, size: int, supersample: int) -> N
         )
     if scene.light_pos.shape[-2] == 0 and any(light.moves for light in spec.lights):
         raise ConfigError(
-            "a light moves with a body, and the scene has no poses of lights (mjx.Data keeps none); fill "
-            "`light_pos` and `light_dir` of the scene"
+            "a light moves with a body, and the scene has no poses of lights (mjx.Data keeps none); give "
+            "`scene_from_data` the MjModel too"
         )
 
 
