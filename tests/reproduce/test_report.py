@@ -356,7 +356,7 @@ def test_runs_that_never_got_there_make_lower_bounds(tmp_path):
             for k, (steps, reached) in enumerate(runs)
         ]
         path.write_text("\n".join(["arm,seed,target,steps,reached", *lines]) + "\n")
-    runs = clip_rl.read_runs(path)
+    runs = clip_rl.read_runs(tmp_path / clip_rl.rows(place)[0].product)
     np.testing.assert_array_equal(runs["clip-rl"].steps, [[100, 300], [100, 900]])
     np.testing.assert_array_equal(runs["clip-rl"].reached, [[True, True], [True, False]])
     difference = clip_rl.against(runs, "clip-rl", "language")
