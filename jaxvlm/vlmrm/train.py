@@ -105,8 +105,9 @@ def iterate(
     config = session.built.program.config
     clock = time.perf_counter()
     while session.iteration < config.iterations:
-        assert session.compiled is not None
-        session.state, fetched = session.compiled(session.built.inputs, session.state)
+        compiled = session.compiled
+        assert compiled is not None
+        session.state, fetched = compiled(session.built.inputs, session.state)
         fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
         now = time.perf_counter()
         transitions = fetched.pop("transitions")

@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import shlex
+import sys
 import weakref
 from dataclasses import replace
 
@@ -18,8 +19,8 @@ from jaxvlm.cli.epic import short_names, spelt_out
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import StateDataset
 from jaxvlm.evaluation.states import find_dataset_folder
-from jaxvlm.vlmrm import build
 
+build = sys.modules["jaxvlm.vlmrm.build"]  # the package's `build` is the function
 TINY = shlex.split(
     "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
     "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth"
