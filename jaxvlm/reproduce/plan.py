@@ -88,7 +88,7 @@ def make_plan(
             # What was published stands beside runs and CLIPs without weights, of which it cannot be measured again.
             light = any(is_light(place.folder / rows[name].product) for name in row.needs)
             if row.arguments[0] == "evaluate" and changed and not light:
-                state = "comes" if row.comes_with else "missing"  # it is written over
+                state = "missing"  # and written over
             elif outdated or (changed and not light):
                 state = "outdated"
                 if not outdated:

@@ -4,9 +4,9 @@ import csv
 import gc
 import json
 import shlex
-import sys
 import weakref
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import StateDataset
 from jaxvlm.evaluation.states import find_dataset_folder
 
-build = sys.modules["jaxvlm.vlmrm.build"]  # the package's `build` is the function
+build = import_module("jaxvlm.vlmrm.build")  # the package's `build` is the function
 TINY = shlex.split(
     "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
     "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth"
