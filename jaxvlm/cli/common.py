@@ -26,6 +26,21 @@ def find_task(name: str, variant: str | None = None) -> "Task":
     return make_task(name, variant)
 
 
+def tasks_of(domain: str) -> list["Task"]:
+    """The tasks whose states are of a domain, those of other libraries' environments included.
+
+    Raises:
+      ConfigError: there is none, or see `find_task`.
+    """
+    registry = import_ours("envs.registry")
+    goals_of = import_ours("envs.adapters.goals").goals_of
+    names = [*registry.TASKS, *(f"{domain.replace('_', ':', 1)}-{goal}" for goal in goals_of(domain))]
+    tasks = [task for task in map(registry.make_task, names) if task.domain == domain]
+    if not tasks:
+        raise ConfigError(f"the dataset is of domain {domain!r}, of which no task is known: update jaxvlm")
+    return tasks
+
+
 def task_lines() -> list[str]:
     """The tasks with their summaries, a line each, for help pages; errors as for `find_task`."""
     registry = import_ours("envs.registry")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from jaxvlm.cli.common import Output, import_ours, parse
+from jaxvlm.cli.common import Output, import_ours, parse, tasks_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.reward import validate_alpha
     from jaxvlm.runtime import Progress, enable_compilation_cache
     from jaxvlm.runtime.files import write_atomic, write_json
-    from jaxvlm.vlmrm.build import load_tower
+    from jaxvlm.vlmrm.build import find_tower, load_tower
 
     enable_compilation_cache()
     started = time.monotonic()
@@ -87,12 +87,12 @@ def run(arguments: Sequence[str]) -> None:
     views, known = scenery(dataset.domain, options.look, options.camera)
     views.validate()
     chosen, notes = choose_goals(dataset, options, known, max(alphas))
-    towers = [load_tower(name, dataset.domain, options.clip_size) for name in options.clip]
     names = short_names(options.clip)
-    for tower in towers:
-        notes += unknown_words(tower, chosen)
+    # A name that means nothing is refused before the first is scored; weights are loaded one model after the other.
+    for name in options.clip:
+        notes += unknown_words(*find_tower(name, dataset.domain, options.clip_size), chosen)
     print(
-        f"{len(dataset):,} states of {dataset.domain}, {', '.join(chosen)}; {len(towers)} models", flush=True
+        f"{len(dataset):,} states of {dataset.domain}, {', '.join(chosen)}; {len(names)} models", flush=True
     )
     for note in dict.fromkeys(notes):
         print(f"note: {note}", flush=True)
@@ -100,8 +100,9 @@ def run(arguments: Sequence[str]) -> None:
     directory = Output(options.output).prepare()
     scenes = dataset.scene(import_ours("envs.captions.scenes").scene_type(dataset.domain))
     rows, histograms, scores, models = [], [], {}, []
-    with Progress(len(dataset) * len(towers), unit="states") as progress:
-        for place, (name, tower) in enumerate(zip(names, towers, strict=True)):
+    with Progress(len(dataset) * len(names), unit="states") as progress:
+        for place, name in enumerate(names):
+            tower = load_tower(options.clip[place], dataset.domain, options.clip_size)
             begun = time.monotonic()
             embeddings = embed_scenes(tower, scenes, views, progress, place * len(dataset))
             facts = {"model": options.clip[place], "label": name, "parameters": parameters_of(tower)}
@@ -132,6 +133,7 @@ def run(arguments: Sequence[str]) -> None:
                         }
                     )
             models[-1]["seconds"] = round(time.monotonic() - begun, 1)
+            del tower  # its weights go before the next ones come
 
     stem = options.name or folder.resolve().name + ("-human" if options.labels == "human" else "")
     result = {
@@ -182,18 +184,9 @@ def scenery(domain: str, look: str | None, cameras: Sequence[str]) -> tuple["Vie
     Raises:
       ConfigError: no task is of this domain.
     """
-    from jaxvlm.errors import ConfigError
     from jaxvlm.evaluation.scoring import Prompts, Views
 
-    registry = import_ours("envs.registry")
-    names = list(registry.TASKS)
-    goals_of = import_ours("envs.adapters.goals").goals_of
-    names += [f"{domain.replace('_', ':', 1)}-{goal}" for goal in goals_of(domain)]
-    tasks = [
-        task for name in names if (task := registry.make_task(name)).domain == domain and task.goal_prompts
-    ]
-    if not tasks:
-        raise ConfigError(f"the dataset is of domain {domain!r}, of which no task is known: update jaxvlm")
+    tasks = [task for task in tasks_of(domain) if task.goal_prompts]
     prompts = {}
     for task in tasks:
         concept = task.concept or import_ours("envs.captions").captioned_dataset(domain).goal
@@ -254,14 +247,14 @@ def choose_goals(
     return chosen, notes
 
 
-def unknown_words(tower: Any, chosen: Mapping[str, "Prompts"]) -> list[str]:
+def unknown_words(name: str, tokenizer: Any, chosen: Mapping[str, "Prompts"]) -> list[str]:
     """A note for each prompt with words that a checkpoint never saw."""
     notes = []
     for prompts in chosen.values():
         for prompt in (*prompts.goal, *prompts.baseline):
-            unknown = tower.tokenizer.unknown_words(prompt)
+            unknown = tokenizer.unknown_words(prompt)
             if unknown:
-                notes.append(f"{tower.name} has never seen {', '.join(map(repr, unknown))} of {prompt!r}")
+                notes.append(f"{name} has never seen {', '.join(map(repr, unknown))} of {prompt!r}")
     return notes
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxvlm.cli.common import find_task, import_ours
+from jaxvlm.cli.common import find_task, tasks_of
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.rating.criteria import criterion
 from jaxvlm.rating.material import (
@@ -340,10 +340,7 @@ def _goal_of(dataset: "StateDataset", goal: str | None) -> tuple["Task", str, Go
         if len(dataset.goals) != 1:
             raise ConfigError(f"which goal is it about? Choose --goal from {', '.join(dataset.goals)}")
         goal = dataset.goals[0]
-    registry = import_ours("envs.registry")
-    tasks = [task for task in map(registry.make_task, registry.TASKS) if task.domain == dataset.domain]
-    if not tasks:
-        raise ConfigError(f"no task of {dataset.domain} tells how its states are drawn")
+    tasks = tasks_of(dataset.domain)
     if goal not in dataset.labels:
         print(f"note: no predicate knows {goal!r}, so the page asks for it in these words", flush=True)
         return tasks[0], goal, Goal(goal, criterion(None))

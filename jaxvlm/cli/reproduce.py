@@ -179,12 +179,11 @@ def show(plan: "Plan", at_once: int = 1) -> None:
             print(f"reuse     {names}: {plan.sources[job[0].name]}, with its own steps and seeds")
             continue
         what = {"stopped": "resume", "outdated": "again"}.get(state, "run")
-        minutes = estimate(job[:1], plan.states, known)
+        minutes = estimate(job, plan.states, known)
         print(
             f"{what:<9} {names}, about {duration(60 * minutes)}: {typed(arguments_of(job, plan.place, state))}"
         )
-    left = [row for job in jobs(plan.to_do, plan.place, plan.states) for row in job[:1]]
-    total = estimate(left, plan.states, known)
+    total = estimate(plan.to_do, plan.states, known)
     print(
         f"{_counted(plan)}, {len(plan.rows) - len(plan.left)} finished, {len(plan.to_do)} to do, about "
         f"{duration(60 * total / at_once)}"

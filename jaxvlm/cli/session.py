@@ -90,8 +90,10 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build_shown(config, task)
     refuse_other_weights(run, built)
-    for difference in run.record_session(**facts(built)):
-        print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
+    # Where only the evaluation is left nothing is trained, and this is no session that did.
+    if run.checkpoints.latest() != config.iterations * config.steps_per_iteration:
+        for difference in run.record_session(**facts(built)):
+            print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
     _train(built, run, sinks, resumed=True)
 
 
@@ -118,9 +120,21 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
         agent = run.checkpoints.restore_best(template.best)[0].agent
     else:
         agent = run.checkpoints.restore(template)[0].agent
+    trained, total = trained_steps(run), config.iterations * config.steps_per_iteration
+    if actor is None and trained < total:
+        print(
+            f"note: the run has been trained for {trained:,} of {total:,} steps, so these agents are not finished; go "
+            f"on with: jaxvlm resume {run.path}"
+        )
     usual = checkpoint == "best" and episodes == config.episodes
     name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
     finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
+
+
+def trained_steps(run: Run) -> int:
+    """Steps that a run's agents have been trained for, each seed; from its metrics where a copy lacks checkpoints."""
+    newest = run.checkpoints.latest()
+    return max((row["step"] for row in run.rows()), default=0) if newest is None else newest
 
 
 def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) -> Built:
@@ -199,13 +213,17 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
     total = config.iterations * config.steps_per_iteration
     unit = f"x {config.seeds} steps" if config.seeds > 1 else "steps"  # each seed takes that many
     print(f"run directory: {run.path}", flush=True)
-    print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
+    if resumed and run.checkpoints.latest() == total:
+        print(f"all {total:,} steps are done", flush=True)
+    else:
+        print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
     try:
         with in_use(run), stop_flag() as stop:
             # A run that was stopped before its first checkpoint begins anew.
             session = start(built, run if resumed and run.checkpoints.steps() else None)
-            print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
-            if built.program.frame_size > LARGE_FRAME:
+            if session.compiled is not None:
+                print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+            if session.compiled is not None and built.program.frame_size > LARGE_FRAME:
                 frames = config.steps_per_iteration * config.seeds * len(config.reward.camera)
                 size = built.program.frame_size
                 print(f"progress appears every {frames:,} frames of {size} x {size} pixels", flush=True)
@@ -255,7 +273,7 @@ def in_use(run: Run) -> Iterator[None]:
 def finish(
     built: Built, run: Run, agent: Any, *, checkpoint: str, name: str = "evaluation", actor: Any = None
 ) -> dict[str, Any]:
-    """Evaluates agents, writes `<name>.json`, the pictures and the curves, and prints where they are.
+    """Evaluates agents, writes the pictures, the curves and at last `<name>.json`, and prints where they are.
 
     `actor` acts instead of the run's algorithm, with `agent` as its state.
     """
@@ -271,6 +289,8 @@ def finish(
     result = {
         "task": config.task,
         "checkpoint": checkpoint,
+        **({} if actor else {"trained_steps": trained_steps(run)}),
+        "steps": config.iterations * config.steps_per_iteration,
         "reward": config.reward.reward,
         "clip": config.reward.clip,
         "prompt": list(config.reward.prompt),
@@ -285,7 +305,6 @@ def finish(
         "devices": environment["devices"],
     }
     figures = run.path / f"{name}.json"
-    write_json(figures, result)
     table = run.path / f"{name}-episodes.csv"
     write_atomic(table, episode_table(episodes, task.metric, result["seeds"]))
     frames = draw_episodes(built, task, episodes)
@@ -300,6 +319,7 @@ def finish(
             title=config.task if truth else f"{config.task}: {sentences(config)}",
             reward_label="ground-truth reward" if truth else "CLIP reward",
         )
+    write_json(figures, result)  # the sign that all of it is there
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")

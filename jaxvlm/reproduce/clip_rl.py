@@ -1,7 +1,8 @@
 """CLIP-RL: do new tasks start better from policies that are known, and is it the alignment that helps?"""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxvlm.reproduce.draw import curves, errors, panel
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table
 from jaxvlm.reproduce.material import Material, number
 from jaxvlm.runtime.plots import BLUE, GREY
+from jaxvlm.transfer.report import difference
 
 GRIDS = (8, 12, 25)
 MINUTES = {8: 4.0, 12: 7.0, 25: 16.0}
@@ -25,6 +27,8 @@ SHOWN = (
     "ridge",
     "oracle",
 )
+OVER_SIZES = ("random", "uniform", "clip-rl", "clip-rl-shuffled", "ridge", "oracle")
+CENSORED = "Runs that never got there count with all their steps, so the mean of their arm is a lower bound."
 
 
 def _seeds(place: Place) -> int:
@@ -52,30 +56,53 @@ def rows(place: Place) -> list[Row]:
     return found
 
 
-def read_runs(path: Path) -> dict[str, np.ndarray]:
-    """Steps to the threshold by arm, f64[seeds, targets]."""
+@dataclass(frozen=True)
+class Runs:
+    """Runs of an arm; those that never got to the threshold count with all their steps."""
+
+    steps: np.ndarray  # f64[seeds, targets]
+    reached: np.ndarray  # bool[seeds, targets]
+
+    @property
+    def never(self) -> int:
+        """Runs that never got there: where there are any, a mean over steps is a lower bound."""
+        return int((~self.reached).sum())
+
+
+def read_runs(path: Path) -> dict[str, Runs]:
+    """Runs of a transfer experiment, by arm."""
     with path.open(encoding="utf-8", newline="") as lines:
         table = list(csv.DictReader(lines))
-    arms: dict[str, dict[int, list[float]]] = {}
+    arms: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for row in table:
-        arms.setdefault(row["arm"], {}).setdefault(int(row["seed"]), []).append(number(row["steps"]))
-    return {arm: np.asarray([seeds[seed] for seed in sorted(seeds)]) for arm, seeds in arms.items()}
+        run = (number(row["steps"]), number(row["reached"]))
+        arms.setdefault(row["arm"], {}).setdefault(int(row["seed"]), []).append(run)
+    found = {}
+    for arm, seeds in arms.items():
+        runs = np.asarray([seeds[seed] for seed in sorted(seeds)])  # [seeds, targets, 2]
+        found[arm] = Runs(runs[..., 0], runs[..., 1] == 1)
+    return found
 
 
-def against(steps: dict[str, np.ndarray], arm: str, other: str) -> Interval | None:
+def against(runs: Mapping[str, Runs], arm: str, other: str) -> Interval | None:
     """Difference in steps as a share of the other's, paired by seed; None where an arm is missing."""
-    if arm not in steps or other not in steps:
+    if arm not in runs or other not in runs:
         return None
-    ours, theirs = steps[arm].mean(1), steps[other].mean(1)
-    return mean_interval((ours - theirs) / theirs.mean())
+    return difference(runs[arm].steps, runs[other].steps)[0]
 
 
-def percent(interval: Interval | None) -> str | None:
-    """`-11 % [-15, -7]`."""
-    if interval is None:
+def bounded(runs: Mapping[str, Runs], arm: str, other: str) -> bool:
+    """Whether a difference is one of lower bounds: some runs of either arm never got to the threshold."""
+    return any(runs[name].never for name in (arm, other) if name in runs)
+
+
+def percent(runs: Mapping[str, Runs], arm: str, other: str) -> str | None:
+    """`-11 % [-15, -7]`, with `, of lower bounds` where it is; None where an arm is missing or both are one."""
+    interval = against(runs, arm, other)
+    if interval is None or arm == other:
         return None
     ends = f" [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]" if np.isfinite(interval.low) else ""
-    return f"{100 * interval.value:+.0f} %{ends}"
+    return f"{100 * interval.value:+.0f} %{ends}" + (", of lower bounds" if bounded(runs, arm, other) else "")
 
 
 def section(found: Material) -> Section:
@@ -91,7 +118,7 @@ def section(found: Material) -> Section:
             ("language-nearest", "the nearest sentence's policy"),
             ("language", "weighted sentences"),
         ):
-            ours = percent(against(steps[grid], "clip-rl", other)) if grid in steps else None
+            ours = percent(steps[grid], "clip-rl", other) if grid in steps else None
             about = "about -50 %" if grid == 12 else {8: "less than in larger rooms", 25: "most"}[grid]
             compared.append(
                 Compared(
@@ -101,14 +128,14 @@ def section(found: Material) -> Section:
                     seeds,
                 )
             )
-        ours = percent(against(steps[grid], "clip-rl", "clip-rl-shuffled")) if grid in steps else None
+        ours = percent(steps[grid], "clip-rl", "clip-rl-shuffled") if grid in steps else None
         compared.append(
             Compared(f"{grid} x {grid}: clip-rl against its shuffled control", "no such control", ours, seeds)
         )
     if plain:
         few = read_runs(plain)
         for other in ("language-nearest", "language", "random"):
-            change = percent(against(few, "clip-rl", other))
+            change = percent(few, "clip-rl", other)
             about = "about -50 %" if other.startswith("language") else "not said"
             words = f"12 x 12, 4 known policies as in the paper: clip-rl against {other}"
             compared.append(Compared(words, about, change, seeds))
@@ -128,13 +155,14 @@ def section(found: Material) -> Section:
             Picture(
                 curves(
                     list(steps),
-                    {arm: [against(table, arm, "language") for table in steps.values()]
-                     for arm in ("random", "uniform", "clip-rl", "clip-rl-shuffled", "ridge", "oracle")},
+                    {arm: [against(table, arm, "language") for table in steps.values()] for arm in OVER_SIZES},
                     xlabel="cells a side of the room",
                     ylabel="steps against language (share)",
                 ),
-                says="difference in steps against language over the size of the room, by arm",
-                caption="Steps against those from weighted sentences, over the size of the room; below 0 is faster.",
+                says="difference in steps against language over the size of the room, by arm"
+                + (", some of lower bounds" if _of_bounds(steps) else ""),
+                caption="Steps against those from weighted sentences, over the size of the room; below 0 is faster."
+                + _of_bounds(steps),
                 seeds=f"{seeds} seeds of 8 tasks",
                 interval="Lines: Student's 95 % interval over seeds, paired",
             )
@@ -142,12 +170,13 @@ def section(found: Material) -> Section:
     for grid, table in steps.items():
         blocks.append(
             Table(
-                header=("arm", "steps to 90 % of the best return", "against language"),
+                header=("arm", "steps to 90 % of the best return", "never reached", "against language"),
                 rows=tuple(
-                    (arm, _steps(table[arm]), percent(against(table, arm, "language")))
+                    (arm, _steps(table[arm]), _never(table[arm]), percent(table, arm, "language"))
                     for arm in _order(table)
                 ),
-                caption=f"{grid} x {grid}: mean over {table['random'].shape[0]} seeds with Student's 95 % interval.",
+                caption=f"{grid} x {grid}: mean over {len(table['random'].steps)} seeds with Student's 95 % interval. "
+                f"{CENSORED}",
             )
         )
     return Section(
@@ -162,37 +191,61 @@ def section(found: Material) -> Section:
         caution="The tasks here are of our own making: rooms whose instructions mislead where sentences are "
         "compared. Every arm, random and language included, has its temperature and scales chosen on validation "
         "tasks, and the shuffled control tells whether what helps is knowledge of policies or only what the "
-        "alignment does to sentences.",
+        "alignment does to sentences. A difference of lower bounds is one of runs that were cut off: how large it "
+        "is without a limit of steps is not known, and its interval does not cover that.",
     )
 
 
-def _order(steps: dict[str, np.ndarray]) -> Sequence[str]:
-    return sorted(steps, key=lambda arm: -float(steps[arm].mean()))
+def _order(runs: Mapping[str, Runs]) -> Sequence[str]:
+    return sorted(runs, key=lambda arm: -float(runs[arm].steps.mean()))
 
 
-def _steps(table: np.ndarray) -> str:
-    interval = mean_interval(table.mean(1))
+def _steps(runs: Runs) -> str:
+    """`1,900 [1,800, 2,000]`, after `at least` where some runs never got there."""
+    interval = mean_interval(runs.steps.mean(1))
     ends = f" [{interval.low:,.0f}, {interval.high:,.0f}]" if np.isfinite(interval.low) else ""
-    return f"{interval.value:,.0f}{ends}"
+    return f"{'at least ' if runs.never else ''}{interval.value:,.0f}{ends}"
 
 
-def _bars(steps: dict[str, np.ndarray], title: str, seeds: str) -> Picture:
-    """Steps of the main arms."""
-    arms = [arm for arm in _order(steps) if arm in SHOWN]
-    intervals = [mean_interval(steps[arm].mean(1)) for arm in arms]
+def _never(runs: Runs) -> str:
+    """`24 of 40` runs; `-` where all got there."""
+    return f"{runs.never} of {runs.reached.size}" if runs.never else "-"
+
+
+def _of_bounds(steps: Mapping[int, Mapping[str, Runs]]) -> str:
+    """A sentence on which differences to language are those of lower bounds; empty where none is."""
+    found = {
+        grid: [arm for arm in OVER_SIZES if arm in table and bounded(table, arm, "language")]
+        for grid, table in steps.items()
+    }
+    named = "; ".join(f"{grid} x {grid}: {', '.join(arms)}" for grid, arms in found.items() if arms)
+    return f" Of lower bounds, as some runs never got to the threshold: {named}." if named else ""
+
+
+def _bars(runs: Mapping[str, Runs], title: str, seeds: str) -> Picture:
+    """Steps of the main arms; hatched where some runs never got to the threshold."""
+    arms = [arm for arm in _order(runs) if arm in SHOWN]
+    intervals = [mean_interval(runs[arm].steps.mean(1)) for arm in arms]
     drawing, axes = panel(height=0.9 + 0.3 * len(arms))
     places = np.arange(len(arms))[::-1]
     colours = [BLUE if arm == "clip-rl" else "#9fc5de" for arm in arms]
     axes.barh(places, [interval.value for interval in intervals], xerr=errors(intervals), color=colours, ecolor=GREY,
-              capsize=2.5, height=0.66)  # fmt: skip
+              hatch=["//" if runs[arm].never else "" for arm in arms], edgecolor="white", capsize=2.5,
+              height=0.66)  # fmt: skip
     axes.set_yticks(places, arms)
     axes.set_xlabel("environment steps to 90 % of the best return")
     axes.set_title(title, fontsize=10)
+    said = [
+        f"{arm} {'at least ' if runs[arm].never else ''}{interval.value:,.0f} steps"
+        + (f" ({_never(runs[arm])} runs never reached)" if runs[arm].never else "")
+        for arm, interval in zip(arms, intervals, strict=True)
+    ]
+    stopped = [f"{arm} {_never(runs[arm])}" for arm in arms if runs[arm].never]
+    hatched = f" Hatched, never reached by {', '.join(stopped)} runs. {CENSORED}" if stopped else ""
     return Picture(
         drawing,
-        says=f"{title}: "
-        + ", ".join(f"{arm} {i.value:,.0f} steps" for arm, i in zip(arms, intervals, strict=True)),
-        caption=f"{title}; fewer steps are better.",
+        says=f"{title}: {', '.join(said)}",
+        caption=f"{title}; fewer steps are better.{hatched}",
         seeds=f"{seeds} seeds of 8 held-out tasks",
         interval="Lines: Student's 95 % interval over seeds",
     )

@@ -102,7 +102,8 @@ def run_plan(
                         continue
                     if len(running) == at_once or _meets(row, running.values()):
                         continue
-                    left = [other[0] for other in (*(child.job for child in running.values()), *todo)]
+                    underway = (*(child.job for child in running.values()), *todo)
+                    left = [member for each in underway for member in each]
                     minutes = estimate(left, states, ledger(place.folder)) / at_once
                     todo.remove(job)
                     number += 1
@@ -171,7 +172,7 @@ def _done(
         outcome.failed |= dict.fromkeys((member.name for member in job), words)
         tell(f"  failed: {job[0].name}: {words}")
     for member in job:
-        if (plan.place.folder / member.product).exists():
+        if exists(member, plan.place.folder):
             states[member.name] = "finished"
 
 
@@ -223,7 +224,7 @@ def _part_cores(process: int, slot: int, slots: int) -> None:
 def _enter(child: _Child, plan: Plan) -> str:
     """Adds a row that ended to the ledger; returns its last words where it failed."""
     folder, job, code = plan.place.folder, child.job, child.process.returncode
-    made = [row for row in job if (folder / row.product).exists()]
+    made = [row for row in job if exists(row, folder)]
     entry = {
         "command": typed(child.arguments),
         "seconds": round(time.monotonic() - child.started, 1) / len(job),

@@ -86,6 +86,9 @@ class Row:
     task: str | None = None  # of a training: its `config.json` is compared with what these flags give
     flags: tuple[str, ...] = ()  # of a training, preset and all
     group: str | None = None  # trainings of one group may share a program
+    weights: bool = (
+        True  # whether it reads the weights of the runs that it needs, and not their settings only
+    )
     comes_with: str | None = (
         None  # the row that leaves this product as well, unless it is of an earlier version
     )
@@ -162,6 +165,7 @@ class Place:
             product=f"runs/{run}/evaluation-{which}-{episodes}.json",
             needs=(run,),
             minutes=3.0,
+            weights=False,
         )
 
     def clip_train(self, name: str, domain: str, *flags: str, minutes: float = 10.0) -> Row:

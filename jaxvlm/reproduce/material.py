@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval, rate_interval
 from jaxvlm.reproduce.figure import Place, Row
+from jaxvlm.runtime.checkpoint import Checkpoints
 from jaxvlm.runtime.metrics import read_rows
 
 REUSED = "reused.json"  # in a run directory that was copied from elsewhere
@@ -152,7 +153,7 @@ class Material:
     def run(self, name: str) -> Trained | None:
         """A finished training, by its row's name."""
         path = self.place.folder / "runs" / name
-        return Trained(path) if (path / "evaluation.json").exists() else None
+        return Trained(path) if is_finished(path) else None
 
     def runs_of(self, task: str) -> list[Trained]:
         """Further runs of a task, from the folders that were given."""
@@ -210,13 +211,31 @@ def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
 def is_light(product: Path) -> bool:
     """Whether a row's product, which may not exist, is of a run or a CLIP that came without weights and has none."""
     folder = product.parent
-    weights = (folder / "checkpoints", folder / "model.safetensors")
-    return (folder / LIGHT).exists() and not any(path.exists() for path in weights)
+    if not (folder / LIGHT).exists() or (folder / "model.safetensors").exists():
+        return False
+    checkpoints = Checkpoints(folder / "checkpoints")  # a folder without any is no weights
+    return not checkpoints.steps() and checkpoints.best() is None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run directory holds the evaluation of agents that were trained to the end."""
+    path = run / "evaluation.json"
+    if not path.exists():
+        return False
+    # `jaxvlm evaluate` writes it for a run that was stopped as well; earlier versions do not say how far it had come.
+    found = read_json(path)
+    steps = found.get("steps") if isinstance(found, dict) else None
+    return not steps or found.get("trained_steps", steps) >= steps
 
 
 def exists(row: Row, folder: Path) -> bool:
-    """Whether a row is finished in a folder: its product is there, or of a CLIP all but its weights."""
+    """Whether a row is finished in a folder: its product is there, or of a CLIP all but its weights.
+
+    Of a training it has to be the product of its end.
+    """
     product = folder / row.product
+    if row.task:
+        return is_finished(product.parent)
     return product.exists() or (row.arguments[:2] == ("clip", "train") and is_light(product))
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxvlm.clip.checkpoint import split_untrained
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Figure, Place, Row
-from jaxvlm.reproduce.material import REUSED, exists, is_light, read_json
+from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_finished, is_light, read_json
 from jaxvlm.runtime.files import reason, write_json
 
-# Outdated: made of other things than the row's, from what is outdated, or needed and without weights; set aside and
-# made again.
+# Outdated: made of other things than the row's, from what is outdated or gone, or needed and without weights; set aside
+# and made again.
 State = Literal["finished", "stopped", "missing", "reused", "comes", "outdated"]
 Expected = Callable[[Row], Mapping[str, Any] | None]
 # Chosen by the device or where metrics go as well: no figure depends on them.
@@ -72,6 +73,7 @@ def make_plan(
     finished = [path for folder in folders for path in finished_runs(folder)]
     states: dict[str, State] = {}
     sources: dict[str, Path] = {}
+    why: dict[str, str] = {}
     for row in ordered:
         wanted = expected(row)
         state = state_of(row, place)
@@ -80,8 +82,17 @@ def make_plan(
                 check(row, place, wanted)
             elif not fits(row, place, wanted):
                 state = "outdated"
-        if state == "finished" and remade(row) and any(states[name] == "outdated" for name in row.needs):
-            state = "outdated"
+        if state == "finished" and measured(row):
+            changed = [name for name in row.needs if states[name] != "finished"]
+            outdated = any(states[name] == "outdated" for name in changed)
+            # What was published stands beside runs and CLIPs without weights, of which it cannot be measured again.
+            light = any(is_light(place.folder / rows[name].product) for name in row.needs)
+            if row.arguments[0] == "evaluate" and changed and not light:
+                state = "missing"  # and written over
+            elif outdated or (changed and not light):
+                state = "outdated"
+                if not outdated:
+                    why[row.name] = f"of an earlier {changed[0]}"
         if state != "finished" and row.task and wanted is not None:
             fitting = [
                 path for path in finished if same_reward(wanted, read_json(path / "config.json"), row.task)
@@ -96,7 +107,7 @@ def make_plan(
         ):
             state = "comes"
         states[row.name] = state
-    why = bring_back(ordered, place, states)
+    why |= bring_back(ordered, place, states)
     for row in ordered:
         wanted = expected(row) if row.name in why and row.task else None
         if wanted is not None:  # better a run of another folder than a training
@@ -141,6 +152,8 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
             if states[row.name] in ("finished", "comes", "reused"):
                 continue
             for need in map(by_name.__getitem__, row.needs):
+                if not row.weights and names_clip(need, place):
+                    continue
                 if states[need.name] == "finished" and is_light(place.folder / need.product):
                     states[need.name] = "outdated"
                     why[need.name] = f"without the weights that {row.name} needs"
@@ -154,6 +167,14 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
                 states[row.name] = state
                 changed = True
     return why
+
+
+def names_clip(row: Row, place: Place) -> bool:
+    """Whether a run's settings name the checkpoint as its row does: of what was published a folder's path is cut."""
+    if "--clip" not in row.flags:
+        return True
+    found = read_json((place.folder / row.product).with_name("config.json")) or {}
+    return found.get("reward", {}).get("clip") == row.flags[row.flags.index("--clip") + 1]
 
 
 def in_order(rows: Mapping[str, Row]) -> list[Row]:
@@ -194,13 +215,14 @@ def check(row: Row, place: Place, wanted: Mapping[str, Any]) -> None:
     )
     if found is None:
         raise ConfigError(f"{folder} has no readable settings; remove it or choose another --folder")
+    cut = (folder / LIGHT).exists()
     if (folder / REUSED).exists():
-        if not same_reward(wanted, found, row.task):
+        if not same_reward(wanted, found, row.task, cut=cut):
             raise ConfigError(
                 f"{folder} was taken from another folder for another reward; remove it or choose another --folder"
             )
         return
-    different = differences(wanted, found)
+    different = differences(wanted, found, cut=cut)
     if different:
         name, (asked, there) = next(iter(different.items()))
         more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
@@ -213,6 +235,15 @@ def check(row: Row, place: Place, wanted: Mapping[str, Any]) -> None:
 def remade(row: Row) -> bool:
     """Whether a row is made again where its settings are others: states and distances, which take minutes."""
     return row.arguments[:1] == ("epic",) or row.arguments[:2] == ("dataset", "make")
+
+
+def measured(row: Row) -> bool:
+    """Whether a row's product says something of the runs or CLIPs that it needs, and of no later ones."""
+    return (
+        remade(row)
+        or row.arguments[:1] == ("landscape",)
+        or (row.arguments[:1] == ("evaluate",) and row.weights)
+    )
 
 
 def fits(row: Row, place: Place, wanted: Mapping[str, Any]) -> bool:
@@ -275,8 +306,13 @@ def set_aside(row: Row, place: Place) -> Path:
     return target
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, (wanted, found) by name; settings that earlier versions lacked are left out."""
+def differences(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], *, cut: bool = False
+) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, (wanted, found) by name; settings that earlier versions lacked are left out.
+
+    `cut`: those found were published, see `same_checkpoint`.
+    """
     asked, there = flat(wanted), flat(found)
     pairs = {
         name: (value, there[name]) for name, value in asked.items() if name in there and name not in FREE
@@ -284,12 +320,17 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str
     return {
         name: (value, other)
         for name, (value, other) in pairs.items()
-        if not (same_checkpoint(value, other) if name == "reward.clip" else value == other)
+        if not (same_checkpoint(value, other, cut=cut) if name == "reward.clip" else value == other)
     }
 
 
-def same_reward(wanted: Mapping[str, Any], found: Mapping[str, Any] | None, task: str | None) -> bool:
-    """Whether two trainings learn the same task from the same reward, whatever their steps and seeds."""
+def same_reward(
+    wanted: Mapping[str, Any], found: Mapping[str, Any] | None, task: str | None, *, cut: bool = False
+) -> bool:
+    """Whether two trainings learn the same task from the same reward, whatever their steps and seeds.
+
+    `cut`: the one found was published, see `same_checkpoint`.
+    """
     if not found or found.get("task") != task or wanted.get("variant") != found.get("variant"):
         return False
     if list(wanted.get("at", ())) != list(found.get("at", ())):  # steps at which phases begin
@@ -299,12 +340,24 @@ def same_reward(wanted: Mapping[str, Any], found: Mapping[str, Any] | None, task
         mine.pop("baseline", None)
     if mine.get("reward") == "ground-truth":
         mine = {"reward": "ground-truth"}
-    return not differences({"reward": mine}, {"reward": other})
+    return not differences({"reward": mine}, {"reward": other}, cut=cut)
 
 
-def same_checkpoint(one: str, other: str) -> bool:
-    """Whether two names of a checkpoint mean one: equal, one folder, or the same name in a folder that was moved."""
-    if one == other or os.path.realpath(one) == os.path.realpath(other):
+def same_checkpoint(one: str, other: str, *, cut: bool = False) -> bool:
+    """Whether two names of a checkpoint mean one: equal, one folder, or the same name in a folder that was moved.
+
+    Of `untrained:` the seeds count as well. With `cut` the other one was published, where of a path only its last parts
+    are left: the last one decides.
+    """
+    if one == other:
+        return True
+    untrained = [name.startswith("untrained:") for name in (one, other)]
+    if all(untrained):
+        (place, seed), (there, drawn) = map(split_untrained, (one, other))
+        return seed == drawn and same_checkpoint(place, there, cut=cut)
+    if any(untrained):
+        return False
+    if os.path.realpath(one) == os.path.realpath(other) or (cut and Path(one).name == Path(other).name):
         return True
     tails = [Path(name).parts[-2:] for name in (one, other)]
     return tails[0] == tails[1] and len(tails[0]) == 2 and tails[0][0] == "clips"
@@ -322,16 +375,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """Run directories below a folder that hold an evaluation, or the folder itself.
+    """Run directories below a folder that were trained to the end and evaluated, or the folder itself.
 
     Raises `ConfigError`: there is none.
     """
     if not folder.is_dir():
         raise ConfigError(f"--runs {folder} is no folder; give one that holds run directories")
     candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found = [p for p in candidates if (p / "evaluation.json").exists() and (p / "config.json").exists()]
+    found = [path for path in candidates if is_finished(path) and (path / "config.json").exists()]
     if not found:
-        raise ConfigError(f"--runs {folder} holds no finished run, that is no folder with an evaluation.json")
+        raise ConfigError(
+            f"--runs {folder} holds no finished run, that is no folder with an evaluation.json of agents trained to "
+            "the end"
+        )
     return found
 
 

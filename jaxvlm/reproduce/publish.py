@@ -7,6 +7,7 @@ another one, that is made anew.
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Place, Row
-from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_light, read_json
+from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_finished, is_light, read_json
 from jaxvlm.reproduce.scaling import count_parameters
 from jaxvlm.runtime.files import reason, replace_file, write_atomic, write_json
 
@@ -86,7 +87,11 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
     marks, entries = dict[Path, dict[str, Any]](), dict[str, Any]()
     known = read_json(place.folder / LEDGER) or {}
     for row in rows:
-        if not exists(row, place.folder):
+        unit = unit_of(row)
+        # A run is taken as a whole: one that is not finished could not go on elsewhere, whatever was evaluated of it.
+        if not exists(row, place.folder) or (
+            unit.parts[0] == "runs" and not is_finished(place.folder / unit)
+        ):
             continue
         files.update(kept(row, place.folder))
         product = place.folder / row.product
@@ -100,7 +105,7 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
         if row.task or row.arguments[:2] == ("clip", "train"):
             before = read_json(product.with_name(LIGHT)) or {}
             count = None if row.task else count_parameters(product) or before.get("parameters")
-            marks[unit_of(row)] = {"without": "weights", **({"parameters": count} if count else {})}
+            marks[unit] = {"without": "weights", **({"parameters": count} if count else {})}
     try:
         for name in sorted(files):
             _publish(place.folder / name, data / name, place.folder)
@@ -110,7 +115,7 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
             for old in (data / unit).rglob("*") if (data / unit).is_dir() else ():
                 if old.is_file() and old.name != LIGHT and old.relative_to(data) not in files:
                     old.unlink()  # of the agents that were here before
-        _copy(page, target / "index.html")
+        _publish(page, target / "index.html", place.folder)
         write_json(data / LEDGER, {**(read_json(data / LEDGER) or {}), **entries})
     except OSError as error:
         raise RunError(f"cannot publish in {target}: {reason(error)}; choose another --publish") from error
@@ -192,6 +197,11 @@ def start_from(source: Path, folder: Path, rows: Sequence[Row]) -> int:
 
 def _publish(source: Path, target: Path, folder: Path) -> None:
     """Copies a file, without names of folders and people that are nobody's business."""
+    if source.suffix == ".html":
+        text = source.read_text(encoding="utf-8")
+        shown = _cut(text, folder.resolve())
+        _copy(source, target) if shown == text else write_atomic(target, shown)
+        return
     value = read_json(source) if source.suffix == ".json" else None
     shown = _without_paths(value, folder.resolve())
     if source.match(RATED) and isinstance(shown, dict):
@@ -204,17 +214,39 @@ def _publish(source: Path, target: Path, folder: Path) -> None:
 
 
 def _without_paths(value: Any, folder: Path) -> Any:
-    """A JSON value whose absolute paths are relative to a folder, or only their last two parts."""
+    """A JSON value whose absolute paths, also those in sentences, are relative to a folder, or their last two parts."""
     if isinstance(value, dict):
         return {key: _without_paths(item, folder) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_paths(item, folder) for item in value]
-    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
-        path = Path(value)
-        return (
-            path.relative_to(folder) if path.is_relative_to(folder) else Path(*path.parts[1:][-2:])
-        ).as_posix()
+    if isinstance(value, str):
+        # A path and nothing else may have anything in it.
+        whole = "\n" not in value and Path(value).is_absolute()
+        return _relative(value, folder) if whole else _cut(value, folder)
     return value
+
+
+# Pictures of a page, of which nothing is cut; paths in quotes, which may hold spaces; paths that stand free.
+PATHS = re.compile(
+    r"""data:[\w/+-]+;base64,[\w+/=]+
+    |(?<=["'])/[^"'<>\n]*[^"'<>\n/](?=["'])
+    |(?<=&quot;)/[^&<>\n]+(?=&quot;)|(?<=&\#x27;)/[^&<>\n]+(?=&\#x27;)
+    |(?<![\w./~<*)\]-])/(?!/)[^\s"'<>&|:;,()\[\]{}]+""",
+    re.VERBOSE,
+)
+
+
+def _cut(text: str, folder: Path) -> str:
+    """A text with its absolute paths cut like those of `_without_paths`."""
+    return PATHS.sub(lambda found: _relative(found[0], folder) if found[0][0] == "/" else found[0], text)
+
+
+def _relative(path: str, folder: Path) -> str:
+    """An absolute path, relative to a folder or only its last two parts."""
+    place = Path(path)
+    return (
+        place.relative_to(folder) if place.is_relative_to(folder) else Path(*place.parts[1:][-2:])
+    ).as_posix()
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -105,11 +105,6 @@ class Run:
         run.config  # noqa: B018  a run without its configuration cannot be used: say so now
         if missing:
             raise RunError(f"{path} is not a run directory: it has no environment.json")
-        try:
-            for folder in FOLDERS:
-                (path / folder).mkdir(exist_ok=True)
-        except OSError:
-            pass  # a finished run may lie on read-only storage: reading it stays possible
         return run
 
     @property

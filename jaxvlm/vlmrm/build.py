@@ -102,10 +102,31 @@ def load_tower(name: str, domain: str, size: int = 0) -> Tower:
     """
     from jaxvlm.clip import load, load_tokenizer
 
-    if name in ("tiny", "untrained"):
-        name = f"{name}:{domain}"
+    name = _of_domain(name, domain)
     clip, params = load(name, image_size=size or None)
     return Tower(name=name, clip=clip, params=params, tokenizer=load_tokenizer(name))
+
+
+def find_tower(name: str, domain: str, size: int = 0) -> tuple[str, Any]:
+    """Name and tokenizer of what `load_tower` will load, without reading its weights; what is on the hub is fetched.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or its config or tokenizer cannot be read.
+      ConfigError: its model is not supported, or takes no frames of this size.
+    """
+    from jaxvlm.clip import load_config, load_tokenizer
+    from jaxvlm.clip.positions import resize_config
+
+    name = _of_domain(name, domain)
+    config = load_config(name)
+    if size not in (0, config.image_size):
+        resize_config(config, size)
+    return name, load_tokenizer(name)
+
+
+def _of_domain(name: str, domain: str) -> str:
+    """`tiny:<domain>` for `tiny`, and so on."""
+    return f"{name}:{domain}" if name in ("tiny", "untrained") else name
 
 
 def digest(params: Any) -> str:

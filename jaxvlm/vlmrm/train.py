@@ -21,7 +21,7 @@ class Session:
 
     built: Built
     state: TrainState
-    compiled: Callable[..., Any]
+    compiled: Callable[..., Any] | None  # an iteration; None where none is left
     compile_seconds: float
     iteration: int = 0
     env_steps: int = 0  # of each seed, reset rows included
@@ -56,7 +56,7 @@ def compile_iteration(built: Built, state: TrainState) -> tuple[Callable[..., An
 
 
 def start(built: Built, run: Run | None = None) -> Session:
-    """A session at the beginning, or, given a run, at its newest checkpoint.
+    """A session at the beginning, or, given a run, at its newest checkpoint; nothing is compiled at the end.
 
     The best agents of that checkpoint are written where those on disk are older or missing: a process may have been
     killed between the one and the other.
@@ -71,8 +71,9 @@ def start(built: Built, run: Run | None = None) -> Session:
         kept = run.checkpoints.best()
         if kept is None or kept[0] < step:
             save_best(run, step, state)
-    compiled, seconds = compile_iteration(built, state)
     iteration = int(state.iteration)
+    left = iteration < built.program.config.iterations
+    compiled, seconds = compile_iteration(built, state) if left else (None, 0.0)
     return Session(
         built=built,
         state=state,
@@ -104,7 +105,9 @@ def iterate(
     config = session.built.program.config
     clock = time.perf_counter()
     while session.iteration < config.iterations:
-        session.state, fetched = session.compiled(session.built.inputs, session.state)
+        compiled = session.compiled
+        assert compiled is not None
+        session.state, fetched = compiled(session.built.inputs, session.state)
         fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
         now = time.perf_counter()
         transitions = fetched.pop("transitions")

@@ -1,9 +1,12 @@
 """`jaxvlm dataset make`, `dataset label` and `epic` as a user meets them, inside the test process."""
 
 import csv
+import gc
 import json
 import shlex
+import weakref
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import StateDataset
 from jaxvlm.evaluation.states import find_dataset_folder
 
+build = import_module("jaxvlm.vlmrm.build")  # the package's `build` is the function
 TINY = shlex.split(
     "--steps 80 --num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
     "--hidden-sizes 8 --episodes 3 --checkpoint-every 1 --reward ground-truth"
@@ -64,8 +68,27 @@ def test_sources_without_an_agent_draw_apart(datasets, call, tmp_path, kind, pla
     assert [set(part.index["seed"]) for part in (first, second)] == [{seed} for seed in seeds]
 
 
+def test_a_checkpoint_that_is_not_there_is_refused_before_any_is_loaded(datasets, call, monkeypatch):
+    monkeypatch.setattr(build, "load_tower", lambda *_: pytest.fail("weights were read"))
+    code, _, error = call("epic", datasets / "poles", "--clip", "tiny", "no/such/model")
+    assert code == 2
+    assert "no/such/model" in error
+    code, _, error = call("epic", datasets / "poles", "--clip", "tiny", "--clip-size", 65)
+    assert code == 2
+    assert "65" in error
+
+
 @pytest.mark.slow
-def test_epic_writes_tables_and_pictures(datasets, call, tmp_path):
+def test_epic_writes_tables_and_pictures(datasets, call, tmp_path, monkeypatch):
+    towers, load_tower = [], build.load_tower
+
+    def load_alone(*arguments):
+        gc.collect()
+        assert not [tower for tower in towers if tower() is not None]  # one model's weights at a time
+        towers.append(weakref.ref(tower := load_tower(*arguments)))
+        return tower
+
+    monkeypatch.setattr(build, "load_tower", load_alone)
     code, out, err = call(
         *("epic", "poles", "--datasets-dir", datasets, "--clip", "tiny", "untrained", "--alphas", 0, 1),
         *("--pictures", "--resamples", 50, "--output", "epic"),

@@ -3,7 +3,9 @@
 import json
 import shlex
 import shutil
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,8 @@ from envs.registry import make_task
 from jaxvlm.cli import fooled
 from jaxvlm.cli.fooled import INDEX, Played, measure, ranked, report, save
 from jaxvlm.clip import resolve
+from jaxvlm.runtime import Checkpoints, Run
+from tests.vlmrm.conftest import tiny_config
 
 
 def played(count=40, **changes) -> Played:
@@ -102,6 +106,34 @@ def test_where_every_state_meets_the_goal_nothing_is_shown_and_said_so():
     )
     assert "nan" not in text
     assert "none: every state at play meets the goal" in text
+
+
+def test_where_the_goal_is_missed_by_little_nothing_is_shown_and_said_so():
+    states = played(margin=np.full(40, -0.5, np.float32))
+    settings = {"task": "a-pose", "seeds": 2, "usual_reward": 0.5, "usual_reward_from": "x", "shown": []}
+    text = report({**settings, **measure(states, 0.5)})
+    assert "none: those that miss the goal miss it by less than a tolerance of the pose" in text
+    assert "every state" not in text
+
+
+def test_figures_of_what_fools_are_written_last(tmp_path, monkeypatch):
+    """The report takes them for the sign that the picture and the states are there."""
+    run = Run.create(tiny_config().to_dict(), name="run", runs_dir=tmp_path)
+    nothing = SimpleNamespace(best=None, agent=None)
+    monkeypatch.setattr(Checkpoints, "restore_best", lambda *_: (nothing, 0))
+    monkeypatch.setattr(fooled, "build_shown", lambda *_, **__: SimpleNamespace(clip_digest=None))
+    monkeypatch.setattr(fooled, "abstract_state", lambda built: nothing)
+    monkeypatch.setattr(fooled, "play", lambda *_: played())
+    monkeypatch.setattr(fooled, "usual_reward", lambda *_: (0.5, "x"))
+    monkeypatch.setattr(fooled, "EPISODES", 2)
+    monkeypatch.setattr(fooled, "draw", lambda *_: None)
+    monkeypatch.setattr(fooled, "save", lambda *_: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        fooled.show_fooled(str(run.path), runs_dir=tmp_path, count=1, clip=None)
+    assert not (run.path / "fooled.json").exists()
+    monkeypatch.setattr(fooled, "save", lambda *_: None)
+    fooled.show_fooled(str(run.path), runs_dir=tmp_path, count=1, clip=None)
+    assert (run.path / "fooled.json").exists()
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ def test_gpu_trains_poses_together(reproduce):
     assert code == 0
     assert "jaxvlm train humanoid-kneeling,humanoid-lotus,humanoid-standing," in out
     assert "--seeds 4 --name a0 --runs-dir" in out
+    # Two minutes each, as the ledger has the time of each.
+    assert ", about 16m00s: jaxvlm train humanoid-kneeling,humanoid-lotus,humanoid-standing," in out
 
 
 def test_checkpoints_in_place_of_the_embedded_ones(reproduce):

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from jaxvlm.cli import session as sessions
 from jaxvlm.errors import RunError
 from jaxvlm.runtime import Checkpoints, Run
 from jaxvlm.vlmrm import Episodes
+from jaxvlm.vlmrm import train as training
 from tests.vlmrm.conftest import build_random, tiny_config
 
 # From the environment's own reward: nothing is drawn, so that little has to be compiled.
@@ -76,6 +78,38 @@ def test_other_episodes_get_a_file_of_their_own(copied, capsys):
 
 
 @pytest.mark.slow
+def test_agents_that_are_not_finished_are_told(copied, capsys):
+    assert call("evaluate", copied) == 0
+    assert "not finished" not in capsys.readouterr().out
+    result = json.loads((copied / "evaluation.json").read_text())
+    assert (result["trained_steps"], result["steps"]) == (80, 80)
+    shutil.rmtree(copied / "checkpoints" / "80")
+    assert call("evaluate", copied) == 0
+    printed = capsys.readouterr().out
+    assert "trained for 40 of 80 steps, so these agents are not finished" in printed
+    assert f"jaxvlm resume {copied}" in printed
+    result = json.loads((copied / "evaluation.json").read_text())
+    assert (result["trained_steps"], result["steps"]) == (40, 80)
+
+
+def test_steps_of_a_copy_without_checkpoints_are_those_of_its_metrics(tmp_path):
+    run = fresh(tmp_path)
+    assert sessions.trained_steps(run) == 0
+    run.metrics_path.write_text('{"step": 20}\n{"step": 40}\n')
+    assert sessions.trained_steps(run) == 40
+    (run.path / "checkpoints" / "20").mkdir()  # metrics of a run that was killed are ahead of it
+    assert sessions.trained_steps(run) == 20
+
+
+@pytest.mark.slow
+def test_the_evaluation_is_there_once_its_pictures_are(copied, monkeypatch):
+    (copied / "evaluation.json").unlink()
+    monkeypatch.setattr(sessions, "draw_episodes", lambda *_: sys.exit("killed"))
+    assert call("evaluate", copied) == "killed"
+    assert not (copied / "evaluation.json").exists()
+
+
+@pytest.mark.slow
 def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(copied, capsys, monkeypatch):
     monkeypatch.setattr("jaxvlm.rl.buffer.free_memory", lambda device=None: 1000)
     for checkpoint in ("best", "zero"):
@@ -88,7 +122,9 @@ def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(cop
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left", ["nothing", "an earlier one"])
-def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resumes(copied, left):
+def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resumes(
+    copied, left, capsys, monkeypatch
+):
     """Its last checkpoint is there, so no iteration is left that would write them."""
     best = copied / "checkpoints" / "best"
     expected = Checkpoints(copied / "checkpoints").best()
@@ -99,7 +135,12 @@ def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resu
         (best / str(expected[0])).rename(best / "40")
         manifest = best / "40" / "manifest.json"
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"step": 40, "metric": -1e9}))
+    # Nothing is left to train: nothing is compiled for it, and it is no session that did.
+    monkeypatch.setattr(training, "compile_iteration", lambda *_: pytest.fail("compiled"))
+    before = (copied / "environment.json").read_bytes()
     assert call("resume", copied) == 0
+    assert "all 80 steps are done" in capsys.readouterr().out
+    assert (copied / "environment.json").read_bytes() == before
     assert Checkpoints(copied / "checkpoints").best() == expected
     assert call("evaluate", copied) == 0
 

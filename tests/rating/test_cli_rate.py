@@ -12,6 +12,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from jaxvlm.cli import main
 from jaxvlm.cli import rate as command
 from jaxvlm.cli.common import find_task
 from jaxvlm.cli.rate import Rate
-from jaxvlm.cli.rate_material import _drawing, _goal
+from jaxvlm.cli.rate_material import _drawing, _goal, _goal_of
+from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation.collect import make_player
 from jaxvlm.rating import Answer, Material, Rule
 from jaxvlm.rating.material import new_id
@@ -204,6 +207,16 @@ def test_runs_are_mixed_and_drawn_alike(run, recorded, tmp_path, page):
     assert call("rate", run, other, "--report") == 0
     for each in (run, other):
         assert len(json.loads((each / "rating" / "report-share.json").read_text())["runs"]) == 2
+
+
+def test_states_of_another_library_are_drawn_as_its_tasks_are():
+    labels = {"on_back": np.array([True]), "nose_down": np.array([False])}
+    dataset: Any = SimpleNamespace(domain="brax_halfcheetah", goals=tuple(labels), labels=labels)
+    task, goal, asked = _goal_of(dataset, "nose_down")
+    assert (task.name, goal) == ("brax:halfcheetah-nose-down", "nose_down")
+    assert asked.prompt == "a robot cheetah standing on its nose"
+    with pytest.raises(ConfigError, match="domain 'chess', of which no task is known"):
+        _goal_of(cast(Any, SimpleNamespace(domain="chess", goals=("mate",), labels={})), None)
 
 
 def test_looks_of_another_environment_have_no_say(recorded):

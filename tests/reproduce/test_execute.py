@@ -201,6 +201,8 @@ def test_poses_of_a_group_are_one_command(tmp_path):
     assert not outcome.failed
     assert len(reports) == 1
     assert any("train humanoid-kneeling,humanoid-lotus" in line for line in lines)
+    # The time of both: the ledger holds that of each.
+    assert lines[0] == "[1/1] humanoid-kneeling-a0, humanoid-lotus-a0  (about 4m00s left in all)"
     assert all((place.folder / row.product).exists() for row in rows)
 
 

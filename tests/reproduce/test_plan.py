@@ -10,6 +10,7 @@ from jaxvlm.cli.reproduce import expected
 from jaxvlm.errors import ConfigError
 from jaxvlm.reproduce import FIGURES, Figure, Place, Row, find_figures
 from jaxvlm.reproduce.figure import BUDGETS, Section, typed
+from jaxvlm.reproduce.material import Material
 from jaxvlm.reproduce.plan import (
     arguments_of,
     copy_run,
@@ -89,6 +90,25 @@ def test_what_exists_is_finished_and_what_stopped_is_resumed(place, row):
     (place.folder / "runs" / row.name / "evaluation.json").write_text("{}")
     assert plan_of(place, row).states == {row.name: "finished"}
     assert not plan_of(place, row).left
+
+
+def test_a_run_that_was_evaluated_before_its_end_is_not_finished(place, row, tmp_path):
+    write_run(place.folder / "runs" / row.name, KNEELING)
+    episodes = place.episodes(row.name)
+    for product in (row.product, episodes.product, f"runs/{row.name}/fooled.json"):
+        (place.folder / product).write_text("{}")
+    fooled = Row("fooled", ("evaluate", row.name), f"runs/{row.name}/fooled.json", needs=(row.name,))
+    control = place.control(row.name, "random")
+    (place.folder / control.product).write_text("{}")
+    rows = (row, episodes, fooled, control)
+    assert set(plan_of(place, *rows).states.values()) == {"finished"}  # as earlier versions wrote it
+    (place.folder / row.product).write_text(json.dumps({"trained_steps": 300, "steps": 400}))
+    assert list(plan_of(place, *rows).states.values()) == ["stopped", "comes", "missing", "finished"]
+    assert Material(place).run(row.name) is None
+    with pytest.raises(ConfigError, match="trained to the end"):
+        plan_of(place, row, runs=[place.folder / "runs"])
+    (place.folder / row.product).write_text(json.dumps({"trained_steps": 400, "steps": 400}))
+    assert set(plan_of(place, *rows).states.values()) == {"finished"}
 
 
 def test_other_settings_are_an_error_of_one_line(place, row):
@@ -186,6 +206,35 @@ def test_states_of_other_sources_are_outdated_and_so_are_distances_on_them(tmp_p
     assert list(make_plan([figure(states, epic)], place, expected).states.values()) == ["outdated"] * 2
 
 
+def test_what_was_measured_on_what_is_gone_is_made_again(tmp_path):
+    place = Place(tmp_path)
+    clip, agents = (
+        place.clip_train("xs", "humanoid"),
+        place.train("humanoid-kneeling-xs", "humanoid-kneeling"),
+    )
+    drawn = Row("landscape-xs", ("landscape", "cartpole"), "landscapes/xs.csv", needs=(clip.name,))
+    states = Row("dataset-x", ("dataset", "make"), "datasets/x/dataset.json", needs=(agents.name,))
+    epic = Row("epic-x", ("epic", "x"), "epic/x.json", needs=(states.name, clip.name))
+    rows = (clip, agents, drawn, states, epic)
+
+    def plan():
+        return make_plan([figure(*rows)], place, lambda row: None)
+
+    for row in rows:
+        (tmp_path / row.product).parent.mkdir(parents=True)
+        (tmp_path / row.product).write_text('{"command": ["jaxvlm dataset make"], "rows": []}')
+    assert not plan().left
+    (tmp_path / agents.product).unlink()
+    assert list(plan().states.values()) == ["finished", "missing", "finished", "outdated", "outdated"]
+    assert plan().why[states.name] == f"of an earlier {agents.name}"
+    (tmp_path / clip.product).unlink()
+    assert list(plan().states.values()) == ["missing", "missing", "outdated", "outdated", "outdated"]
+    # What was published stays, though its CLIP has no weights and another row needs them.
+    (tmp_path / clip.product).with_name("light.json").write_text("{}")
+    (tmp_path / agents.product).write_text("{}")
+    assert not plan().left
+
+
 def test_what_is_set_aside_is_kept(tmp_path):
     place = Place(tmp_path, clips=("C",))
     *_, states, epic = epic_rows(place)
@@ -208,6 +257,20 @@ def test_one_checkpoint_by_several_names(tmp_path):
     assert same_checkpoint("old/clips/xs", "new/clips/xs")
     assert not same_checkpoint("tiny", "tiny:humanoid-112")
     assert not same_checkpoint("a/xs", "b/xs")
+    assert same_checkpoint("a/xs", "b/xs", cut=True)
+    assert not same_checkpoint("a/xs", "b/s", cut=True)
+
+
+def test_one_checkpoint_without_its_weights_by_several_names(tmp_path, monkeypatch):
+    """A run keeps the whole path and the seed of what was asked for by a name below the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert same_checkpoint("untrained:mine", f"untrained:{tmp_path}/mine:0")
+    assert not same_checkpoint("untrained:mine", f"untrained:{tmp_path}/mine:1")
+    assert not same_checkpoint("untrained:mine", f"{tmp_path}/mine")
+    assert not same_checkpoint("untrained:a/clips/xs", "a/clips/xs")
+    assert not same_checkpoint("untrained", "untrained:mine")
+    assert same_checkpoint("untrained:mine", "untrained:alice/mine:0", cut=True)
 
 
 def test_runs_of_other_folders_stand_in_where_task_and_reward_are_the_same(place, row, tmp_path):

@@ -11,7 +11,8 @@ from filled_folder import filled
 from test_execute import plan_of, run
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.reproduce import Place, find_figures
+from jaxvlm.reproduce import Figure, Place, find_figures
+from jaxvlm.reproduce.figure import Section
 from jaxvlm.reproduce.plan import ledger, make_plan
 from jaxvlm.reproduce.publish import publish, start_from
 from jaxvlm.reproduce.report import write_report
@@ -20,6 +21,11 @@ from jaxvlm.reproduce.scaling import models, parameters_of
 
 def every(place):
     return [row for figure in find_figures(["all"]) for row in figure.rows(place)]
+
+
+def of_weights(place, row):
+    """A row that needs a run's weights, which the stand-in evaluates like a control."""
+    return replace(place.control(row.name, "zero"), weights=True)
 
 
 NAMES = ["fig2", "table1", "fig4", "clip-rl"]
@@ -76,11 +82,16 @@ def test_weights_that_are_needed_are_made_again(tmp_path):
     publish([row, control, episodes], place, page, tmp_path / "published")
     there = replace(place, folder=tmp_path / "second")
     row = there.train("cartpole-a0", "cartpole")
-    control, zero = there.control(row.name, "random"), there.control(row.name, "zero")
+    control, zero = there.control(row.name, "random"), of_weights(there, row)
     start_from(tmp_path / "published", there.folder, [row, control])
     assert ledger(there.folder)[row.name]["code"] == 0
     plan = plan_of(there, row, control, there.episodes(row.name))
     assert set(plan.states.values()) == {"finished"}
+    # A policy that learned nothing needs the run's settings only.
+    assert plan_of(there, row, there.control(row.name, "zero")).states == {
+        row.name: "finished",
+        zero.name: "missing",
+    }
     plan = plan_of(there, row, control, zero, there.episodes(row.name))
     assert plan.states == {
         row.name: "outdated",
@@ -162,12 +173,15 @@ def test_a_report_is_not_published_into_itself(tmp_path, folder):
 
 def test_weights_beside_the_mark_count(tmp_path):
     place = Place(tmp_path)
-    row, control = place.train("cartpole-a0", "cartpole"), place.control("cartpole-a0", "zero")
+    row = place.train("cartpole-a0", "cartpole")
+    control = of_weights(place, row)
     run(plan_of(place, row))
     folder = place.folder / "runs" / row.name
     (folder / "light.json").write_text("{}")
     assert plan_of(place, row, control).states[row.name] == "outdated"
-    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints").mkdir()  # without any checkpoint in it
+    assert plan_of(place, row, control).states[row.name] == "outdated"
+    (folder / "checkpoints" / "9000").mkdir()
     assert plan_of(place, row, control).states[row.name] == "finished"
 
 
@@ -244,6 +258,10 @@ def test_neither_folders_nor_raters_are_published(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["reward"]["clip"] = str(place.folder / "clips" / "xs")
     config["notes"] = ["/far/away/clips/s", "a / b"]
+    config["more"] = [
+        f"jaxvlm dataset make '{folder}' random:x --output /far/away/sets",
+        "untrained:/far/away/s:0",
+    ]
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "rating").mkdir()
     between = {"pairs": [{"raters": ["Ada", "Bob"]}]}
@@ -251,13 +269,24 @@ def test_neither_folders_nor_raters_are_published(tmp_path):
     rated = {"raters": ["Ada", "Bob"], "runs": [{"folder": str(folder), "by": by}], "between": between}
     (folder / "rating" / "report-share.json").write_text(json.dumps(rated))
     (folder / "rating" / "report-goal.json").write_text("{}")
-    page = tmp_path / "page"
-    page.write_text("")
+    page = tmp_path / "page.html"
+    picture = '<img src="data:image/png;base64,/9j/4AAQ/a+/b=="/>'
+    words = f"<pre>jaxvlm train x --clip &quot;/far/a way/clips/s&quot; --runs-dir {place.folder}/runs</pre>"
+    page.write_text(f"{picture}<p>see https://arxiv.org/abs/2310.12921, and/or 1/2</p>{words}")
     publish([row], place, page, target)
+    assert (target / "index.html").read_text() == (
+        f"{picture}<p>see https://arxiv.org/abs/2310.12921, and/or 1/2</p>"
+        "<pre>jaxvlm train x --clip &quot;clips/s&quot; --runs-dir runs</pre>"
+    )
     shown = target / "data" / "runs" / row.name
     config = json.loads((shown / "config.json").read_text())
     assert config["reward"]["clip"] == "clips/xs"
     assert config["notes"] == ["clips/s", "a / b"]
+    name = f"runs/{row.name}"
+    assert config["more"] == [
+        f"jaxvlm dataset make '{name}' random:x --output away/sets",
+        "untrained:away/s:0",
+    ]
     rated = json.loads((shown / "rating" / "report-share.json").read_text())
     assert list(rated["runs"][0]["by"]) == ["predicate", "rater 1", "rater 2"]
     assert rated["between"]["pairs"][0]["raters"] == ["rater 1", "rater 2"]
@@ -274,7 +303,8 @@ def test_runs_of_other_folders_come_before_training_anew(tmp_path):
     page.write_text("")
     publish([row], first, page, target)
     there = Place(tmp_path / "second")
-    row, zero = there.train("cartpole-a0", "cartpole"), there.control("cartpole-a0", "zero")
+    row = there.train("cartpole-a0", "cartpole")
+    zero = of_weights(there, row)
     start_from(target, there.folder, [row, zero])
     plan = plan_of(there, row, zero, runs=[first.folder / "runs"])
     assert plan.states[row.name] == "outdated"
@@ -292,3 +322,46 @@ def test_a_clip_keeps_its_number_of_parameters(published, tmp_path):
     counts = [parameters_of(model, []) for model in models(place)]
     assert all(counts)
     assert counts[0] < counts[-1]
+
+
+def test_a_checkpoint_of_a_folder_that_was_cut_is_still_the_rows(tmp_path, monkeypatch):
+    """With `--clip mine`: the run keeps the whole path, of which the last parts are published."""
+    monkeypatch.chdir(tmp_path)
+    first, there = (Place(tmp_path / name, clips=("mine",)) for name in ("first", "second"))
+    row = first.train("cartpole-a0", "cartpole")
+
+    def plan(place, *rows):
+        settings = {"task": "cartpole", "reward": {"clip": "mine"}}
+        figure = Figure("figx", "Figure x", lambda place: rows, lambda found: Section(found=""))
+        return make_plan([figure], place, lambda row: settings if row.task else None)
+
+    run(plan(first, row))
+    path = first.folder / "runs" / row.name / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "reward": {"clip": "/home/alice/mine"}}))
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row], first, page, tmp_path / "published")
+    row = there.train("cartpole-a0", "cartpole")
+    start_from(tmp_path / "published", there.folder, [row])
+    path = there.folder / "runs" / row.name / "config.json"
+    assert json.loads(path.read_text())["reward"]["clip"] == "alice/mine"
+    assert not plan(there, row).left
+    # The settings do not name that checkpoint any more, so nothing can be scored by it.
+    assert plan(there, row, there.control(row.name, "zero")).states[row.name] == "outdated"
+    path.write_text(json.dumps({**config, "reward": {"clip": "alice/other"}}))
+    with pytest.raises(ConfigError, match=r"made with reward\.clip alice/other, this row has mine"):
+        plan(there, row)
+
+
+def test_a_run_that_is_not_finished_is_not_published_for_its_controls(tmp_path):
+    place, target = Place(tmp_path / "all"), tmp_path / "published"
+    row = place.train("cartpole-a0", "cartpole")
+    control = place.control(row.name, "random")
+    run(plan_of(place, row, control))
+    evaluation = place.folder / row.product
+    evaluation.write_text(json.dumps(json.loads(evaluation.read_text()) | {"trained_steps": 1, "steps": 2}))
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row, control], place, page, target)
+    assert not (target / "data" / "runs").exists()

@@ -12,10 +12,10 @@ from filled_folder import filled
 from PIL import Image
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
-from jaxvlm.reproduce import Figure, Place, fig4, find_figures, scaling
+from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, find_figures, scaling
 from jaxvlm.reproduce.draw import step_histogram
 from jaxvlm.reproduce.execute import Outcome
-from jaxvlm.reproduce.figure import Picture, Section, Text
+from jaxvlm.reproduce.figure import Picture, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
 from jaxvlm.reproduce.plan import make_plan
 from jaxvlm.reproduce.report import shown, write_report
@@ -336,3 +336,43 @@ def test_intervals_of_success_draw_whole_seeds():
     assert 0.2 < one.low < 0.5 < one.high < 0.8
     assert shown(one) == "0.50 [0.24, 0.76]"
     assert shown(Interval(0.5, float("nan"), float("nan"))) == "0.50"
+
+
+def test_runs_that_never_got_there_make_lower_bounds(tmp_path):
+    """Of two seeds of two tasks: clip-rl is cut off in one of four runs, language in none."""
+    rows = {
+        "random": [(900, True)] * 4,
+        "language": [(400, True), (400, True), (400, True), (400, True)],
+        "clip-rl": [(100, True), (300, True), (100, True), (900, False)],
+        "oracle": [(100, True)] * 4,
+    }
+    place = Place(tmp_path)
+    for row in clip_rl.rows(place):
+        path = tmp_path / row.product
+        path.parent.mkdir(parents=True)
+        lines = [
+            f"{arm},{k // 2},{k % 2},{steps},{reached}"
+            for arm, runs in rows.items()
+            for k, (steps, reached) in enumerate(runs)
+        ]
+        path.write_text("\n".join(["arm,seed,target,steps,reached", *lines]) + "\n")
+    runs = clip_rl.read_runs(tmp_path / clip_rl.rows(place)[0].product)
+    np.testing.assert_array_equal(runs["clip-rl"].steps, [[100, 300], [100, 900]])
+    np.testing.assert_array_equal(runs["clip-rl"].reached, [[True, True], [True, False]])
+    difference = clip_rl.against(runs, "clip-rl", "language")
+    assert difference is not None
+    assert difference.value == pytest.approx((350 - 400) / 400)
+    section = clip_rl.FIGURE.section(Material(place))
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    by_arm = {str(cells[0]): [str(cell) for cell in cells[1:]] for table in tables for cells in table.rows}
+    assert by_arm["clip-rl"][0].startswith("at least 350")
+    assert by_arm["clip-rl"][1] == "1 of 4"
+    assert by_arm["clip-rl"][2].endswith("], of lower bounds")
+    assert by_arm["language"] == ["400 [400, 400]", "-", "None"]
+    assert "lower" not in by_arm["oracle"][2]
+    named = {line.what: str(line.ours) for line in section.compared}
+    assert named["12 x 12, 48 known policies: steps of clip-rl against weighted sentences"].endswith("bounds")
+    few, sizes = (block for block in section.blocks[1:3] if isinstance(block, Picture))
+    assert "clip-rl at least 350 steps (1 of 4 runs never reached)" in few.says
+    assert "Hatched, never reached by clip-rl 1 of 4 runs" in few.caption
+    assert "lower bounds, as some runs never got to the threshold: 8 x 8: clip-rl; 12 x 12:" in sizes.caption

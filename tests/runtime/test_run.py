@@ -83,6 +83,10 @@ def test_open_by_path_and_by_name(tmp_path):
     assert Run.open(created.path).config == {"a": 1}
     assert Run.open("mine", runs_dir=tmp_path).path == created.path
     assert Run.open(str(created.path) + "/").name == "mine"
+    for folder in ("checkpoints", "videos", "plots"):
+        (created.path / folder).rmdir()
+    assert Run.open(created.path).checkpoints.latest() is None
+    assert sorted(os.listdir(created.path)) == ["config.json", "environment.json"]  # looked at and left alone
 
 
 def test_the_checkpoint_of_a_clip_is_no_run_and_stays_as_it_is(tmp_path, monkeypatch):
