@@ -78,7 +78,8 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
         runs_dir=runs_dir,
         environment=facts(built),
     )
-    _train(built, run, sinks, resumed=False)
+    with in_use(run):
+        _train(built, run, sinks, resumed=False)
 
 
 def train_on(path: str, *, runs_dir: Path) -> None:
@@ -90,11 +91,14 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build_shown(config, task)
     refuse_other_weights(run, built)
-    # Where only the evaluation is left nothing is trained, and this is no session that did.
-    if run.checkpoints.latest() != config.iterations * config.steps_per_iteration:
-        for difference in run.record_session(**facts(built)):
-            print(f"note: not the same as before, so figures may differ in their last digits: {difference}")
-    _train(built, run, sinks, resumed=True)
+    with in_use(run):
+        # Where only the evaluation is left nothing is trained, and this is no session that did.
+        if run.checkpoints.latest() != config.iterations * config.steps_per_iteration:
+            for difference in run.record_session(**facts(built)):
+                print(
+                    f"note: not the same as before, so figures may differ in their last digits: {difference}"
+                )
+        _train(built, run, sinks, resumed=True)
 
 
 def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint: str) -> None:
@@ -218,7 +222,7 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
     else:
         print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
     try:
-        with in_use(run), stop_flag() as stop:
+        with stop_flag() as stop:
             # A run that was stopped before its first checkpoint begins anew.
             session = start(built, run if resumed and run.checkpoints.steps() else None)
             if session.compiled is not None:
