@@ -39,6 +39,13 @@ def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
         notes.append(
             f"{config.num_envs} environments suit an accelerator; on this CPU `--preset laptop` is the one to use"
         )
+    rows = task.episode_length + 1  # and the reset's
+    if config.rollout_length % rows:
+        notes.append(
+            f"--rollout-length {config.rollout_length} is no whole number of episodes of {rows} rows (steps and a "
+            "reset): rollouts show different parts of them, and the best agent, that of the rollout which earned the "
+            f"most, may owe it to its part; a multiple of {rows} makes rollouts comparable"
+        )
     if built.inputs.reward is None:
         return notes
     check_cameras(config, task, built)

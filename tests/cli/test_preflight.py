@@ -14,9 +14,10 @@ from jaxvlm.render import free_camera
 from jaxvlm.vlmrm import preset
 
 
-def told(task, name="laptop", **reward) -> list[str]:
+def told(task, name="laptop", rollout_length=None, **reward) -> list[str]:
     """Notes before a training of `task` with a preset."""
     config = preset(task.name, task.algorithm, name)
+    config = replace(config, rollout_length=rollout_length or config.rollout_length)
     chosen = {"prompt": task.goal_prompts, "look": task.look, **reward}
     config = replace(config, reward=replace(config.reward, **chosen))
     return preflight(config, task, build_shown(config, task))
@@ -70,6 +71,13 @@ def test_a_gpus_preset_on_a_cpu_is_remarked():
     (note,) = told(task, "default", reward="ground-truth")
     assert "--preset laptop" in note
     assert told(task, "laptop", reward="ground-truth") == []
+
+
+def test_rollouts_of_parts_of_episodes_are_remarked():
+    task = make_task("cartpole")
+    (note,) = told(task, rollout_length=33, reward="ground-truth")
+    assert "--rollout-length 33 is no whole number of episodes of 201 rows" in note
+    assert told(task, rollout_length=402, reward="ground-truth") == []
 
 
 def test_a_clip_of_two_views_that_sees_one_is_remarked():
