@@ -69,32 +69,31 @@ def replayed(run, built):
 def played(run, built):
     """The same of `EPISODES` episodes of each seed's best agent."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from jaxvlm.rl import collect, env_keys, init_rollout
+    from jaxvlm.rl import MINING, play_episodes
     from jaxvlm.vlmrm.train import abstract_state, seeds_of
 
-    program, inputs, steps = built.program, built.inputs, built.program.config.steps
+    program = built.program
     agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
 
     @jax.jit
     def play(inputs, agent, seeds):
-        def one_seed(agent, seed):
-            # Streams 0 to 3 of a seed belong to training and evaluation.
-            key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 4))
-            start = init_rollout(program.env, inputs.env_params, env_keys(key_start, EPISODES))
-
-            def act(observation, key):
-                return program.agent.act(agent, observation, key, jnp.int32(steps))
-
-            return collect(program.env, inputs.env_params, act, start, key_act, LENGTH, scenes=True)[1]
-
-        with jax.default_matmul_precision("highest"):
-            rows = jax.vmap(one_seed)(agent, seeds)
+        rows, _ = play_episodes(
+            program.env,
+            inputs.env_params,
+            program.agent.act,
+            agent,
+            seeds,
+            step=program.config.steps,
+            deterministic=False,
+            episodes=EPISODES,
+            length=LENGTH,
+            stream=MINING,
+        )
         return rows.observation, program.label_stage(inputs, rows), rows.valid
 
-    observation, reward, valid = (np.asarray(leaf) for leaf in play(inputs, agent, seeds_of(built)))
+    observation, reward, valid = (np.asarray(leaf) for leaf in play(built.inputs, agent, seeds_of(built)))
     return observation[:, 1:], reward[:, :-1], valid[:, :-1]
 
 

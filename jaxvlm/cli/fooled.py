@@ -24,7 +24,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import bootstrap
 from jaxvlm.render import draw_batch
 from jaxvlm.reward import auc, in_phase, label
-from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
+from jaxvlm.rl import MINING, play_episodes
 from jaxvlm.runtime import Run, enable_compilation_cache
 from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import replace_file, write_json
@@ -134,23 +134,22 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
 
 def play(built: Built, task: "Task", agent: Any) -> Played:
     """What the agents do when actions are sampled, every step that counts."""
-    program, last, length = built.program, jnp.int32(built.program.config.steps), task.episode_length + 1
+    program = built.program
 
     @partial(jax.jit, compiler_options=compiler_options())
     def rows_of(inputs: Any, agent: Any, seeds: jax.Array) -> Any:
-        def one_seed(agent: Any, seed: jax.Array) -> Any:
-            # Streams 0 to 3 of a seed belong to training and evaluation.
-            key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 4))
-            start = init_rollout(program.env, inputs.env_params, env_keys(key_start, EPISODES))
-
-            def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-                return program.agent.act(agent, observation, key, last)
-
-            return collect(program.env, inputs.env_params, act, start, key_act, length)[1]
-
-        with jax.default_matmul_precision("highest"):
-            rows = jax.vmap(one_seed)(agent, seeds)  # [seed, time, episode]
-        counted = jax.vmap(first_episode)(rows.done) & rows.valid
+        rows, counted = play_episodes(
+            program.env,
+            inputs.env_params,
+            program.agent.act,
+            agent,
+            seeds,
+            step=program.config.steps,
+            deterministic=False,
+            episodes=EPISODES,
+            length=task.episode_length + 1,  # an observation is that of the row above
+            stream=MINING,
+        )
         return replace(rows, valid=counted), program.label_stage(inputs, rows)
 
     rows, rewards = jax.device_get(rows_of(built.inputs, agent, seeds_of(built)))

@@ -238,7 +238,7 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
                 Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress,
             ):
                 metrics.truncate(session.env_steps)
-                for row in iterate(session, run, metrics, lambda: bool(stop)):
+                for row in iterate(session, [run], [metrics], lambda: bool(stop)):
                     progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
     except KeyboardInterrupt:
         print(f"stopped at once; go on from the newest checkpoint with:\n  jaxvlm resume {run.path}")

@@ -11,10 +11,12 @@ from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.session import build_shown, describe, facts, finish, in_use
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
+from jaxvlm.runtime.metrics import mean
 from jaxvlm.runtime.sinks import check_sinks
 from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.build import validate_run
-from jaxvlm.vlmrm.joint import iterate_joint, join, sharing_clips, start_joint, task_state
+from jaxvlm.vlmrm.joint import join, sharing_clips, start_joint, task_state
+from jaxvlm.vlmrm.train import iterate
 
 
 def train_together(
@@ -49,9 +51,8 @@ def train_together(
             ]
             unit = f"x {config.seeds * len(tasks)} steps"
             progress = stack.enter_context(Progress(total, unit=unit, compiled=True))
-            for row in iterate_joint(session, runs, writers, lambda: bool(stop)):
-                reward, success = float(row["reward"].mean()), float(row["success"].mean())
-                progress.update(row["step"], reward=reward, success=success)
+            for row in iterate(session, runs, writers, lambda: bool(stop)):
+                progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
     except KeyboardInterrupt:
         print("stopped at once; each task goes on alone from its newest checkpoint, with `jaxvlm resume RUN`")
         raise SystemExit(130) from None

@@ -9,7 +9,7 @@ from flax import struct
 
 from jaxvlm.compiler import compiler_options
 from jaxvlm.evaluation.states import scene_fields
-from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
+from jaxvlm.rl import play_episodes
 
 
 @struct.dataclass
@@ -32,32 +32,10 @@ def make_player(
 
     Args:
       env: environment with its time limit.
-      act: `(agent, observation, key, step, deterministic) -> action`, of one seed's agent.
+      act: see `play_episodes`.
       episodes: played in a call, for each seed.
       length: steps an episode may take.
     """
-    import jax.numpy as jnp
-
-    def one_seed(
-        env_params: Any,
-        agent: Any,
-        seed: jax.Array,
-        first: jax.Array,
-        deterministic: jax.Array,
-        step: jax.Array,
-    ) -> Any:
-        # Streams 0 to 2 of a seed belong to training; 3 is that of evaluation.
-        key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
-
-        def policy(observation: jax.Array, key: jax.Array) -> jax.Array:
-            return jnp.where(
-                deterministic,
-                act(agent, observation, key, step, deterministic=True),
-                act(agent, observation, key, step),
-            )
-
-        start = init_rollout(env, env_params, env_keys(key_start, episodes, first))
-        return collect(env, env_params, policy, start, key_act, length, first_env_index=first, scenes=True)[1]
 
     def play(
         env_params: Any,
@@ -67,14 +45,22 @@ def make_player(
         deterministic: jax.Array,
         step: jax.Array,
     ) -> Played:
-        with jax.default_matmul_precision("highest"):
-            rows = jax.vmap(one_seed, in_axes=(None, 0, 0, None, None, None))(
-                env_params, agent, seeds, first, deterministic, step
-            )
+        rows, counted = play_episodes(
+            env,
+            env_params,
+            act,
+            agent,
+            seeds,
+            step=step,
+            deterministic=deterministic,
+            episodes=episodes,
+            length=length,
+            first=first,
+        )
         return Played(
             scene=rows.scene,
             success=rows.success,
-            counted=jax.vmap(first_episode)(rows.done) & rows.valid,
+            counted=counted,
             terminated=rows.terminated,
             phase=rows.phase,
         )

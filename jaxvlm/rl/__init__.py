@@ -18,6 +18,9 @@ from jaxvlm.rl.dqn import DQNHyper as DQNHyper
 from jaxvlm.rl.dqn import DQNState as DQNState
 from jaxvlm.rl.dqn import make_dqn as make_dqn
 from jaxvlm.rl.dqn import validate_dqn_hyper as validate_dqn_hyper
+from jaxvlm.rl.episodes import EVALUATION as EVALUATION
+from jaxvlm.rl.episodes import MINING as MINING
+from jaxvlm.rl.episodes import play_episodes as play_episodes
 from jaxvlm.rl.ppo import PPO as PPO
 from jaxvlm.rl.ppo import PPOConfig as PPOConfig
 from jaxvlm.rl.ppo import PPOHyper as PPOHyper

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from jaxvlm.errors import RunError
 from jaxvlm.runtime.files import reason, write_atomic
 
@@ -152,9 +154,9 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def mean(value: float | Sequence[float | None] | None) -> float:
+def mean(value: float | Sequence[float | None] | np.ndarray | None) -> float:
     """Mean of the finite entries of a row's value, NaN where there are none."""
-    entries = value if isinstance(value, Sequence) else [value]
+    entries = np.ravel(np.asarray(value, object)).tolist()
     finite = [float(entry) for entry in entries if entry is not None and math.isfinite(entry)]
     return statistics.fmean(finite) if finite else math.nan
 

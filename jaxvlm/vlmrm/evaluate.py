@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxvlm.rl import collect, env_keys, first_episode, init_rollout
+from jaxvlm.rl import play_episodes
 from jaxvlm.vlmrm.program import Inputs, Program
 
 
@@ -71,25 +70,18 @@ def run_episodes(
       transition may take, and the least of these shares is the episode's: it succeeds where every phase does.
     """
 
-    def one_seed(agent: Any, seed: jax.Array) -> Any:
-        # Streams 0 to 2 of a seed belong to training.
-        key_start, key_act = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
-
-        def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-            policy = partial((actor or program.agent).act, agent, observation, key)
-            last = jnp.int32(program.config.steps)
-            if isinstance(deterministic, bool):
-                return policy(last, deterministic=deterministic)
-            return jnp.where(deterministic, policy(last, deterministic=True), policy(last))
-
-        start = init_rollout(program.env, inputs.env_params, env_keys(key_start, episodes, first))
-        return collect(
-            program.env, inputs.env_params, act, start, key_act, length, first_env_index=first, scenes=True
-        )[1]
-
-    with jax.default_matmul_precision("highest"):
-        rows = jax.vmap(one_seed)(agent, seed)  # [seed, time, episode]
-    counted = jax.vmap(first_episode)(rows.done) & rows.valid
+    rows, counted = play_episodes(
+        program.env,
+        inputs.env_params,
+        (actor or program.agent).act,
+        agent,
+        seed,
+        step=program.config.steps,
+        deterministic=deterministic,
+        episodes=episodes,
+        length=length,
+        first=first,
+    )
     steps = counted.sum(1)
     success, fraction, by_phase = judge(
         program.env, rows.success, counted, rows.terminated, rows.phase, window=window, threshold=threshold

@@ -5,8 +5,7 @@ few to fill it. Here their programs run side by side under `vmap`, frames of all
 renderer and the image tower, and each task keeps a run directory of its own, as if it had been trained alone.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl import REPLAY_AXES, buffer_bytes, check_memory
-from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.program import Inputs, Program, TrainState
-from jaxvlm.vlmrm.train import save_best, seeds_of
+from jaxvlm.vlmrm.train import Session, compile_ahead, seeds_of
 
 # How a TrainState is laid out when tasks are vmapped: everything batched but the counters.
 TASK_AXES: Any = TrainState(
@@ -193,68 +190,26 @@ def join_states(states: Sequence[TrainState]) -> TrainState:
     )
 
 
-@dataclass
-class JointSession:
-    """A joint training between two iterations."""
+class JointSession(Session):
+    """A training of several tasks between two iterations; a run directory for each."""
 
-    joint: Joint
-    state: TrainState
-    compiled: Callable[..., Any]
-    compile_seconds: float
-    iteration: int = 0
-    env_steps: int = 0  # of each seed, reset rows included
+    def states(self) -> Iterator[TrainState]:
+        """The state of each task."""
+        # One after another, as each is a copy.
+        return (task_state(self.state, index) for index in range(self._tasks))
+
+    def metrics(self, fetched: dict[str, Any]) -> list[dict[str, Any]]:
+        """The metrics of each task."""
+        return [{name: value[index] for name, value in fetched.items()} for index in range(self._tasks)]
+
+    @property
+    def _tasks(self) -> int:
+        return self.state.key.shape[0]
 
 
 def start_joint(joint: Joint) -> JointSession:
     """A session at the beginning; the iteration is compiled with its state donated."""
     first = joint.tasks[0]
     state = jax.jit(joint.init)(joint.inputs, seeds_of(first), first.hyper)
-    start = time.perf_counter()
-    iteration = jax.jit(joint.iteration, donate_argnums=1, compiler_options=compiler_options())
-    compiled = iteration.lower(joint.inputs, state).compile()
-    return JointSession(joint, state, compiled, time.perf_counter() - start)
-
-
-def iterate_joint(
-    session: JointSession,
-    runs: Sequence[Run],
-    metrics: Sequence[MetricsWriter],
-    should_stop: Callable[[], bool],
-) -> Iterator[dict[str, Any]]:
-    """Trains to the end or until `should_stop()`; yields each iteration's metrics, f64[task, seed].
-
-    Metrics and checkpoints are written as by `train.iterate`, a run for each task.
-    """
-    config = session.joint.program.config
-    clock = time.perf_counter()
-    while session.iteration < config.iterations:
-        session.state, fetched = session.compiled(session.joint.inputs, session.state)
-        fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
-        seconds = time.perf_counter() - clock
-        transitions = fetched.pop("transitions")
-        session.iteration += 1
-        session.env_steps += config.steps_per_iteration
-        for index, writer in enumerate(metrics):
-            row = {
-                "iteration": session.iteration,
-                "seconds": seconds,
-                "steps_per_second": float(transitions[index].sum()) / seconds,
-                **{name: value[index].tolist() for name, value in fetched.items()},
-            }
-            writer.write(session.env_steps, row)
-        clock = time.perf_counter()
-        stopping = should_stop()
-        finished = session.iteration == config.iterations
-        if stopping or finished or session.iteration % config.checkpoint_every == 0:
-            for index, run in enumerate(runs):
-                state = task_state(session.state, index)
-                run.checkpoints.save(session.env_steps, state)
-                save_best(run, session.env_steps, state)
-            clock = time.perf_counter()
-        yield {
-            "step": session.env_steps,
-            "steps_per_second": float(transitions.sum()) / seconds,
-            **fetched,
-        }
-        if stopping:
-            return
+    compiled, seconds = compile_ahead(joint.iteration, joint.inputs, state)
+    return JointSession(joint.program.config, joint.inputs, state, compiled, seconds)

@@ -1,8 +1,8 @@
 """The Python loop around the compiled iteration: metrics, checkpoints and interruptions happen here, nothing else."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,20 +12,29 @@ import numpy as np
 from jaxvlm.compiler import compiler_options
 from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
-from jaxvlm.vlmrm.program import TrainState
+from jaxvlm.vlmrm.config import TrainConfig
+from jaxvlm.vlmrm.program import Inputs, TrainState
 
 
 @dataclass
 class Session:
-    """A training run between two iterations."""
+    """A training between two iterations."""
 
-    built: Built
+    config: TrainConfig
+    inputs: Inputs
     state: TrainState
     compiled: Callable[..., Any] | None  # an iteration; None where none is left
     compile_seconds: float
     iteration: int = 0
     env_steps: int = 0  # of each seed, reset rows included
-    losses: dict[str, Any] = field(default_factory=dict)
+
+    def states(self) -> Iterator[TrainState]:
+        """The state that each run directory keeps; one here."""
+        yield self.state
+
+    def metrics(self, fetched: dict[str, Any]) -> list[dict[str, Any]]:
+        """The metrics that belong into each run directory."""
+        return [dict(fetched)]
 
 
 def seeds_of(built: Built) -> jax.Array:
@@ -45,13 +54,20 @@ def abstract_state(built: Built) -> TrainState:
 
 
 def compile_iteration(built: Built, state: TrainState) -> tuple[Callable[..., Any], float]:
-    """Compiles the iteration ahead of time with its state donated; returns it and the seconds it took.
+    """Compiles a program's iteration with its state donated; returns it and the seconds it took."""
+    return compile_ahead(built.program.iteration, built.inputs, state)
+
+
+def compile_ahead(
+    iteration: Callable[..., Any], inputs: Inputs, state: TrainState
+) -> tuple[Callable[..., Any], float]:
+    """Compiles `(inputs, state) -> (state, metrics)` ahead of time, `state` donated; with the seconds it took.
 
     A compiled program refuses other shapes instead of compiling anew, so no iteration can recompile unseen.
     """
     start = time.perf_counter()
-    iteration = jax.jit(built.program.iteration, donate_argnums=1, compiler_options=compiler_options())
-    compiled = iteration.lower(built.inputs, state).compile()
+    jitted = jax.jit(iteration, donate_argnums=1, compiler_options=compiler_options())
+    compiled = jitted.lower(inputs, state).compile()
     return compiled, time.perf_counter() - start
 
 
@@ -71,23 +87,11 @@ def start(built: Built, run: Run | None = None) -> Session:
         kept = run.checkpoints.best()
         if kept is None or kept[0] < step:
             save_best(run, step, state)
-    iteration = int(state.iteration)
-    left = iteration < built.program.config.iterations
+    config, iteration = built.program.config, int(state.iteration)
+    left = iteration < config.iterations
     compiled, seconds = compile_iteration(built, state) if left else (None, 0.0)
-    return Session(
-        built=built,
-        state=state,
-        compiled=compiled,
-        compile_seconds=seconds,
-        iteration=iteration,
-        env_steps=iteration * built.program.config.steps_per_iteration,
-    )
-
-
-def save(session: Session, run: Run) -> None:
-    """Writes a checkpoint of everything, and the best agents by reward without the buffer."""
-    run.checkpoints.save(session.env_steps, session.state)
-    save_best(run, session.env_steps, session.state)
+    env_steps = iteration * config.steps_per_iteration
+    return Session(config, built.inputs, state, compiled, seconds, iteration, env_steps)
 
 
 def save_best(run: Run, step: int, state: TrainState) -> None:
@@ -96,36 +100,48 @@ def save_best(run: Run, step: int, state: TrainState) -> None:
 
 
 def iterate(
-    session: Session, run: Run, metrics: MetricsWriter, should_stop: Callable[[], bool]
+    session: Session,
+    runs: Sequence[Run],
+    writers: Sequence[MetricsWriter],
+    should_stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
     """Trains to the end or until `should_stop()`; yields each iteration's metrics after writing them.
 
-    A checkpoint is written every `checkpoint_every` iterations, at the end, and on stopping.
+    Every run directory gets its metrics after each iteration, and a checkpoint of everything with the best agents by
+    reward every `checkpoint_every` iterations, at the end, and on stopping.
+
+    Args:
+      session: at the beginning or between two iterations; it moves on.
+      runs: the run directory of each of the session's states.
+      writers: of their metrics.
+      should_stop: asked after every iteration.
+
+    Yields:
+      `step` and `steps_per_second`, of all states together, and the program's metrics, f64[..., seed].
     """
-    config = session.built.program.config
+    config = session.config
     clock = time.perf_counter()
     while session.iteration < config.iterations:
         compiled = session.compiled
         assert compiled is not None
-        session.state, fetched = compiled(session.built.inputs, session.state)
+        session.state, fetched = compiled(session.inputs, session.state)
         fetched = {name: np.asarray(value, np.float64) for name, value in fetched.items()}
         now = time.perf_counter()
-        transitions = fetched.pop("transitions")
+        seconds, clock = now - clock, now
         session.iteration += 1
         session.env_steps += config.steps_per_iteration
-        row = {
-            "iteration": session.iteration,
-            "seconds": now - clock,
-            "steps_per_second": float(transitions.sum()) / (now - clock),
-            **{name: value.tolist() for name, value in fetched.items()},
-        }
-        clock = now
-        metrics.write(session.env_steps, row)
+        for writer, own in zip(writers, session.metrics(fetched), strict=True):
+            speed = float(own.pop("transitions").sum()) / seconds
+            row = {"iteration": session.iteration, "seconds": seconds, "steps_per_second": speed}
+            writer.write(session.env_steps, row | {name: value.tolist() for name, value in own.items()})
         stopping = should_stop()
         finished = session.iteration == config.iterations
         if stopping or finished or session.iteration % config.checkpoint_every == 0:
-            save(session, run)
+            for run, state in zip(runs, session.states(), strict=True):
+                run.checkpoints.save(session.env_steps, state)
+                save_best(run, session.env_steps, state)
             clock = time.perf_counter()
-        yield {"step": session.env_steps, **row}
+        speed = float(fetched.pop("transitions").sum()) / seconds
+        yield {"step": session.env_steps, "steps_per_second": speed, **fetched}
         if stopping:
             return

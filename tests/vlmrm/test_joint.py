@@ -18,8 +18,8 @@ from jaxvlm.clip import CLIP
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime import MetricsWriter, Run, read_rows
 from jaxvlm.vlmrm.build import build
-from jaxvlm.vlmrm.joint import iterate_joint, join, join_states, start_joint, task_state
-from jaxvlm.vlmrm.train import compile_iteration, init_state
+from jaxvlm.vlmrm.joint import join, join_states, start_joint, task_state
+from jaxvlm.vlmrm.train import compile_iteration, init_state, iterate
 from tests.vlmrm.conftest import build_random, tiny_config
 
 SENTENCES = (("a pole",), ("a longer sentence",))
@@ -37,14 +37,19 @@ def joint(tasks):
     return join(tasks, program.env, [built.inputs.env_params for built in tasks])
 
 
-@pytest.mark.slow
-def test_a_task_learns_the_same_among_others_as_alone(tasks, joint, tmp_path):
-    runs = [Run.create({}, name=f"run-{index}", runs_dir=tmp_path) for index in range(2)]
-    session = start_joint(joint)
+def train(session, folder, stop=False):
+    """Trains to the end, or an iteration; the run directories, and what each iteration said."""
+    runs = [Run.create({}, name=f"run-{index}", runs_dir=folder) for index, _ in enumerate(session.states())]
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(MetricsWriter(run.metrics_path)) for run in runs]
-        steps = [row["step"] for row in iterate_joint(session, runs, writers, lambda: False)]
-    assert steps == [30, 60, 90, 120]
+        return runs, list(iterate(session, runs, writers, lambda: stop))
+
+
+@pytest.mark.slow
+def test_a_task_learns_the_same_among_others_as_alone(tasks, joint, tmp_path):
+    session = start_joint(joint)
+    runs, rows = train(session, tmp_path)
+    assert [row["step"] for row in rows] == [30, 60, 90, 120]
     for index, built in enumerate(tasks):
         state = init_state(built)
         compiled, _ = compile_iteration(built, state)
@@ -72,8 +77,7 @@ def test_only_what_differs_is_stacked(joint):
 
 
 def test_stopping_saves_every_task(joint, tmp_path):
-    runs = [Run.create({}, name=f"run-{index}", runs_dir=tmp_path) for index in range(2)]
-    rows = list(iterate_joint(start_joint(joint), runs, (), lambda: True))
+    runs, rows = train(start_joint(joint), tmp_path, stop=True)
     assert [row["step"] for row in rows] == [30]
     assert [run.checkpoints.latest() for run in runs] == [30, 30]
 
@@ -123,10 +127,10 @@ def test_other_environments_are_refused():
 
 
 @pytest.mark.slow
-def test_one_task_or_equal_ones_make_a_program_too(tasks):
+def test_one_task_or_equal_ones_make_a_program_too(tasks, tmp_path):
     for several in ([tasks[0]], [tasks[0], tasks[0]]):
         joint = join(several, tasks[0].program.env, [built.inputs.env_params for built in several])
-        (row,) = list(iterate_joint(start_joint(joint), (), (), lambda: True))
+        _, (row,) = train(start_joint(joint), tmp_path / str(len(several)), stop=True)
         assert row["reward"].shape == (len(several), 2)
         np.testing.assert_allclose(row["reward"], np.tile(row["reward"][:1], (len(several), 1)), atol=1e-6)
 
