@@ -74,6 +74,7 @@ def make_plan(
     states: dict[str, State] = {}
     sources: dict[str, Path] = {}
     why: dict[str, str] = {}
+    known = ledger(place.folder)
     for row in ordered:
         wanted = expected(row)
         state = state_of(row, place)
@@ -83,7 +84,8 @@ def make_plan(
             elif not fits(row, place, wanted):
                 state = "outdated"
         if state == "finished" and measured(row):
-            changed = [name for name in row.needs if states[name] != "finished"]
+            later = made_later(row, known)
+            changed = [name for name in row.needs if states[name] != "finished" or name in later]
             outdated = any(states[name] == "outdated" for name in changed)
             # What was published stands beside runs and CLIPs without weights, of which it cannot be measured again.
             light = any(is_light(place.folder / rows[name].product) for name in row.needs)
@@ -244,6 +246,17 @@ def measured(row: Row) -> bool:
         or row.arguments[:1] == ("landscape",)
         or (row.arguments[:1] == ("evaluate",) and row.weights)
     )
+
+
+def made_later(row: Row, known: Mapping[str, Any]) -> list[str]:
+    """The rows it needs that were removed and made anew behind it, by the ledger's times."""
+
+    def ended(name: str) -> str:
+        entry = known.get(name, {})
+        return str(entry.get("ended", "")) if entry.get("code") == 0 else ""
+
+    own = ended(row.name)
+    return [name for name in row.needs if own and ended(name) > own]
 
 
 def fits(row: Row, place: Place, wanted: Mapping[str, Any]) -> bool:

@@ -209,7 +209,7 @@ def build_reward(settings: RewardSettings, env: Any, tower: Tower) -> tuple[Rewa
     if isinstance(assets, RayAssets) and (left_out := assets.spec.left_out):
         more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         notes.append(
-            f"{', '.join(left_out[:SHOWN])}{more} cannot be seen: MuJoCo shows sites and tendons, but here only "
+            f"{', '.join(left_out[:SHOWN])}{more} cannot be seen: MuJoCo shows sites, tendons and skins, but here only "
             "geoms are drawn, so a sentence about them means nothing"
         )
     for prompt in (*settings.prompt, *settings.then, *settings.baseline, *settings.negative):

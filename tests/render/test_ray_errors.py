@@ -47,17 +47,21 @@ def test_a_hidden_mesh_does_not_matter():
     assert make_ray_assets(mujoco.MjModel.from_xml_string(xml)).spec.geoms == (1,)
 
 
-SITES = """<mujoco><asset><material name="clear" rgba="1 0 0 0"/></asset><worldbody>
+SKIN = """vertex="0 0 0 1 0 0 0 1 0" face="0 1 2">
+<bone body="part" bindpos="0 0 0" bindquat="1 0 0 0" vertid="0 1 2" vertweight="1 1 1"/></skin>"""
+SITES = f"""<mujoco><asset><material name="clear" rgba="1 0 0 0"/><skin name="cloth" {SKIN}
+<skin name="film" material="clear" {SKIN}<skin name="bare" group="4" {SKIN}</asset><worldbody>
 <site name="here" group="2"/><site name="hidden" group="3"/><site name="glass" rgba="1 1 1 0"/>
 <site name="unseen" material="clear"/><geom size=".1"/>
-<body><joint name="slide" type="slide"/><geom size=".1"/><site name="there" rgba="0 1 0 .5"/></body></worldbody>
+<body name="part"><joint name="slide" type="slide"/><geom size=".1"/>
+<site name="there" rgba="0 1 0 .5"/></body></worldbody>
 <tendon><spatial name="string"><site site="here"/><site site="there"/></spatial>
 <fixed name="gear"><joint joint="slide" coef="1"/></fixed></tendon></mujoco>"""
 
 
 def test_what_mujoco_shows_and_we_do_not_is_named():
     assets = make_ray_assets(mujoco.MjModel.from_xml_string(SITES))
-    assert assets.spec.left_out == ("site 'here'", "site 'there'", "tendon 'string'")
+    assert assets.spec.left_out == ("site 'here'", "site 'there'", "tendon 'string'", "skin 'cloth'")
     assert make_ray_assets(load(PRIMITIVES)[0]).spec.left_out == ()
 
 

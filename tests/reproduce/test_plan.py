@@ -15,6 +15,7 @@ from jaxvlm.reproduce.plan import (
     arguments_of,
     copy_run,
     differences,
+    enter,
     in_order,
     jobs,
     make_plan,
@@ -233,6 +234,34 @@ def test_what_was_measured_on_what_is_gone_is_made_again(tmp_path):
     (tmp_path / clip.product).with_name("light.json").write_text("{}")
     (tmp_path / agents.product).write_text("{}")
     assert not plan().left
+
+
+def test_what_is_older_than_the_run_it_was_made_of_is_made_again(tmp_path):
+    place = Place(tmp_path)
+    agents = place.train("humanoid-kneeling-xs", "humanoid-kneeling")
+    states = Row("dataset-x", ("dataset", "make"), "datasets/x/dataset.json", needs=(agents.name,))
+    epic = Row("epic-x", ("epic", "x"), "epic/x.json", needs=(states.name,))
+    rows = (agents, states, epic)
+    for row in rows:
+        (tmp_path / row.product).parent.mkdir(parents=True)
+        (tmp_path / row.product).write_text('{"command": ["jaxvlm dataset make"], "rows": []}')
+
+    def stands(*hours, code=0):
+        for row, hour in zip(rows, hours, strict=True):
+            enter(tmp_path, [row.name], {"ended": f"2026-11-27T{hour}:00:00", "code": code})
+        plan = make_plan([figure(*rows)], place, lambda row: None)
+        return plan.states[states.name], plan.states[epic.name]
+
+    assert stands("08", "09", "10") == ("finished", "finished")
+    # Its run was removed, and trained again by a command that did not ask for the states.
+    assert stands("11", "09", "10") == ("outdated", "outdated")
+    assert stands("08", "11", "10") == ("finished", "outdated")
+    # An attempt that failed made nothing.
+    assert stands("11", "09", "10", code=1) == ("finished", "finished")
+    enter(tmp_path, [states.name, epic.name], {"ended": "2026-11-27T10:00:00", "code": 0})
+    enter(tmp_path, [agents.name], {"ended": "2026-11-27T11:00:00", "code": 0})
+    (tmp_path / agents.product).with_name("light.json").write_text("{}")
+    assert not make_plan([figure(*rows)], place, lambda row: None).left
 
 
 def test_what_is_set_aside_is_kept(tmp_path):

@@ -58,7 +58,7 @@ class RaySpec:
     reflector: int | None  # slot of the one geom that reflects
     haze: int | None  # slot of the endless plane whose horizon is hazy
     num_geoms: int  # of the model
-    left_out: tuple[str, ...]  # sites and tendons that MuJoCo shows too; for notes
+    left_out: tuple[str, ...]  # sites, tendons and skins that MuJoCo shows too; for notes
 
     def groups(self) -> list[tuple[str, int, int]]:
         """Kind, first slot and end of the runs of one kind."""
@@ -100,8 +100,8 @@ def make_ray_assets(
 ) -> RayAssets:
     """Reads what is needed to draw a model of primitive geoms as MuJoCo's own renderer does.
 
-    Geoms of groups 0 to 2 are drawn, invisible ones (alpha 0) are not. Sites and tendons are not; `spec.left_out` names
-    those of a `mujoco.MjModel` that MuJoCo draws.
+    Geoms of groups 0 to 2 are drawn, invisible ones (alpha 0) are not. Sites, tendons and skins are not;
+    `spec.left_out` names those of a `mujoco.MjModel` that MuJoCo draws.
 
     Args:
       model: `mujoco.MjModel`, or `mjx.Model`. The latter lacks some of what is seen: texrepeat (1, 1), texuniform

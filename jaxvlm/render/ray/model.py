@@ -108,7 +108,7 @@ class ModelReader:
         return size.copy()
 
     def paint_key(self, index: int, kind: str = "geom") -> PaintKey:
-        """Material and colour of a geom, site or tendon; its own colour wins over the material's unless the default."""
+        """Material and colour of a geom, site, tendon or skin: its own, or the material's where that is default."""
         material = int(np.asarray(getattr(self.model, f"{kind}_matid"))[index])
         own = tuple(float(c) for c in np.asarray(getattr(self.model, f"{kind}_rgba"), np.float32)[index])
         if material >= 0 and own == DEFAULT_RGBA:
@@ -120,7 +120,7 @@ class ModelReader:
         return self.paint_key(geom)[1][3]
 
     def left_out(self) -> tuple[str, ...]:
-        """Sites and tendons that MuJoCo's renderer shows unless told otherwise, as a note calls them."""
+        """Sites, tendons and skins that MuJoCo's renderer shows unless told otherwise, as a note calls them."""
         model, found = self.model, []
         if not hasattr(model, "site_group"):  # mjx.Model does not know what of them is seen
             return ()
@@ -132,6 +132,9 @@ class ModelReader:
             shown = has_path and model.tendon_group[tendon] in DRAWN_GROUPS
             if shown and self.paint_key(tendon, "tendon")[1][3] > 0.0:
                 found.append(f"tendon {self._name('name_tendonadr', tendon)}")
+        for skin in range(model.nskin):
+            if model.skin_group[skin] in DRAWN_GROUPS and self.paint_key(skin, "skin")[1][3] > 0.0:
+                found.append(f"skin {self._name('name_skinadr', skin)}")
         return tuple(found)
 
     def look(self, key: PaintKey) -> Look:
