@@ -11,8 +11,7 @@ from jaxvlm.cli.common import (
     find_dataset,
     find_task,
     parse,
-    split_positional,
-    task_usage,
+    take_task,
     validate_draw,
 )
 
@@ -47,16 +46,12 @@ class ClipCheck:
 
 def run(arguments: Sequence[str]) -> None:
     """Scores random states by each prompt, compares with the ground truth and plots."""
-    name, _, rest = split_positional(arguments, [])
-    if name is None:
-        print(
-            task_usage(
-                "clip check",
-                "Does a checkpoint rank the frames of a task the way its sentence says?",
-                "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
-            )
-        )
-        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    name, rest = take_task(
+        arguments,
+        "clip check",
+        "Does a checkpoint rank the frames of a task the way its sentence says?",
+        "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
+    )
     task = find_task(name)
     default = ClipCheck(
         prompt=task.goal_prompts,

@@ -62,6 +62,15 @@ def task_usage(verb: str, summary: str, flags: str) -> str:
     )
 
 
+def take_task(arguments: Sequence[str], verb: str, summary: str, flags: str) -> tuple[str, list[str]]:
+    """The task that a verb's arguments begin with, and the others; where there is none the help page, and the end."""
+    name, _, rest = split_positional(arguments, [])
+    if name is None:
+        print(task_usage(verb, summary, flags))
+        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    return name, rest
+
+
 def find_dataset(domain: str, states: Sequence[Path] = ()) -> Any:
     """The captioned dataset of an embedded CLIP's domain; errors as for `find_task`.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxvlm.cli.common import Output, find_dataset, find_task, parse, split_positional, task_usage
+from jaxvlm.cli.common import Output, find_dataset, find_task, parse, take_task
 
 if TYPE_CHECKING:
     from jaxvlm.clip.captions import CaptionedDataset, Sweep
@@ -39,16 +39,12 @@ class Landscape:
 
 def run(arguments: Sequence[str]) -> None:
     """Draws, scores and plots."""
-    name, _, rest = split_positional(arguments, [])
-    if name is None:
-        print(
-            task_usage(
-                "landscape",
-                "Plot the CLIP reward of a task over its state parameter, for several alphas.",
-                "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
-            )
-        )
-        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    name, rest = take_task(
+        arguments,
+        "landscape",
+        "Plot the CLIP reward of a task over its state parameter, for several alphas.",
+        "[--clip CHECKPOINT] [--prompt TEXT ...] [...]",
+    )
     task = find_task(name)
     default = Landscape(
         prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look, camera=task.cameras

@@ -11,8 +11,7 @@ from jaxvlm.cli.common import (
     find_task,
     import_ours,
     parse,
-    split_positional,
-    task_usage,
+    take_task,
 )
 
 SUMMARY = "What does this reward want? Searches the states that a sentence likes best, before any training."
@@ -60,12 +59,8 @@ class Probe:
 
 def run(arguments: Sequence[str]) -> None:
     """Searches, judges, prints and draws."""
-    name, _, rest = split_positional(arguments, [])
-    if name is None:
-        print(
-            task_usage("probe", SUMMARY, "[--prompt TEXT ...] [--clip CHECKPOINT] [--camera NAME ...] [...]")
-        )
-        raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
+    flags = "[--prompt TEXT ...] [--clip CHECKPOINT] [--camera NAME ...] [...]"
+    name, rest = take_task(arguments, "probe", SUMMARY, flags)
     task = find_task(name)
     default = Probe(
         prompt=task.goal_prompts, baseline=task.baseline_prompts, look=task.look, camera=task.cameras
