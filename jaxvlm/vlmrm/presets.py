@@ -128,7 +128,8 @@ def _paper(task: str, algorithm: str) -> TrainConfig:
         steps=3_000_000,
         # The paper does not say how many environments ran side by side; 8 is what its shipped config gives one GPU.
         num_envs=8,
-        rollout_length=201,
+        # Whole episodes; the paper has no grid-world.
+        rollout_length=6 * 33 if is_gridworld(task) else 201,
         learning_starts=75_000,
         updates=200,
         buffer_size=1_000_000,

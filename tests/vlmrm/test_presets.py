@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from envs.registry import make_task
+from envs.registry import TASKS, make_task
 from jaxvlm.clip.checkpoint import resolve
 from jaxvlm.errors import ConfigError
 from jaxvlm.vlmrm import PRESETS, TrainConfig, preset
@@ -55,6 +55,15 @@ def test_presets_of_other_tasks_are_valid(name, task):
     if task.startswith("humanoid"):
         assert config.algorithm.critic_layer_norm == (name in ("laptop", "default"))
         assert make_task(task, config.variant).episode_length + 1 == config.rollout_length
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("task", [task for task in TASKS if not task.startswith("humanoid-")])
+def test_rollouts_are_whole_episodes(name, task):
+    """Among parts of episodes the best agent cannot be told."""
+    algorithm = make_task(task).algorithm
+    config = preset(task, algorithm, name)
+    assert config.rollout_length % (make_task(task, config.variant).episode_length + 1) == 0
 
 
 def test_the_grid_world_has_numbers_of_its_own():
