@@ -94,6 +94,14 @@ def start(built: Built, run: Run | None = None) -> Session:
     return Session(config, built.inputs, state, compiled, seconds, iteration, env_steps)
 
 
+def save(session: Session, runs: Sequence[Run]) -> None:
+    """Writes a checkpoint of everything, and the best agents by reward without the buffer, for each run directory."""
+    # A function of its own: what a session of several tasks copies out for one of them is freed at its end.
+    for run, state in zip(runs, session.states(), strict=True):
+        run.checkpoints.save(session.env_steps, state)
+        save_best(run, session.env_steps, state)
+
+
 def save_best(run: Run, step: int, state: TrainState) -> None:
     """Writes the best agents of a state, after `step` environment steps; nothing before learning starts."""
     run.checkpoints.save_best(step, state.best, float(jnp.mean(state.best.reward)))
@@ -137,9 +145,7 @@ def iterate(
         stopping = should_stop()
         finished = session.iteration == config.iterations
         if stopping or finished or session.iteration % config.checkpoint_every == 0:
-            for run, state in zip(runs, session.states(), strict=True):
-                run.checkpoints.save(session.env_steps, state)
-                save_best(run, session.env_steps, state)
+            save(session, runs)
             clock = time.perf_counter()
         speed = float(fetched.pop("transitions").sum()) / seconds
         yield {"step": session.env_steps, "steps_per_second": speed, **fetched}
