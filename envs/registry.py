@@ -22,23 +22,31 @@ from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is learned, in which picture, and what counts as success."""
+    """What is learned, in which picture, and what counts as success.
 
-    name: str
-    summary: str  # one line for --help
+    A task of one's own (`envs.own`) may leave out whatever has a default here. The name is then that of its file or
+    module with its own behind a colon, and the time limit is added.
+    """
+
     env: Environment  # with its time limit
-    algorithm: str  # "dqn" or "sac"
-    domain: str  # the embedded CLIP that knows these scenes, `tiny:<domain>`
-    look: str
     goal_prompts: tuple[str, ...]
-    baseline_prompts: tuple[str, ...]
-    opposite_prompts: tuple[str, ...]
     episode_length: int  # steps
-    metric: str  # what the share of successful steps is called
-    window: int  # the last steps of an episode that the share is taken over; those missed by terminating are failures
-    threshold: float  # share of successful steps in the window that makes an episode a success
+    name: str = ""
+    summary: str = ""  # one line for --help
+    algorithm: str = ""  # "dqn" or "sac"; of one's own by default what suits the actions
+    domain: str = (
+        ""  # the embedded CLIP that knows these scenes, `tiny:<domain>`; of one's own the file or module
+    )
+    look: str = ""  # of one's own by default the environment's first
+    baseline_prompts: tuple[str, ...] = ()
+    opposite_prompts: tuple[str, ...] = ()
+    metric: str = "success_fraction"  # what the share of successful steps is called
+    # The last steps of an episode that the share is taken over; those missed by terminating are failures. Of one's own
+    # 0 means all.
+    window: int = 0
+    threshold: float = 0.5  # share of successful steps in the window that makes an episode a success
     cameras: tuple[str, ...] = field(default=("default",))
     overrides: Mapping[str, float] = field(
         default_factory=dict
@@ -53,6 +61,7 @@ class Task:
     then_prompts: tuple[str, ...] = ()  # sentences of the later phases of a task of several, one each
     then_concepts: tuple[str, ...] = ()  # what `concept` is of the first phase
     starts: tuple[int, ...] = ()  # steps after which the later phases begin
+    config: Any = None  # of one's own: a `TrainConfig` in place of the presets `default` and `laptop`
 
     @property
     def params(self) -> Any:
@@ -281,23 +290,28 @@ TASKS: tuple[str, ...] = tuple(_MAKERS)
 def make_task(name: str, variant: str | None = None) -> Task:
     """The task called `name`, its environment set up as `variant` says.
 
-    A name with a colon, such as `brax:ant`, is an environment of another library; see `adapters.foreign_task`. Poses or
-    objects joined by `-then-`, as in `humanoid-standing-then-lotus`, are the phases of one task.
+    A name with a colon, such as `brax:ant`, is an environment of another library, see `adapters.foreign_task`, or, such
+    as `balloon.py:cloud`, a task of a file or module of one's own, see `own`. Poses or objects joined by `-then-`, as
+    in `humanoid-standing-then-lotus`, are the phases of one task.
 
     Raises `ConfigError` that lists the known names.
     """
-    if ":" in name:
-        from envs.adapters.foreign_task import make_foreign_task
+    from .own import is_own, own_task
+
+    if name in _MAKERS:
+        task = _MAKERS[name]()
+    elif is_own(name):
+        task = own_task(name)
+    elif ":" in name:
+        from .adapters.foreign_task import make_foreign_task
 
         task = make_foreign_task(name)
-    elif name in _MAKERS:
-        task = _MAKERS[name]()
     elif THEN in name:
         task = _phases(name)
     else:
         raise ConfigError(
-            f"unknown task {name!r}; known tasks are {', '.join(TASKS)}, "
-            "and environments of other libraries as in brax:ant"
+            f"unknown task {name!r}; known tasks are {', '.join(TASKS)}, environments of other libraries as in "
+            "brax:ant, and those of a Python file of yours as in balloon.py:cloud"
         )
     if variant is None:
         return task

@@ -1,4 +1,4 @@
-"""Where foreign environments come from: brax's registry and MuJoCo Playground's, behind one small class.
+"""Where foreign environments come from: brax's registry, MuJoCo Playground's and model files, behind one small class.
 
 Their libraries are imported when an environment is asked for, never before.
 """
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from jax.interpreters import partial_eval
 
 from jaxvlm.errors import ConfigError
 
-SOURCES = ("brax", "playground")
+SOURCES = ("brax", "playground", "mjcf")  # the last: a model file of one's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Source:
     reward, end and frame depend on is left out: the step is traced once and followed backwards.
     """
 
-    env: Any  # brax.envs.Env or mujoco_playground.MjxEnv
+    env: Any  # brax.envs.Env, mujoco_playground.MjxEnv or mjcf.ModelEnvironment
     model: Any  # mujoco.MjModel
     physics: Any  # mjx.Model that the environment steps
     data: str  # field of its state with the mjx.Data
@@ -100,16 +101,24 @@ def load_source(library: str, name: str) -> Source:
     """A foreign environment by the name its library knows.
 
     Args:
-      library: `brax` or `playground`.
-      name: for instance `ant` or `CartpoleBalance`.
+      library: `brax`, `playground` or `mjcf`.
+      name: for instance `ant`, `CartpoleBalance`, or the path of a model's XML file.
 
     Raises:
       ConfigError: a library that is not installed, an unknown name, or an environment without MJX physics.
     """
     if library not in SOURCES:
-        raise ConfigError(f"unknown library {library!r}; choose one of {', '.join(SOURCES)}")
+        raise ConfigError(
+            f"unknown library {library!r}; choose one of {', '.join(SOURCES)}, or name a Python file or an installed "
+            "module of your own"
+        )
     with quietly(), jax.ensure_compile_time_eval():  # it may be asked for while a step is being traced
-        return _load_brax(name) if library == "brax" else _load_playground(name)
+        return {"brax": _load_brax, "playground": _load_playground, "mjcf": _load_mjcf}[library](name)
+
+
+def whole_path(path: str) -> str:
+    """A model file's path that still holds in another working directory."""
+    return str(Path(path).expanduser().resolve())
 
 
 def names_of(library: str) -> tuple[str, ...]:
@@ -171,6 +180,13 @@ def _load_playground(name: str) -> Source:
     model = env.mj_model
     rest = np.array(model.key_qpos[0] if model.nkey else model.qpos0)
     return Source(env=env, model=model, physics=env.mjx_model, data="data", rest=rest)
+
+
+def _load_mjcf(path: str) -> Source:
+    from .mjcf import load_model
+
+    env, rest = load_model(path)
+    return Source(env=env, model=env.mj_model, physics=env.mjx_model, data="data", rest=rest)
 
 
 def _menagerie() -> Any:

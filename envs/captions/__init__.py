@@ -27,15 +27,29 @@ DATASETS: dict[str, Callable[[], CaptionedDataset]] = {
 
 
 def captioned_dataset(domain: str, states: Sequence[Path] = ()) -> CaptionedDataset:
-    """The dataset an embedded CLIP of `domain` is trained on.
+    """The dataset an embedded CLIP of `domain`, which may be a file or module of one's own, is trained on.
 
     `states` are files of further states to train on, of the humanoid.
 
     Raises:
       ConfigError: an unknown domain, or states that it cannot learn from.
     """
+    from ..own import is_own_domain, own_captions
+
+    if is_own_domain(domain) and not states:
+        return own_captions(domain)
     if domain not in DATASETS:
-        raise ConfigError(f"no captions for domain {domain!r}; choose one of {', '.join(DATASETS)}")
+        raise ConfigError(
+            f"no captions for domain {domain!r}; choose one of {', '.join(DATASETS)}, or a Python file that "
+            "declares some"
+        )
     if states and domain != "humanoid":
         raise ConfigError(f"the CLIP of {domain} learns from no file of states; only the humanoid's does")
     return humanoid_captions(states=states) if states else DATASETS[domain]()
+
+
+def has_captions(domain: str) -> bool:
+    """Whether there is a dataset of a domain; raises `ConfigError` where a file of one's own cannot be read."""
+    from ..own import is_own_domain, load_own
+
+    return domain in DATASETS or (is_own_domain(domain) and load_own(domain).captions is not None)

@@ -14,6 +14,7 @@ from ..gridworld.env import GridState
 from ..humanoid.measures import measure
 from ..humanoid.predicates import GOALS, goal_log_odds
 from ..mountain_car import MountainCarScene, MountainCarState
+from ..own import is_own_domain, own_scene_type
 from .humanoid_facts import describe
 
 _SCENES = {"cartpole": CartPoleScene, "mountain_car": MountainCarScene, "gridworld": GridState}
@@ -21,13 +22,16 @@ _SCENES = {"cartpole": CartPoleScene, "mountain_car": MountainCarScene, "gridwor
 
 def scene_type(domain: str) -> type:
     """The class of a domain's scenes; environments of other libraries have ray-cast ones."""
+    if is_own_domain(domain):
+        return own_scene_type(domain)
     return _SCENES.get(domain, RayScene)
 
 
 def states_of(domain: str, scenes: Any) -> Any:
     """States of scenes, one or any batch, as the captions' concepts take them; velocities, which nothing shows, are 0.
 
-    None where a scene does not tell: those of environments of other libraries have poses of geoms and no joint angles.
+    None where a scene does not tell: those of environments of other libraries have poses of geoms and no joint angles,
+    and of one's own nothing is known.
     """
     if domain == "humanoid":
         return describe(scenes)
@@ -47,7 +51,7 @@ def goal_truth(domain: str, scenes: Any) -> dict[str, Float[Array, "..."]] | Non
     if domain == "humanoid":  # its captions would search for poses to draw first
         with jax.default_matmul_precision("highest"):  # as where the predicates judge at play
             return dict(zip(GOALS, _humanoid_truth(scenes), strict=True))
-    if domain.partition("_")[0] in SOURCES:  # with captions or without
+    if domain.partition("_")[0] in SOURCES or is_own_domain(domain):  # with captions or without
         return None
     from . import captioned_dataset
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jaxvlm.cli.common import domains, find_dataset, parse, split_positional
+from jaxvlm.cli.common import domain_called, domains, find_dataset, parse, split_positional
 from jaxvlm.clip.train import ClipTrainConfig
+from jaxvlm.names import short_name
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ def run(arguments: Sequence[str]) -> None:
     domain, _, rest = split_positional(arguments, [])
     if domain is None:
         print(
-            f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())}"
+            f"usage: jaxvlm clip train DOMAIN [--output DIR] [--seed N] [...]\n\ndomains: {', '.join(domains())},\n"
+            "  and a Python file of yours that declares captions, see docs/your-own.md"
         )
         raise SystemExit(0 if {"-h", "--help"} & set(rest) else 2)
     options = parse(ClipTrain, rest, prog=f"jaxvlm clip train {domain}")
-    dataset = find_dataset(domain, options.states)
+    dataset = find_dataset(domain_called(domain), options.states)
 
     from jaxvlm.clip.train import train_clip
     from jaxvlm.errors import ConfigError
@@ -49,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     if options.camera:
         dataset = replace(dataset, cameras=options.camera)
-    output = options.output or Path("runs/clip") / domain
+    output = options.output or Path("runs/clip") / short_name(domain)
     if os.path.lexists(output):
         raise ConfigError(f"output directory {output} exists already; choose another --output")
     images = options.config.steps * options.config.batch_size
@@ -60,7 +62,8 @@ def run(arguments: Sequence[str]) -> None:
     # For the card. Absolute paths are of one machine: it has their names, and the digests of the files.
     _, _, given = split_positional(arguments, ["--output"])
     shown = [Path(part).name if os.path.isabs(part) else part for part in given]
-    command = shlex.join(["jaxvlm", "clip", "train", domain, *shown])
+    named = Path(domain).name if os.path.isabs(domain) else domain
+    command = shlex.join(["jaxvlm", "clip", "train", named, *shown])
     states = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in options.states]
     with Progress(images) as progress, interruptible():
 

@@ -32,6 +32,9 @@ def tasks_of(domain: str) -> list["Task"]:
     Raises:
       ConfigError: there is none, or see `find_task`.
     """
+    own = import_ours("envs.own")
+    if own.is_own_domain(domain):
+        return own.own_tasks(domain)
     registry = import_ours("envs.registry")
     goals_of = import_ours("envs.adapters.goals").goals_of
     names = [*registry.TASKS, *(f"{domain.replace('_', ':', 1)}-{goal}" for goal in goals_of(domain))]
@@ -45,7 +48,8 @@ def task_lines() -> list[str]:
     """The tasks with their summaries, a line each, for help pages; errors as for `find_task`."""
     registry = import_ours("envs.registry")
     foreign = import_ours("envs.adapters.foreign_task").foreign_lines()
-    return [f"  {name:<28}{registry.make_task(name).summary}" for name in registry.TASKS] + foreign
+    own = f"  {'FILE.py:TASK':<28}a task of your own, see docs/your-own.md"
+    return [f"  {name:<28}{registry.make_task(name).summary}" for name in registry.TASKS] + [*foreign, own]
 
 
 def task_usage(verb: str, summary: str, flags: str) -> str:
@@ -80,8 +84,19 @@ def find_dataset(domain: str, states: Sequence[Path] = ()) -> Any:
 
 
 def domains() -> tuple[str, ...]:
-    """Domains that an embedded CLIP can be trained for."""
+    """Our domains that an embedded CLIP can be trained for."""
     return tuple(import_ours("envs.captions").DATASETS)
+
+
+def has_captions(domain: str) -> bool:
+    """Whether `find_dataset` finds something."""
+    return import_ours("envs.captions").has_captions(domain)
+
+
+def domain_called(name: str) -> str:
+    """The domain that a user means by a name: of a Python file its whole path."""
+    own = import_ours("envs.own")
+    return own.load_own(name).domain if own.is_own_domain(name) else name
 
 
 def import_ours(module: str) -> Any:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from jaxvlm.cli.common import Output, domains, find_dataset, find_task, import_ours, parse
+from jaxvlm.cli.common import (
+    Output,
+    domain_called,
+    domains,
+    find_dataset,
+    find_task,
+    has_captions,
+    import_ours,
+    parse,
+)
+from jaxvlm.names import short_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,11 +127,12 @@ def _plans(options: Make) -> list[Plan]:
         kind, _, rest = name.partition(":")
         if kind == "random":
             task = find_task(rest)
-            source = {"kind": "random", "task": rest, "seed": seed_of(kind)}
+            source = {"kind": "random", "task": task.name, "seed": seed_of(kind)}
             plans.append(Plan(task.domain, source, None, task=task))
         elif kind in ("sampler", "grid"):
             known = domains() if kind == "sampler" else GRIDS
-            if rest not in known:
+            rest = domain_called(rest)
+            if rest not in known and not (kind == "sampler" and has_captions(rest)):
                 raise ConfigError(
                     f"{name!r}: there is no {kind} of {rest!r}; choose one of {', '.join(known)}"
                 )
@@ -319,13 +330,20 @@ class Players:
         dataset = StateDataset(
             domain=plan.domain,
             scenes=scenes,
-            labels={task.concept or "success": success},
+            labels={_goal_of(task): success},
             index={"source": np.zeros(len(success), np.int32), **index},
             sources=(plan.source,),
         )
         if plan.count is None or plan.count >= len(dataset):
             return dataset
         return dataset.rows(np.sort(generator.choice(len(dataset), plan.count, replace=False)))
+
+
+def _goal_of(task: "Task") -> str:
+    """What success in a task is called among the labels: its concept, or its domain's first where it names none."""
+    if task.concept is None and task.goal_prompts and has_captions(task.domain):
+        return find_dataset(task.domain).goal
+    return task.concept or "success"
 
 
 def _drawn(plan: Plan, seed: int) -> "StateDataset":
@@ -407,10 +425,11 @@ def _free(options: Make, domain: str) -> Path:
     """Where the dataset goes."""
     if options.name:
         return options.output / options.name
-    folder, number = options.output / domain, 1
+    name = short_name(domain)
+    folder, number = options.output / name, 1
     while folder.exists():
         number += 1
-        folder = options.output / f"{domain}-{number}"
+        folder = options.output / f"{name}-{number}"
     return folder
 
 

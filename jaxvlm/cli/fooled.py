@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.cli.common import domains, find_dataset, find_task, import_ours
+from jaxvlm.cli.common import find_dataset, find_task, has_captions, import_ours
 from jaxvlm.cli.session import build_shown, read_config
 from jaxvlm.clip.naming import label_of
 from jaxvlm.compiler import compiler_options
@@ -192,7 +192,7 @@ def usual_reward(built: Built, task: "Task", states: Played) -> tuple[float, str
     Of a CLIP reward it is the median over the held-out states of its captions, which do not depend on the agents.
     """
     reward, program = built.inputs.reward, built.program
-    single = reward is not None and not task.starts and task.domain in domains()
+    single = reward is not None and not task.starts and has_captions(task.domain)
     if single and task.concept is not None:
         dataset = find_dataset(task.domain)
         drawn = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(1), HELD_OUT)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.cli.common import domains, find_dataset
+from jaxvlm.cli.common import find_dataset, has_captions
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.clip.card import CONCEPTS
 from jaxvlm.clip.checkpoint import resolve
@@ -94,7 +94,7 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     the task's own prompt, which alone has an opposite. Of a task of several phases it is said of the sentence of one of
     them.
     """
-    if task.domain not in domains():
+    if not has_captions(task.domain):
         return None
     dataset = find_dataset(task.domain)
     prompts = (config.reward.prompt, *((sentence,) for sentence in config.reward.then))[phase]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jaxvlm.cli.common import find_task, parse, split_positional, task_usage
+from jaxvlm.cli.common import find_task, import_ours, parse, split_positional, task_usage
 from jaxvlm.errors import ConfigError
+from jaxvlm.names import short_name
 from jaxvlm.vlmrm.config import TrainConfig
-from jaxvlm.vlmrm.presets import PRESETS, preset
+from jaxvlm.vlmrm.presets import PRESETS, preset, whole_episodes
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
     """Flags over the preset of a task, which decides their defaults and is therefore read before them."""
     task = find_task(task_name)
     config = preset(task.name, task.algorithm, preset_name)
+    if task.config is not None and preset_name in ("default", "laptop"):
+        config = replace(task.config, task=task.name, preset=preset_name)
+    elif import_ours("envs.own").is_own(task.name):
+        config = whole_episodes(config, task.episode_length)
     reward = replace(
         config.reward,
         prompt=task.goal_prompts,
@@ -102,9 +107,9 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
     if suffix and Path(suffix).name in ("", ".."):  # the root, this folder or the one above
         raise ConfigError(f"run name {suffix!r} names no new directory: choose another --name")
     from jaxvlm.cli.together import train_together
-    from jaxvlm.runtime.run import check_free, folder_of
+    from jaxvlm.runtime.run import check_free
 
-    run_names = [_after_task(folder_of(name), suffix) if suffix else None for name in names]
+    run_names = [_after_task(short_name(name), suffix) if suffix else None for name in names]
     for run_name in filter(None, run_names):
         check_free(run_name, trains[0].runs_dir)
     train_together(

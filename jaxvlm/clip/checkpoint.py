@@ -222,8 +222,12 @@ def _embedded(name: str, domain: str) -> Path:
         kind = name.partition(":")[0]
         known = ", ".join(x.replace("tiny", kind, 1) for x in _tiny_names())
         raise CheckpointError(
-            f"there is no embedded CLIP {name!r}; known: {known}; name another with --clip, or see "
-            "`jaxvlm clip train` for what one can be trained for"
+            f"there is no embedded CLIP {name!r}; known: {known}; name another with --clip, or "
+            + (
+                f"train one from its captions: jaxvlm clip train {domain}"
+                if domain.endswith(".py")
+                else "see `jaxvlm clip train` for what one can be trained for"
+            )
             + (f", and {domain!r} is no directory here either" if kind == "untrained" else "")
         )
     return Path(str(resources.files("jaxvlm") / "assets" / domain))

@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+from jaxvlm.names import short_name
+
 LONGEST = 80  # characters of a checkpoint's part, as file systems take 255 in all
 KINDS = ("tiny", "untrained")  # what stands before a colon
 
@@ -28,7 +30,7 @@ def label_of(clip: str) -> str:
 
 def stem_of(task: str, clip: str, size: int = 0) -> str:
     """The first part of the names of files about a task and a checkpoint, at frames of `size` pixels where given."""
-    return f"{task.replace(':', '-')}-{label_of(clip)}" + (f"-{size}px" if size else "")
+    return f"{short_name(task)}-{label_of(clip)}" + (f"-{size}px" if size else "")
 
 
 def _from_here(clip: str) -> str:

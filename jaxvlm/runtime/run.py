@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvlm.errors import RunError
+from jaxvlm.names import short_name
 from jaxvlm.runtime.checkpoint import Checkpoints
 from jaxvlm.runtime.environment import describe_environment, differences
 from jaxvlm.runtime.files import expand, plain, reason, write_json
@@ -60,7 +61,7 @@ class Run:
         """
         if name:
             check_free(name, runs_dir)
-        target = _locate(name or f"{folder_of(task)}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
+        target = _locate(name or f"{short_name(task)}-{datetime.now():%Y%m%d-%H%M%S}", runs_dir)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -168,11 +169,6 @@ class Run:
         if not isinstance(sessions, list) or not sessions:
             raise RunError(f"{path} holds no list of sessions: restore it or start a new run")
         return sessions
-
-
-def folder_of(task: str) -> str:
-    """A task's name as part of a folder's, in which a colon is not allowed everywhere: `brax:ant` is `brax-ant`."""
-    return task.replace(":", "-")
 
 
 def check_free(name: str, runs_dir: str | Path = "runs") -> None:

@@ -55,8 +55,19 @@ def is_humanoid(task: str) -> bool:
 
 
 def is_foreign(task: str) -> bool:
-    """Whether an environment of another library is meant, such as `brax:ant`."""
-    return ":" in task
+    """Whether an environment of another library is meant, such as `brax:ant`, and no task of one's own."""
+    return task.partition(":")[0] in ("brax", "playground", "mjcf")
+
+
+def whole_episodes(config: TrainConfig, steps: int) -> TrainConfig:
+    """The config with rollouts of about as many rows as it says, but of whole episodes of `steps` steps.
+
+    An episode is its steps and the row of its reset. Updates change in proportion, so that their number for a step
+    stays; buffer and checkpoints are counted otherwise.
+    """
+    rows = (steps + 1) * max(1, round(config.rollout_length / (steps + 1)))
+    updates = max(1, round(config.updates * rows / config.rollout_length))
+    return replace(config, rollout_length=rows, updates=updates)
 
 
 def _foreign() -> TrainConfig:

@@ -9,6 +9,7 @@ import pytest
 
 from envs.api import Environment
 from envs.cartpole import CartPole
+from envs.checks import check_environment
 from envs.gridworld.env import GridWorld
 from envs.gridworld.room import ObjectRoom
 from envs.mountain_car import MountainCar
@@ -48,6 +49,7 @@ def test_reset_and_step_keep_shapes_and_types(env):
     assert isinstance(env, Environment)
     assert hash(env) == hash(dataclasses.replace(env))
     params = env.default_params
+    check_environment(env, params)
     if env.name != "gridworld":  # whose parameters are a whole world
         assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(params))
     space = env.observation_space(params)

@@ -1,0 +1,157 @@
+"""Whether an environment keeps the contract of `api.py`, found out by tracing it: nothing is compiled or run."""
+
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxvlm.errors import ConfigError
+from jaxvlm.spaces import Box, Discrete
+
+SIZE = 32  # pixels a side of the frame that is traced
+MEMBERS = (
+    "name",
+    "looks",
+    "default_params",
+    "cameras",
+    "reset",
+    "step",
+    "observation_space",
+    "action_space",
+    "scene",
+    "assets",
+    "render",
+)
+
+
+def check_environment(env: Any, params: Any = None) -> None:
+    """Checks shapes, types and purity of everything that training asks of an environment.
+
+    Args:
+      env: what should follow the contract of `api.Environment`; with or without a time limit.
+      params: numeric parameters; None takes the environment's own.
+
+    Raises:
+      ConfigError: the first part of the contract that is broken, with what was found in its place.
+    """
+    name = type(env).__name__
+    missing = [member for member in MEMBERS if not hasattr(type(env), member) and member not in vars(env)]
+    if missing:
+        raise ConfigError(f"{name} lacks {', '.join(missing)}; see envs/api.py for what an environment has")
+    try:
+        hash(env)
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} cannot be hashed ({error}); make it a frozen dataclass whose fields can be, and keep arrays in "
+            "its parameters and assets"
+        ) from error
+    if not env.looks:
+        raise ConfigError(f"{name}.looks is empty; name at least one way to draw it")
+    if "default" not in env.cameras:
+        raise ConfigError(
+            f"{name}.cameras has {', '.join(env.cameras) or 'none'}; one has to be called default"
+        )
+    params = env.default_params if params is None else params
+    observations, actions = env.observation_space(params), env.action_space(params)
+    if not isinstance(observations, Box):
+        raise ConfigError(f"{name}.observation_space is {observations!r}; it has to be a jaxvlm.spaces.Box")
+    if not isinstance(actions, Box | Discrete):
+        raise ConfigError(
+            f"{name}.action_space is {actions!r}; it has to be a Box or a Discrete of jaxvlm.spaces"
+        )
+    key = jax.random.key(0)
+    observation, state = _pair(_trace(f"{name}.reset", env.reset, key, params), f"{name}.reset")
+    _check_array(f"the observation of {name}.reset", observation, observations.shape, observations.dtype)
+    action = jax.ShapeDtypeStruct(actions.shape, actions.dtype)
+    stepped = _trace(f"{name}.step", env.step, key, state, action, params)
+    if not isinstance(stepped, tuple) or len(stepped) != 6:
+        raise ConfigError(
+            f"{name}.step returns {_kind(stepped)}; it has to be (observation, state, reward, terminated, truncated, "
+            "info)"
+        )
+    observation, after, reward, terminated, truncated, info = stepped
+    _check_array(f"the observation of {name}.step", observation, observations.shape, observations.dtype)
+    _check_same_state(name, state, after)
+    _check_array(f"the reward of {name}.step", reward, (), jnp.float32)
+    _check_array(f"terminated of {name}.step", terminated, (), jnp.bool_)
+    _check_array(f"truncated of {name}.step", truncated, (), jnp.bool_)
+    if not isinstance(info, dict) or "success" not in info:
+        raise ConfigError(
+            f"info of {name}.step lacks success, a bool: whether the task is achieved in that state"
+        )
+    _check_array(f"info['success'] of {name}.step", info["success"], (), jnp.bool_)
+    scene = _trace(f"{name}.scene", env.scene, state, params)
+    assets = env.assets(env.looks[0])
+    frame = _trace(
+        f"{name}.render",
+        lambda scene, assets, camera: env.render(scene, assets, camera, SIZE),
+        scene,
+        assets,
+        env.cameras["default"],
+    )
+    _check_array(f"a frame of {name}.render at {SIZE} pixels", frame, (SIZE, SIZE, 3), jnp.float32)
+
+
+def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return jax.eval_shape(function, *arguments)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever somebody else's code raises
+        first = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{what} cannot be traced by jax: {type(error).__name__}: {first}{_place(function, error)}"
+        ) from error
+
+
+def _place(function: Callable[..., Any], error: Exception) -> str:
+    """The last line of the traceback that lies in the file of a function."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return ""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == code.co_filename
+    ]
+    return f" ({code.co_filename}, line {lines[-1]})" if lines else ""
+
+
+def _pair(value: Any, what: str) -> tuple[Any, Any]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ConfigError(f"{what} returns {_kind(value)}; it has to be (observation, state)")
+    return value
+
+
+def _check_array(what: str, value: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    if not hasattr(value, "shape") or (value.shape, value.dtype) != (tuple(shape), jnp.dtype(dtype)):
+        raise ConfigError(f"{what} is {_kind(value)}; it has to be {jnp.dtype(dtype).name}{list(shape)}")
+
+
+def _check_same_state(name: str, before: Any, after: Any) -> None:
+    """A scan over steps carries the state, so it may not change its form."""
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise ConfigError(
+            f"{name}.step returns a state of another structure than {name}.reset: {jax.tree.structure(after)} and not "
+            f"{jax.tree.structure(before)}"
+        )
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+    ):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise ConfigError(
+                f"the state's {jax.tree_util.keystr(path)} is {_kind(old)} after {name}.reset and {_kind(new)} after "
+                f"{name}.step; it has to stay the same"
+            )
+
+
+def _kind(value: Any) -> str:
+    """A value in a few words: arrays by dtype and shape."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__name__}"
