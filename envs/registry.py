@@ -61,6 +61,7 @@ class Task:
     then_prompts: tuple[str, ...] = ()  # sentences of the later phases of a task of several, one each
     then_concepts: tuple[str, ...] = ()  # what `concept` is of the first phase
     starts: tuple[int, ...] = ()  # steps after which the later phases begin
+    criterion: str = ""  # of one's own: what people who judge episodes are told to look for
     config: Any = None  # of one's own: a `TrainConfig` in place of the presets `default` and `laptop`
 
     @property

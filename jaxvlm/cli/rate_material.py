@@ -199,7 +199,9 @@ def _goal(task: "Task", prompts: Sequence[str], at: Sequence[int] = ()) -> Goal:
     """
     sentence = " + ".join(task.goal_prompts or prompts)
     if not task.then_prompts:
-        return Goal(sentence, criterion(task.concept, task.name))
+        # A concept of somebody else's may be called as one of ours and mean something else.
+        concept = None if ":" in task.name else task.concept
+        return Goal(sentence, task.criterion or criterion(concept, task.name))
     parts = [criterion(concept) for concept in (task.concept, *task.then_concepts)]
     ends = [f"Up to {start / task.episode_length:.0%} of the episode:" for start in at or task.starts]
     words = [f"{when} {part}" for when, part in zip([*ends, "From then on:"], parts, strict=True)]

@@ -55,8 +55,8 @@ def is_humanoid(task: str) -> bool:
 
 
 def is_foreign(task: str) -> bool:
-    """Whether an environment of another library is meant, such as `brax:ant`, and no task of one's own."""
-    return task.partition(":")[0] in ("brax", "playground", "mjcf")
+    """Whether an environment is meant that nothing is known of: of another library, or of one's own."""
+    return ":" in task
 
 
 def whole_episodes(config: TrainConfig, steps: int) -> TrainConfig:
@@ -193,7 +193,7 @@ def preset(task: str, algorithm: str, name: str) -> TrainConfig:
         raise ConfigError(f"unknown preset {name!r}; known presets are {', '.join(PRESETS)}")
     if name in ("default", "laptop"):
         config = _humanoid(name) if is_humanoid(task) else _default(task, algorithm)
-        if is_foreign(task):
+        if is_foreign(task) and algorithm == "sac":
             config = _foreign()
     else:
         config = _humanoid(name) if is_humanoid(task) else _paper(task, algorithm)

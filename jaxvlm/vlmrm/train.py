@@ -120,8 +120,8 @@ def iterate(
 
     Args:
       session: at the beginning or between two iterations; it moves on.
-      runs: the run directory of each of the session's states.
-      writers: of their metrics.
+      runs: the run directory of each of the session's states; empty to keep nothing.
+      writers: of their metrics; empty without run directories.
       should_stop: asked after every iteration.
 
     Yields:
@@ -138,13 +138,13 @@ def iterate(
         seconds, clock = now - clock, now
         session.iteration += 1
         session.env_steps += config.steps_per_iteration
-        for writer, own in zip(writers, session.metrics(fetched), strict=True):
+        for writer, own in zip(writers, session.metrics(fetched) if writers else (), strict=True):
             speed = float(own.pop("transitions").sum()) / seconds
             row = {"iteration": session.iteration, "seconds": seconds, "steps_per_second": speed}
             writer.write(session.env_steps, row | {name: value.tolist() for name, value in own.items()})
         stopping = should_stop()
         finished = session.iteration == config.iterations
-        if stopping or finished or session.iteration % config.checkpoint_every == 0:
+        if runs and (stopping or finished or session.iteration % config.checkpoint_every == 0):
             save(session, runs)
             clock = time.perf_counter()
         speed = float(fetched.pop("transitions").sum()) / seconds

@@ -72,7 +72,7 @@ def test_its_settings_are_whole_episodes_or_its_own(poles):
     config = settings(f"{poles}:up", "default", []).config
     assert config.task == f"{poles}:up"
     assert (config.rollout_length % 10, config.reward.look) == (0, "plain")
-    assert config.rollout_length == 200
+    assert config.rollout_length == 200  # of about 201
     paper = settings(f"{poles}:up", "paper", []).config
     assert (paper.rollout_length, paper.batch_size) == (200, 32)
     own = settings(f"{poles}:quick", "laptop", ["--num-envs", "5"]).config

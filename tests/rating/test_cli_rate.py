@@ -26,6 +26,7 @@ from jaxvlm.cli.rate_material import _drawing, _goal, _goal_of
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation.collect import make_player
 from jaxvlm.rating import Answer, Material, Rule
+from jaxvlm.rating.criteria import CRITERIA, FALLBACK
 from jaxvlm.rating.material import new_id
 
 # From the environment's own reward: nothing is drawn in training, so that little has to be compiled.
@@ -392,6 +393,14 @@ def test_nothing_to_report_yet(run, capsys, tmp_path):
     assert "unknown camera 'moon'" in capsys.readouterr().err
     assert call("rate", run, "--look", "red") == 2
     assert "unknown look 'red'" in capsys.readouterr().err
+
+
+def test_a_task_of_ones_own_says_what_to_look_for():
+    task = find_task("cartpole")
+    own = replace(task, name="/home/me/robot.py:kneel", concept="kneeling", goal_prompts=("kneel",))
+    assert _goal(own, ()).criterion == FALLBACK  # and not that of our humanoid
+    assert _goal(replace(own, criterion="It kneels."), ()).criterion == "It kneels."
+    assert _goal(task, ()).criterion == CRITERIA["cartpole"]
 
 
 def test_phases_are_asked_for_at_the_steps_of_the_run():
