@@ -109,6 +109,21 @@ def own_scene_type(domain: str) -> type:
     return type(jax.eval_shape(task.env.scene, state, params))
 
 
+def source_digest(name: str) -> str | None:
+    """SHA-256 of the file that a task is declared in, or of its MuJoCo model, as hexadecimal digits; None for ours.
+
+    What such a file imports or includes is not looked at. Errors as for `own_task`.
+    """
+    if is_own(name):
+        domain = load_own(name if name.endswith(SUFFIX) else name.rpartition(":")[0]).domain
+        file = domain if domain.endswith(SUFFIX) else sys.modules[domain].__file__
+    else:
+        library, _, file = name.partition(":")
+        if library != "mjcf":
+            return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+
+
 def load_own(reference: str) -> Own:
     """What the file or module called `reference` declares; it is imported once.
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvlm.cli.common import find_task
+from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError, RunError
@@ -115,7 +115,7 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     task = find_task(config.task, config.variant)
     # Of the checkpoints only the last one has the replay buffer in it.
     built = build_shown(replace(config, episodes=episodes), task, holds_buffer=checkpoint == "last")
-    for difference in run.differences(clip_digest=built.clip_digest):
+    for difference in run.differences(clip_digest=built.clip_digest, task_digest=source_of(built)):
         print(f"note: not the same as in training, so figures may differ: {difference}")
     template, actor = abstract_state(built), None
     if checkpoint in CONTROLS:
@@ -181,7 +181,14 @@ def facts(built: Built) -> dict[str, Any]:
     found = {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
     # Which patches are left out is found anew each time, from random actions.
     keep = getattr(clip, "keep", None)
+    if (source := source_of(built)) is not None:
+        found["task_digest"] = source
     return found if keep is None else {**found, "patches": list(keep)}
+
+
+def source_of(built: Built) -> str | None:
+    """Digest of the file that a task of one's own comes from; None for other tasks."""
+    return import_ours("envs.own").source_digest(built.program.config.task)
 
 
 def describe(config: TrainConfig) -> str:

@@ -61,6 +61,11 @@ def test_it_is_trained_and_evaluated_from_anywhere(call, poles, tmp_path, monkey
     code, _, err = call("clip", "check", f"{poles}:up", "--clip", "tiny:cartpole", "--states", 16)
     assert code == 0, err
     assert (tmp_path / "runs" / "clip-check" / "poles-up-tiny-cartpole.json").is_file()
+    code, out, _ = call("evaluate", run)
+    assert (code, "task_digest" in out) == (0, False)
+    poles.write_text(FILE + "# changed\n")
+    code, out, _ = call("evaluate", run)
+    assert (code, "not the same as in training, so figures may differ: task_digest" in out) == (0, True)
     poles.unlink()
     code, _, err = call("evaluate", run)
     assert (code, f"there is no file {poles}" in err) == (2, True)

@@ -1,5 +1,6 @@
 """Tasks of a user's own file or module: what is filled in, and what is said where something is wrong."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from envs.captions import captioned_dataset, has_captions
 from envs.captions.scenes import goal_truth, scene_type
 from envs.checks import check_environment
-from envs.own import is_own, is_own_domain, own_tasks
+from envs.own import is_own, is_own_domain, own_tasks, source_digest
 from envs.registry import make_task
 from envs.wrappers import Judged, TimeLimit
 from jaxvlm.clip.captions import validate_dataset
@@ -249,3 +250,13 @@ def test_success_can_be_judged_from_outside():
     for theta in (-0.3, 0.3):
         *_, info = env.step(jax.random.key(0), replace(state, theta=jnp.float32(theta)), jnp.int32(0), params)
         assert bool(info["success"]) == (theta > 0)
+
+
+def test_a_declaration_has_a_digest(file, monkeypatch):
+    path = file(name="jaxvlm_test_digest.py")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert source_digest(str(path)) == source_digest(f"{path}:up") == digest
+    monkeypatch.syspath_prepend(path.parent)
+    assert source_digest("jaxvlm_test_digest:up") == digest
+    assert source_digest(f"mjcf:{file(name='robot.xml')}") == digest
+    assert source_digest("cartpole") is source_digest("brax:ant") is None
