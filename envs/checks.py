@@ -2,7 +2,7 @@
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ MEMBERS = (
 
 
 def check_environment(env: Any, params: Any = None) -> None:
-    """Checks shapes, types and purity of everything that training asks of an environment.
+    """Checks shapes and types of everything that training asks of an environment.
 
     Args:
       env: what should follow the contract of `api.Environment`; with or without a time limit.
@@ -37,6 +37,10 @@ def check_environment(env: Any, params: Any = None) -> None:
     Raises:
       ConfigError: the first part of the contract that is broken, with what was found in its place.
     """
+    if isinstance(env, type):
+        raise ConfigError(
+            f"the environment is the class {env.__name__}; give an instance, as in {env.__name__}()"
+        )
     name = type(env).__name__
     missing = [member for member in MEMBERS if not hasattr(type(env), member) and member not in vars(env)]
     if missing:
@@ -48,20 +52,27 @@ def check_environment(env: Any, params: Any = None) -> None:
             f"{name} cannot be hashed ({error}); make it a frozen dataclass whose fields can be, and keep arrays in "
             "its parameters and assets"
         ) from error
-    if not env.looks:
-        raise ConfigError(f"{name}.looks is empty; name at least one way to draw it")
-    if "default" not in env.cameras:
-        raise ConfigError(
-            f"{name}.cameras has {', '.join(env.cameras) or 'none'}; one has to be called default"
+    looks = _ask(f"{name}.looks", lambda: env.looks)
+    if not isinstance(looks, tuple) or not looks:
+        raise ConfigError(f"{name}.looks is {looks!r}; it has to be a tuple of names, at least one")
+    cameras = _ask(f"{name}.cameras", lambda: env.cameras)
+    if not isinstance(cameras, Mapping) or "default" not in cameras:
+        found = (
+            f"has {', '.join(cameras) or 'none'}" if isinstance(cameras, Mapping) else f"is {_kind(cameras)}"
         )
-    params = env.default_params if params is None else params
-    observations, actions = env.observation_space(params), env.action_space(params)
+        raise ConfigError(f"{name}.cameras {found}; it has to be a dictionary with one called default")
+    params = _ask(f"{name}.default_params", lambda: env.default_params) if params is None else params
+    observations = _ask(f"{name}.observation_space", lambda: env.observation_space(params))
+    actions = _ask(f"{name}.action_space", lambda: env.action_space(params))
     if not isinstance(observations, Box):
         raise ConfigError(f"{name}.observation_space is {observations!r}; it has to be a jaxvlm.spaces.Box")
     if not isinstance(actions, Box | Discrete):
         raise ConfigError(
             f"{name}.action_space is {actions!r}; it has to be a Box or a Discrete of jaxvlm.spaces"
         )
+    for space in (observations, actions):
+        if not isinstance(space.shape, tuple):
+            raise ConfigError(f"{name} has the space {space!r}, whose shape has to be a tuple, as in (2,)")
     key = jax.random.key(0)
     observation, state = _pair(_trace(f"{name}.reset", env.reset, key, params), f"{name}.reset")
     _check_array(f"the observation of {name}.reset", observation, observations.shape, observations.dtype)
@@ -84,18 +95,27 @@ def check_environment(env: Any, params: Any = None) -> None:
         )
     _check_array(f"info['success'] of {name}.step", info["success"], (), jnp.bool_)
     scene = _trace(f"{name}.scene", env.scene, state, params)
-    assets = env.assets(env.looks[0])
-    frame = _trace(
-        f"{name}.render",
-        lambda scene, assets, camera: env.render(scene, assets, camera, SIZE),
-        scene,
-        assets,
-        env.cameras["default"],
-    )
+    assets = _ask(f"{name}.assets", lambda: env.assets(looks[0]))
+
+    def draw(scene: Any, assets: Any, camera: Any) -> Any:
+        return env.render(scene, assets, camera, SIZE)
+
+    frame = _trace(f"{name}.render", draw, scene, assets, cameras["default"], place=env.render)
     _check_array(f"a frame of {name}.render at {SIZE} pixels", frame, (SIZE, SIZE, 3), jnp.float32)
 
 
-def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _ask(what: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever somebody else's code raises
+        first = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{what} fails: {type(error).__name__}: {first}") from error
+
+
+def _trace(what: str, function: Callable[..., Any], *arguments: Any, place: Any = None) -> Any:
+    """Shapes of what a function returns; its file, or that of `place`, says where it failed."""
     try:
         return jax.eval_shape(function, *arguments)
     except ConfigError:
@@ -103,7 +123,7 @@ def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except Exception as error:  # whatever somebody else's code raises
         first = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"{what} cannot be traced by jax: {type(error).__name__}: {first}{_place(function, error)}"
+            f"{what} cannot be traced by jax: {type(error).__name__}: {first}{_place(place or function, error)}"
         ) from error
 
 

@@ -25,6 +25,7 @@ import jax
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.errors import ConfigError
 from jaxvlm.spaces import Box
+from jaxvlm.vlmrm.config import TrainConfig
 
 from .adapters.sources import SOURCES
 from .checks import check_environment
@@ -55,9 +56,7 @@ def is_own_domain(domain: str) -> bool:
     """Whether a domain is a file or module, and not one of ours or another library's."""
     from .captions import DATASETS
 
-    if domain in DATASETS or domain.partition("_")[0] in SOURCES:
-        return False
-    return domain.endswith(SUFFIX) or _is_module(domain)
+    return domain not in DATASETS and (domain.endswith(SUFFIX) or _is_module(domain))
 
 
 def own_task(name: str) -> Task:
@@ -93,7 +92,10 @@ def own_captions(domain: str) -> CaptionedDataset:
         raise ConfigError(
             f"{domain} declares no captions: define `captions()`, which returns a jaxvlm.clip.captions.CaptionedDataset"
         )
-    dataset = own.captions()
+    try:
+        dataset = own.captions()
+    except Exception as error:  # whatever somebody else's code raises
+        raise _failure(own.domain, error, "cannot make its captions") from error
     if not isinstance(dataset, CaptionedDataset):
         raise ConfigError(
             f"captions() of {domain} returns a {type(dataset).__name__} and no CaptionedDataset"
@@ -153,6 +155,11 @@ def _load(reference: str) -> Own:
             f"{reference} has no TASKS: define a dictionary of envs.registry.Task by name, as in "
             'TASKS = {"cloud": Task(env=..., goal_prompts=("...",), episode_length=100)}'
         )
+    for name in tasks:
+        if not isinstance(name, str) or not name or {":", ","} & set(name):
+            raise ConfigError(
+                f"{reference} calls a task {name!r}; give it a name that is a string without colons and commas"
+            )
     return Own(reference, dict(tasks), getattr(module, "captions", None))
 
 
@@ -161,8 +168,9 @@ def _finished(domain: str, name: str) -> Task:
     """A declared task with everything filled in that it leaves open, its environment checked."""
     task: Any = load_own(domain).tasks[name]
     full, env = f"{domain}:{name}", task.env
-    if task.episode_length < 1:
-        raise ConfigError(f"episode_length of {full} is {task.episode_length}; give its steps, at least 1")
+    if not isinstance(task.episode_length, int) or task.episode_length < 1:
+        raise ConfigError(f"episode_length of {full} is {task.episode_length!r}; give its steps, at least 1")
+    _check_fields(task, full)
     check_environment(env)
     if not isinstance(env, TimeLimit):
         env = TimeLimit(env, task.episode_length)
@@ -178,6 +186,14 @@ def _finished(domain: str, name: str) -> Task:
     window = task.window or task.episode_length
     if not 0 < window <= task.episode_length:
         raise ConfigError(f"window of {full} is {window} of {task.episode_length} steps of an episode")
+    look = task.look or env.looks[0]
+    if look not in env.looks:
+        raise ConfigError(f"look of {full} is {look!r}; its environment has {', '.join(env.looks)}")
+    for camera in task.cameras:
+        if camera not in env.cameras:
+            raise ConfigError(
+                f"{full} names a camera {camera!r}; its environment has {', '.join(env.cameras)}"
+            )
     return replace(
         task,
         name=full,
@@ -186,22 +202,42 @@ def _finished(domain: str, name: str) -> Task:
         variants=variants,
         algorithm=algorithm,
         domain=domain,
-        look=task.look or env.looks[0],
+        look=look,
         window=window,
     )
+
+
+def _check_fields(task: Any, full: str) -> None:
+    """Refuses what would fail much later, or never be noticed."""
+    for field in ("goal_prompts", "baseline_prompts", "opposite_prompts", "cameras"):
+        value = getattr(task, field)
+        if not isinstance(value, tuple) or not all(isinstance(part, str) and part.strip() for part in value):
+            raise ConfigError(
+                f'{field} of {full} is {value!r}; it has to be a tuple of strings, as in ("...",)'
+            )
+    if not 0 < task.threshold <= 1:
+        raise ConfigError(
+            f"threshold of {full} is {task.threshold!r}; it is a share of steps, above 0 and at most 1"
+        )
+    if task.config is not None and not isinstance(task.config, TrainConfig):
+        raise ConfigError(
+            f"config of {full} is a {type(task.config).__name__}; give a jaxvlm.vlmrm.TrainConfig"
+        )
 
 
 def _is_module(name: str) -> bool:
     try:
         return bool(name) and importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # a parent that is missing or fails, a name that cannot be one
+    except (ImportError, ValueError):  # a parent that is missing, a name that cannot be one
         return False
+    except Exception:  # a parent that is there and fails, which importing it will say
+        return True
 
 
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever somebody else's code raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's code raises
         raise _failure(name, error) from error
 
 
@@ -217,17 +253,17 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failure(str(path), error) from error
     return module
 
 
-def _failure(name: str, error: Exception) -> ConfigError:
+def _failure(name: str, error: BaseException, what: str = "cannot be imported") -> ConfigError:
     """One line that says what went wrong where: the last line of the file itself in the traceback."""
     if isinstance(error, ConfigError):
-        return ConfigError(f"{name} cannot be imported: {error}")
+        return ConfigError(f"{name} {what}: {error}")
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     lines = lines or ([error.lineno] if isinstance(error, SyntaxError) else [])
     place = f", line {lines[-1]}," if lines else ""
-    return ConfigError(f"{name}{place} cannot be imported: {type(error).__name__}: {error}")
+    return ConfigError(f"{name}{place} {what}: {type(error).__name__}: {error}")

@@ -349,7 +349,7 @@ def one_environment(tasks: Sequence[Task]) -> tuple[Environment, list[Any]]:
         if not alike:
             raise ConfigError(
                 f"{task.name} cannot be trained in one program with {first.name}: their environments differ in more "
-                "than numbers and the humanoid's pose; train them one after the other"
+                "than parameters (a task's `overrides`) and the humanoid's pose; train them one after the other"
             )
     env = replace(_bare(first.env), goal=tuple(goals))  # pyright: ignore
     if isinstance(first.env, TimeLimit):

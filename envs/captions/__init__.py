@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxvlm.clip.captions import CaptionedDataset
 from jaxvlm.errors import ConfigError
 
+from ..adapters.sources import SOURCES
 from .brax_halfcheetah import brax_halfcheetah_captions as brax_halfcheetah_captions
 from .brax_reacher import brax_reacher_captions as brax_reacher_captions
 from .cartpole import cartpole_captions as cartpole_captions
@@ -38,6 +39,11 @@ def captioned_dataset(domain: str, states: Sequence[Path] = ()) -> CaptionedData
 
     if is_own_domain(domain) and not states:
         return own_captions(domain)
+    library, _, rest = domain.partition("_")
+    if domain not in DATASETS and library in SOURCES:
+        raise ConfigError(
+            f"nothing declares captions for {library}:{rest}; a Python file of yours can, see docs/your-own.md"
+        )
     if domain not in DATASETS:
         raise ConfigError(
             f"no captions for domain {domain!r}; choose one of {', '.join(DATASETS)}, or a Python file that "

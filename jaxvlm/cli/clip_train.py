@@ -38,12 +38,14 @@ def run(arguments: Sequence[str]) -> None:
     options = parse(ClipTrain, rest, prog=f"jaxvlm clip train {domain}")
     dataset = find_dataset(domain_called(domain), options.states)
 
+    from jaxvlm.clip.captions import validate_dataset
     from jaxvlm.clip.train import train_clip
     from jaxvlm.errors import ConfigError
     from jaxvlm.runtime import Progress, enable_compilation_cache
     from jaxvlm.runtime.signals import interruptible
 
     enable_compilation_cache()
+    validate_dataset(dataset)
     unknown = [name for name in options.camera if name not in dataset.environment.cameras]
     if unknown:
         raise ConfigError(

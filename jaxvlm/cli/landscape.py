@@ -68,6 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     alphas = [validate_alpha(alpha) for alpha in options.alphas]
     if not alphas:
         raise ConfigError("no alpha is given; name at least one, such as --alphas 0 0.5 1")
+    dataset = find_dataset(task.domain)
     tower = load_tower(options.clip, task.domain, options.clip_size)
     settings = RewardSettings(
         clip=options.clip,
@@ -82,7 +83,6 @@ def run(arguments: Sequence[str]) -> None:
     for note in notes:
         print(f"note: {note}")
     directory = Output(options.output).prepare()
-    dataset = find_dataset(task.domain)
     concept = goal_of(dataset, task, options.prompt)
     print(f"goal {concept}" if concept else "no goal is known for this sentence: none is marked")
     sweep, scenes, values, holds = sweep_scenes(dataset, concept)

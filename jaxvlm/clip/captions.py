@@ -228,6 +228,15 @@ def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> Non
     Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two
     concepts, and every held-out wording is neither trained nor made of unknown words.
     """
+    if not dataset.goals or not dataset.looks or not dataset.cameras:
+        raise ConfigError(
+            f"captions of {dataset.domain!r} have {len(dataset.goals)} goals, {len(dataset.looks)} looks and "
+            f"{len(dataset.cameras)} cameras; declare at least one of each"
+        )
+    if not all(goal.sweep.values and goal.sweep.contexts for goal in dataset.goals):
+        raise ConfigError(
+            f"a sweep of {dataset.domain!r} has no values or no contexts; give at least one of each"
+        )
     for name in dataset.prompts:
         dataset.concept(name)
     owner: dict[str, str] = {}

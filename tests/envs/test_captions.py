@@ -1,5 +1,7 @@
 """Declarations of the embedded CLIPs' captions: wordings, truth worked out by hand, states and frames."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,3 +166,16 @@ def test_truth_of_goals_is_asked_of_known_domains_only():
     with pytest.raises(ConfigError, match="no captions for domain 'nonsense'; choose one of"):
         goal_truth("nonsense", None)
     assert goal_truth("brax_ant", None) is None  # scenes of other libraries do not tell
+
+
+def test_captions_without_a_goal_or_a_sweep_are_refused_before_training():
+    dataset = captioned_dataset("cartpole")
+    with pytest.raises(ConfigError, match="captions of 'cartpole' have 0 goals, 1 looks and 1 cameras"):
+        validate_dataset(replace(dataset, goals=()))
+    still = replace(dataset.goals[0], sweep=replace(dataset.goals[0].sweep, values=()))
+    with pytest.raises(ConfigError, match="a sweep of 'cartpole' has no values or no contexts"):
+        validate_dataset(replace(dataset, goals=(still,)))
+    with pytest.raises(
+        ConfigError, match=r"nothing declares captions for mjcf:/x/arm\.xml; a Python file of yours can"
+    ):
+        captioned_dataset("mjcf_/x/arm.xml")

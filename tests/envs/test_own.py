@@ -113,6 +113,7 @@ def test_our_names_are_not_taken_for_files():
         assert not is_own(name)
     for domain in ("cartpole", "brax_ant", "mjcf_/robot.xml"):
         assert not is_own_domain(domain)
+    assert is_own_domain("brax_mine.py")  # however it begins
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,31 @@ def test_our_names_are_not_taken_for_files():
             "'sac', but its actions are discrete; leave it out",
         ),
         ("def captions(): return 3", "returns a int and no CaptionedDataset"),
+        ("def captions(): return nothing", r"line \d+, cannot make its captions: NameError"),
+        ("import sys; sys.exit(3)", r"mine\.py, line \d+, cannot be imported: SystemExit: 3"),
+        ("TASKS['a:b'] = TASKS['up']", "calls a task 'a:b'; give it a name that is a string without colons"),
+        ("TASKS[3] = TASKS['up']", "calls a task 3; give it a name"),
+        (
+            "TASKS['up'] = replace(TASKS['up'], goal_prompts='a pole')",
+            "goal_prompts of .* is 'a pole'; it has to be a",
+        ),
+        ("TASKS['up'] = replace(TASKS['up'], threshold=2)", "threshold of .* is 2; it is a share of steps"),
+        (
+            "TASKS['up'] = replace(TASKS['up'], look='nope')",
+            "look of .* is 'nope'; its environment has plain",
+        ),
+        (
+            "TASKS['up'] = replace(TASKS['up'], cameras=('top',))",
+            "names a camera 'top'; its environment has default",
+        ),
+        (
+            "TASKS['up'] = replace(TASKS['up'], config={})",
+            "config of .* is a dict; give a jaxvlm.vlmrm.TrainConfig",
+        ),
+        (
+            "TASKS['up'] = replace(TASKS['up'], episode_length='7')",
+            "episode_length of .* is '7'; give its steps",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why_and_where(file, more, message):
@@ -169,6 +195,9 @@ BROKEN = {
     ),
     "render": ("return jnp.zeros((32, 32))", r"frame of Broken\.render at 32 pixels is float32\[32, 32\]"),
     "action_space": ("return 2", r"Broken\.action_space is 2; it has to be a Box or a Discrete"),
+    "default_params": ("return 2", r"Broken\.observation_space fails|Broken\.reset cannot be traced"),
+    "cameras": ("return 2", r"Broken\.cameras is a method; it has to be a dictionary"),
+    "assets": ("return missing", r"Broken\.assets fails: NameError: name 'missing' is not defined"),
     "observation_space": ("return 2", r"Broken\.observation_space is 2; it has to be a jaxvlm\.spaces\.Box"),
 }
 
@@ -223,12 +252,18 @@ def test_an_environment_lacks_a_method_a_hash_or_a_view():
     class Bare:
         name = "bare"
 
+    with pytest.raises(ConfigError, match=r"the class Bare; give an instance, as in Bare\(\)"):
+        check_environment(Bare)
     with pytest.raises(ConfigError, match="Bare lacks looks, default_params, cameras, reset, step"):
         check_environment(Bare())
     task = make_task("cartpole")
     for change, message in (
-        ({"looks": ()}, "looks is empty"),
-        ({"cameras": {"front": None}}, "cameras has front; one has to be called default"),
+        ({"looks": ()}, r"looks is \(\); it has to be a tuple"),
+        ({"looks": "plain"}, "looks is 'plain'; it has to be a tuple"),
+        (
+            {"cameras": {"front": None}},
+            "cameras has front; it has to be a dictionary with one called default",
+        ),
         ({"__hash__": None}, "cannot be hashed .*frozen dataclass"),
     ):
         kind = type("Other", (type(task.env.env),), change)
