@@ -1,6 +1,11 @@
-"""Names of tasks and domains as parts of file names."""
+"""Names of tasks and domains as parts of file names and of titles."""
 
 import re
+
+
+def plain_name(name: str) -> str:
+    """A task or a domain without folders, for titles: `balloon.py:cloud` for `/home/me/balloon.py:cloud`."""
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def short_name(name: str) -> str:
@@ -9,5 +14,4 @@ def short_name(name: str) -> str:
     `brax:ant` is `brax-ant`, `/home/me/balloon.py:cloud` is `balloon-cloud`, `/home/me/balloon.py` `balloon` and
     `mjcf:/home/me/robot.xml` `robot`.
     """
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return re.sub(r"\.(py|xml)(?=:|$)", "", last).replace(":", "-")
+    return re.sub(r"\.(py|xml)(?=:|$)", "", plain_name(name)).replace(":", "-")

@@ -8,7 +8,7 @@ from ..registry import Task
 from ..wrappers import TimeLimit
 from .foreign import Foreign
 from .goals import SHOWN, goals_of
-from .sources import SOURCES, load_source, whole_path
+from .sources import LIBRARIES, load_source, whole_path
 
 STEPS = 200  # of an episode of an environment that nothing is known of
 
@@ -69,6 +69,6 @@ def foreign_lines() -> list[str]:
         for domain, shown in SHOWN.items()
         for name, goal in shown.goals.items()
     ]
-    others = [(f"{library}:ENVIRONMENT", "any that MJX can step; give a --prompt") for library in SOURCES[:2]]
+    others = [(f"{library}:ENVIRONMENT", "any that MJX can step; give a --prompt") for library in LIBRARIES]
     others.append(("mjcf:FILE.xml", "a MuJoCo model of your own; give a --prompt"))
     return [f"  {name:<28}{summary}" for name, summary in (*known, *others)]

@@ -19,7 +19,8 @@ from jax.interpreters import partial_eval
 
 from jaxvlm.errors import ConfigError
 
-SOURCES = ("brax", "playground", "mjcf")  # the last: a model file of one's own
+LIBRARIES = ("brax", "playground")
+SOURCES = (*LIBRARIES, "mjcf")  # and model files of one's own
 
 
 @dataclass(frozen=True, eq=False)

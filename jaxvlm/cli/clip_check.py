@@ -69,6 +69,7 @@ def run(arguments: Sequence[str]) -> None:
     from jaxvlm.cli.preflight import goal_of
     from jaxvlm.clip.naming import stem_of
     from jaxvlm.errors import ConfigError
+    from jaxvlm.names import plain_name
     from jaxvlm.reward import auc, spearman
     from jaxvlm.reward.label import encode_scenes, score
     from jaxvlm.reward.similarity import validate_alpha
@@ -169,7 +170,7 @@ def run(arguments: Sequence[str]) -> None:
         curves,
         np.tile(line_holds, repeats),
         xlabel=sweep.label,
-        title=f"{task.name}, CLIP {options.clip}",
+        title=f"{plain_name(task.name)}, CLIP {options.clip}",
     )
     print(f"figures  {directory / f'{stem}.json'}")
     print(f"picture  {picture}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from jaxvlm.cli.common import Output, import_ours, parse, tasks_of
+from jaxvlm.names import plain_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -322,7 +323,7 @@ def draw_figures(
 
     mean = [row for row in rows if row["camera"] == "+".join(options.camera)]
     judge = "people" if options.labels == "human" else "predicate"
-    title = f"{len(dataset):,} states of {dataset.domain}, labelled by {judge}"
+    title = f"{len(dataset):,} states of {plain_name(dataset.domain)}, labelled by {judge}"
     made = []
     if len(alphas) > 1:
         made.append(plots.distance_by_alpha(directory / f"{stem}-alpha.png", mean, title=title))

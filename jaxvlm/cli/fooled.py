@@ -22,6 +22,7 @@ from jaxvlm.clip.naming import label_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
 from jaxvlm.evaluation import bootstrap
+from jaxvlm.names import plain_name
 from jaxvlm.render import draw_batch
 from jaxvlm.reward import auc, in_phase, label
 from jaxvlm.rl import MINING, play_episodes
@@ -321,7 +322,8 @@ def draw(
     usual = result["usual_reward"]
     known = f"; the goal usually earns {usual:.2f}" if math.isfinite(usual) else ""
     figure.suptitle(
-        textwrap.fill(f"{result['task']}, {sentence}: most reward without the goal{known}", 90), fontsize=9
+        textwrap.fill(f"{plain_name(result['task'])}, {sentence}: most reward without the goal{known}", 90),
+        fontsize=9,
     )
     save_figure(figure, path)
 

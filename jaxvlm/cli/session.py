@@ -15,6 +15,7 @@ from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError, RunError
+from jaxvlm.names import plain_name
 from jaxvlm.render import draw_batch
 from jaxvlm.rl import CONTROLS, make_control
 from jaxvlm.runtime import (
@@ -179,10 +180,10 @@ def facts(built: Built) -> dict[str, Any]:
     """What figures depend on besides settings and versions, for `environment.json`."""
     clip = getattr(getattr(built.program.encode, "__self__", None), "clip", None)
     found = {"chunk": built.program.config.reward.chunk, "clip_digest": built.clip_digest}
-    # Which patches are left out is found anew each time, from random actions.
-    keep = getattr(clip, "keep", None)
     if (source := source_of(built)) is not None:
         found["task_digest"] = source
+    # Which patches are left out is found anew each time, from random actions.
+    keep = getattr(clip, "keep", None)
     return found if keep is None else {**found, "patches": list(keep)}
 
 
@@ -327,7 +328,7 @@ def finish(
         learning_curves(
             curves,
             rows,
-            title=config.task if truth else f"{config.task}: {sentences(config)}",
+            title=plain_name(config.task) + ("" if truth else f": {sentences(config)}"),
             reward_label="ground-truth reward" if truth else "CLIP reward",
         )
     write_json(figures, result)  # the sign that all of it is there

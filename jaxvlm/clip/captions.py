@@ -225,8 +225,9 @@ def vocabulary(dataset: CaptionedDataset) -> list[str]:
 def validate_dataset(dataset: CaptionedDataset, least_wordings: int = 20) -> None:
     """Raises `ConfigError` for a declaration that cannot be trained or measured.
 
-    Checked: the named concepts exist, every concept has `least_wordings` wordings, no wording says two
-    concepts, and every held-out wording is neither trained nor made of unknown words.
+    Checked: there are goals with sweeps, looks and cameras, the named concepts exist, every concept has
+    `least_wordings` wordings, no wording says two concepts, and every held-out wording is neither trained nor made of
+    unknown words.
     """
     if not dataset.goals or not dataset.looks or not dataset.cameras:
         raise ConfigError(

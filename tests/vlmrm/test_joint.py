@@ -46,6 +46,15 @@ def train(session, folder, stop=False):
 
 
 @pytest.mark.slow
+def test_a_training_may_keep_nothing(joint, tmp_path):
+    kept = train(start_joint(joint), tmp_path)[1]
+    rows = list(iterate(start_joint(joint), [], [], lambda: False))
+    assert [row["step"] for row in rows] == [row["step"] for row in kept]
+    for row, other in zip(rows, kept, strict=True):
+        np.testing.assert_array_equal(row["reward"], other["reward"])
+
+
+@pytest.mark.slow
 def test_a_task_learns_the_same_among_others_as_alone(tasks, joint, tmp_path):
     session = start_joint(joint)
     runs, rows = train(session, tmp_path)
