@@ -172,6 +172,12 @@ def _finished(domain: str, name: str) -> Task:
         raise ConfigError(f"episode_length of {full} is {task.episode_length!r}; give its steps, at least 1")
     _check_fields(task, full)
     check_environment(env)
+    for limited in (env, *task.variants.values()):
+        if isinstance(limited, TimeLimit) and limited.max_steps != task.episode_length:
+            raise ConfigError(
+                f"episode_length of {full} is {task.episode_length}, but its environment has a TimeLimit of "
+                f"{limited.max_steps}; leave the TimeLimit out"
+            )
     if not isinstance(env, TimeLimit):
         env = TimeLimit(env, task.episode_length)
     variants = {

@@ -192,8 +192,12 @@ def _observed(source: Source, theirs: Any) -> tuple[jax.Array, ForeignState]:
 @cache
 def _make_params(library: str, environment: str, pool_size: int) -> ForeignParams:
     source = load_source(library, environment)
-    # Kept for later, so nothing of a trace that asks first may stay in it.
-    with jax.ensure_compile_time_eval(), jax.default_matmul_precision("highest"):
+    # Kept for later, so nothing of a trace that asks first may stay in it: keys are numbers, and the program is there
+    # before it is called. Not traced under `ensure_compile_time_eval`, which runs what depends on the model alone
+    # operation by operation, hundreds of them.
+    with jax.ensure_compile_time_eval():
         keys = jax.random.split(jax.random.PRNGKey(0), pool_size)  # their resets expect raw keys
-        pool = jax.jit(jax.vmap(lambda key: _observed(source, source.reset(key))))(keys)
+    with jax.default_matmul_precision("highest"):
+        reset = jax.jit(jax.vmap(lambda key: _observed(source, source.reset(key)))).lower(keys).compile()
+    pool = reset(keys)
     return ForeignParams(model=source.physics, pool=pool)

@@ -60,6 +60,9 @@ class SearchSpace:
     canonical: Callable[[Any], Any] = (
         as_they_are  # f32[n, d] -> f32[n, d], the same for all vectors of a state
     )
+    periods: np.ndarray | None = (
+        None  # f32[d], after how much a canonical parameter comes round; 0 where never
+    )
     hold: Callable[[Any], State] | None = None  # f32[n, d] -> states after some physics that holds them still
     hold_seconds: float = 0.0
     free: str = ""  # what the search leaves out that a real state has, a remark for the output

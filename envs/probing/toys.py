@@ -77,6 +77,7 @@ def cartpole_search() -> SearchSpace:
             }
         ),
         canonical=lambda vectors: jnp.stack([vectors[:, 0], jax.vmap(wrap_angle)(vectors[:, 1])], axis=1),
+        periods=_single(0, 2 * np.pi),
         free="velocities are zero: what is found is a place, not a motion",
     )
 
@@ -143,5 +144,6 @@ def gridworld_search() -> SearchSpace:
         ),
         contexts=contexts,
         canonical=whole,
+        periods=_single(0, 0, 4),
         free="each chain has a room of its own and moves nothing but the agent",
     )

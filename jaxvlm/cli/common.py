@@ -37,8 +37,11 @@ def tasks_of(domain: str) -> list["Task"]:
         return own.own_tasks(domain)
     registry = import_ours("envs.registry")
     goals_of = import_ours("envs.adapters.goals").goals_of
-    names = [*registry.TASKS, *(f"{domain.replace('_', ':', 1)}-{goal}" for goal in goals_of(domain))]
+    foreign = domain.replace("_", ":", 1)
+    names = [*registry.TASKS, *(f"{foreign}-{goal}" for goal in goals_of(domain))]
     tasks = [task for task in map(registry.make_task, names) if task.domain == domain]
+    if not tasks and import_ours("envs.adapters.foreign_task").is_foreign(foreign):
+        tasks = [registry.make_task(foreign)]  # an environment, or a model, without goals of its own
     if not tasks:
         raise ConfigError(f"the dataset is of domain {domain!r}, of which no task is known: update jaxvlm")
     return tasks
@@ -91,6 +94,19 @@ def domains() -> tuple[str, ...]:
 def has_captions(domain: str) -> bool:
     """Whether `find_dataset` finds something."""
     return import_ours("envs.captions").has_captions(domain)
+
+
+def label_of(task: "Task") -> str:
+    """What a task's success is called among the labels of states.
+
+    Its concept; where it names none its domain's first, of a task of one's own without captions its name.
+    """
+    if task.concept is not None:
+        return task.concept
+    if task.goal_prompts and has_captions(task.domain):
+        return find_dataset(task.domain).goal
+    own = import_ours("envs.own").is_own(task.name)
+    return task.name.rpartition(":")[2] if own else "success"
 
 
 def domain_called(name: str) -> str:

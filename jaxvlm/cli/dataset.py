@@ -16,6 +16,7 @@ from jaxvlm.cli.common import (
     find_task,
     has_captions,
     import_ours,
+    label_of,
     parse,
 )
 from jaxvlm.names import short_name
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jaxvlm.clip.captions import CaptionedDataset
     from jaxvlm.evaluation.states import StateDataset
 
+MOST = 30  # times the episodes that would do if they were whole, for random actions that end them early
 BLOCK = 32  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 PER_EPISODE = (
     25  # states of an episode of random actions, on average: those of one episode resemble each other
@@ -239,7 +241,7 @@ def _collect(plans: list[Plan], options: Make) -> list["StateDataset"]:
             if plan.count is not None and len(parts[-1]) < plan.count:
                 progress.announce(
                     f"note: {_title(plan.source, plan.domain)} gave {len(parts[-1])} states of the "
-                    f"{plan.count} wanted; raise --episodes"
+                    f"{plan.count} wanted" + ("" if plan.run is None else "; raise --episodes")
                 )
     return parts
 
@@ -308,7 +310,10 @@ class Players:
             progress.announce(f"compiling {task.name} (once; the next start finds it in the cache) ...")
             self._compiled[key] = make_player(env, act, episodes=block, length=task.episode_length)
         blocks = []
-        for first in range(0, episodes, block):
+        first, have = 0, 0
+        # Of random actions as many states as are wanted, though episodes may end early and give few each.
+        most = episodes if plan.count is None or plan.run is not None else MOST * episodes
+        while first < episodes or (first < most and have < plan.count):
             played = self._compiled[key](
                 env_params,
                 agent,
@@ -317,11 +322,13 @@ class Players:
                 jnp.asarray(plan.source.get("actions") != "sampled"),
                 jnp.int32(step),
             )
-            inside = first + jnp.arange(block) < episodes
+            inside = first + jnp.arange(block) < (episodes if first < episodes else most)
             blocks.append(
                 choose_rows(replace(played, counted=played.counted & inside), np.asarray(seeds), first)
             )
-            progress.update(done + min(first + block, episodes) * len(seeds))
+            have += len(blocks[-1][1])
+            first += block
+            progress.update(done + min(first, episodes) * len(seeds))
         scenes, success, index = (
             {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]},
             np.concatenate([block[1] for block in blocks]),
@@ -330,20 +337,13 @@ class Players:
         dataset = StateDataset(
             domain=plan.domain,
             scenes=scenes,
-            labels={_goal_of(task): success},
+            labels={label_of(task): success},
             index={"source": np.zeros(len(success), np.int32), **index},
             sources=(plan.source,),
         )
         if plan.count is None or plan.count >= len(dataset):
             return dataset
         return dataset.rows(np.sort(generator.choice(len(dataset), plan.count, replace=False)))
-
-
-def _goal_of(task: "Task") -> str:
-    """What success in a task is called among the labels: its concept, or its domain's first where it names none."""
-    if task.concept is None and task.goal_prompts and has_captions(task.domain):
-        return find_dataset(task.domain).goal
-    return task.concept or "success"
 
 
 def _drawn(plan: Plan, seed: int) -> "StateDataset":

@@ -45,23 +45,29 @@ def run(arguments: Sequence[str]) -> None:
     """Merges labels, or draws sheets."""
     options = parse(Label, arguments, prog="jaxvlm dataset label")
 
-    from jaxvlm.errors import ConfigError
+    from jaxvlm.errors import ConfigError, RunError
     from jaxvlm.evaluation import rate_interval
     from jaxvlm.evaluation.states import StateDataset, find_dataset_folder
     from jaxvlm.evaluation.votes import with_votes
+    from jaxvlm.runtime.files import reason
+    from jaxvlm.runtime.lock import locked
 
     folder = find_dataset_folder(options.dataset, options.datasets_dir)
-    dataset = StateDataset.load(folder)
     if bool(options.draw) == bool(options.from_) or options.draw < 0:
         raise ConfigError(
             "give --from FILE to take labels in, or --draw N to draw N states that are to be labelled"
         )
     if options.draw:
-        draw_sheets(dataset, folder.resolve().name, options)
+        draw_sheets(StateDataset.load(folder), folder.resolve().name, options)
         return
-    merged = with_votes(dataset, options.goal, options.from_)
-    dataset = merged.dataset
-    dataset.save(folder, overwrite=True)
+    refusal = RunError(f"{folder} is being labelled by another process; try again when it has ended")
+    try:
+        with locked(folder, refusal):  # two that read the same votes would lose the first one's
+            merged = with_votes(StateDataset.load(folder), options.goal, options.from_)
+            dataset = merged.dataset
+            dataset.save(folder, overwrite=True)
+    except OSError as error:
+        raise RunError(f"cannot write dataset {folder}: {reason(error)}") from error
     holds, known = dataset.truth(options.goal, "human")
     print(
         f"{merged.labelled:,} states labelled, {merged.divided} of them left open as people are divided; now "

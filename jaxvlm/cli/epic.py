@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from jaxvlm.cli.common import Output, import_ours, parse, tasks_of
+from jaxvlm.cli.common import Output, import_ours, label_of, parse, tasks_of
 from jaxvlm.names import plain_name
 
 if TYPE_CHECKING:
@@ -187,11 +187,11 @@ def scenery(domain: str, look: str | None, cameras: Sequence[str]) -> tuple["Vie
     """
     from jaxvlm.evaluation.scoring import Prompts, Views
 
-    tasks = [task for task in tasks_of(domain) if task.goal_prompts]
+    tasks = sorted(tasks_of(domain), key=lambda task: not task.goal_prompts)
     prompts = {}
     for task in tasks:
-        concept = task.concept or import_ours("envs.captions").captioned_dataset(domain).goal
-        prompts.setdefault(concept, Prompts(task.goal_prompts, task.baseline_prompts))
+        if task.goal_prompts:
+            prompts.setdefault(label_of(task), Prompts(task.goal_prompts, task.baseline_prompts))
     return Views(tasks[0].env, tasks[0].look if look is None else look, tuple(cameras)), prompts
 
 

@@ -281,7 +281,9 @@ class Prober:
                     sampled_best=float(own.max()),
                     met=met,
                     counts=counts,
-                    different=probe.different(vectors[best_first], self.space.scale),
+                    different=probe.different(
+                        vectors[best_first], self.space.scale, periods=self.space.periods
+                    ),
                     facts=facts,
                     optima=optima,
                 )

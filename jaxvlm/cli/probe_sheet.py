@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from jaxvlm.clip.captions import select
 from jaxvlm.runtime.files import replace_file
-from jaxvlm.runtime.plots import BLUE, GREEN, GREY, VERMILION, new_figure, save_figure
+from jaxvlm.runtime.plots import BLUE, GREEN, GREY, VERMILION, new_figure, save_figure, take_literally
 
 if TYPE_CHECKING:
     from jaxvlm.cli.probe_search import Found, Optimum, Prober
@@ -70,6 +70,7 @@ def save_sheet(path: Path, prober: "Prober", found: "Sequence[Found]") -> Path:
             right = None if optimum.holds is None else optimum.holds != (result.use == "opposite")
             colour = GREY if right is None else GREEN if right else VERMILION
             _picture(grid[lead + place], frames[row * shown + place], _caption(optimum), colour)
+    take_literally(figure)
     return replace_file(path, lambda draft: figure.savefig(draft, dpi=110))
 
 

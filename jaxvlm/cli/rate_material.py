@@ -296,6 +296,13 @@ def _states(path: Path, options: "Rate", only_read: bool) -> Shown:
         raise RunError(
             f"{folder} holds answers to {material.goal.prompt!r} and not to {asked.prompt!r}: choose another --output"
         )
+    if material is not None:  # earlier versions did not note the sources
+        known = dataset.index["source"]
+        noted = (
+            replace(item, source=int(known[item.state]) if item.state < len(dataset) else 0)
+            for item in material.frames
+        )
+        material = replace(material, frames=tuple(noted))
     if only_read:
         if material is None:
             raise ConfigError(f"no state of {path} has been shown to anyone yet: {options.command()}")
@@ -317,7 +324,7 @@ def _states(path: Path, options: "Rate", only_read: bool) -> Shown:
     for state in map(int, order[len(material.frames) :]):
         place = (int(index[name][state]) for name in ("seed", "episode", "step"))
         holds = float(dataset.labels[goal][state]) if goal in dataset.labels else None
-        item = Item(new_id(), *place, steps=1, share=holds, state=state)
+        item = Item(new_id(), *place, steps=1, share=holds, state=state, source=int(index["source"][state]))
         material = replace(material, frames=(*material.frames, item))
     material.save()
 

@@ -320,8 +320,10 @@ def finish(
     table = run.path / f"{name}-episodes.csv"
     write_atomic(table, episode_table(episodes, task.metric, result["seeds"]))
     frames = draw_episodes(built, task, episodes)
-    gif = save_gif(run.videos / f"{checkpoint}.gif", tile(frames), task.gif_fps)
-    sheet = save_contact_sheet(run.videos / f"{checkpoint}.png", frames)
+    # Named as the figures are: those of training stay, and show the episodes that its figures are about.
+    shown = checkpoint if name == "evaluation" else name.removeprefix("evaluation-")
+    gif = save_gif(run.videos / f"{shown}.gif", tile(frames), task.gif_fps)
+    sheet = save_contact_sheet(run.videos / f"{shown}.png", frames)
     curves, rows = run.plots / "learning_curves.png", run.rows()
     truth = config.reward.reward == "ground-truth"
     if rows:  # the controls can be played before a run has any

@@ -139,7 +139,7 @@ class StateDataset:
         return {f"{kind}/{name}": array for kind, group in named.items() for name, array in group.items()}
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes the folder, whole or not at all.
+        """Writes the folder, whole or not at all; other files that lie in one that is written over stay in it.
 
         Raises:
           RunError: it exists already and `overwrite` is not set, or it cannot be written.
@@ -330,7 +330,7 @@ def _swap(draft: Path, target: Path) -> None:
         aside = _aside(target)
         if aside.is_symlink():  # as earlier versions left it, which `rmtree` refuses
             aside.unlink()
-        shutil.rmtree(aside, ignore_errors=True)
+        _clear(aside, target)
         target.rename(aside)
     try:
         draft.rename(target)
@@ -339,6 +339,15 @@ def _swap(draft: Path, target: Path) -> None:
             aside.rename(target)
         raise
     if aside is not None:
+        _clear(aside, target)
+
+
+def _clear(aside: Path, target: Path) -> None:
+    """Removes a folder that was replaced, without what its successor has not: people's tables, notes, a lock."""
+    if aside.is_dir():
+        for entry in aside.iterdir():
+            if not (target / entry.name).exists():
+                entry.rename(target / entry.name)
         shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -89,6 +89,7 @@ class Item:
     success: bool | None = (
         None  # of a whole episode, by the task's rule; None for a frame, and where nobody noted it
     )
+    source: int = 0  # of a state: which of its set's sources it is of, whose episodes are numbered alike
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,10 @@ class Ratings:
         """A number for each episode, i64[item]: frames of one resemble each other, and are drawn together."""
         keys = {}
         for material, item in zip(self.sources, self.items, strict=True):
-            keys.setdefault((material.folder, item.seed, item.episode), len(keys))
+            keys.setdefault((material.folder, item.source, item.seed, item.episode), len(keys))
         return np.array(
             [
-                keys[material.folder, item.seed, item.episode]
+                keys[material.folder, item.source, item.seed, item.episode]
                 for material, item in zip(self.sources, self.items, strict=True)
             ]
         )

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.material import over_seeds
-from jaxvlm.runtime.plots import BLUE, GREEN, GREY, PALETTE, VERMILION, new_figure
+from jaxvlm.runtime.plots import BLUE, GREEN, GREY, PALETTE, VERMILION, new_figure, take_literally
 
 WIDTH, HEIGHT = 4.6, 3.2  # inches
 BUCKETS = (0, 25, 50, 75, 100)  # per cent of an episode's steps, as the paper's rater had them
@@ -232,6 +232,7 @@ def data_uri(drawing: Drawing) -> str:
         if not axes.images:
             axes.grid(True, color="#e4e4e4", linewidth=0.7)
         axes.set_axisbelow(True)
+    take_literally(drawing)
     written = io.BytesIO()
     # The same drawing gives the same bytes: no date, no random names.
     with matplotlib.rc_context({"svg.hashsalt": "jaxvlm"}):

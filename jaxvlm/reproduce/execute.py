@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -172,7 +172,9 @@ def _done(
         outcome.failed |= dict.fromkeys((member.name for member in job), words)
         tell(f"  failed: {job[0].name}: {words}")
     for member in job:
-        if exists(member, plan.place.folder):
+        # An evaluation that failed leaves an earlier one's figures, which may be of another agent.
+        stale = bool(words) and member.arguments[0] == "evaluate"
+        if exists(member, plan.place.folder) and not stale:
             states[member.name] = "finished"
 
 
@@ -230,7 +232,7 @@ def _enter(child: _Child, plan: Plan) -> str:
         "seconds": round(time.monotonic() - child.started, 1) / len(job),
         "guess": job[0].minutes,
         "code": code if len(made) == len(job) else code or 1,
-        "ended": datetime.now().isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": package_versions(),
     }
     enter(folder, [row.name for row in job], entry)

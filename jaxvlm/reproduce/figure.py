@@ -161,7 +161,15 @@ class Place:
         """A policy that learned nothing, `random` or `zero`, on the task of a run."""
         return Row(
             name=f"{run}-{which}",
-            arguments=("evaluate", str(self.folder / "runs" / run), "--checkpoint", which),
+            # Said, as a run that is reused may have been evaluated over another number.
+            arguments=(
+                "evaluate",
+                str(self.folder / "runs" / run),
+                "--checkpoint",
+                which,
+                "--episodes",
+                str(episodes),
+            ),
             product=f"runs/{run}/evaluation-{which}-{episodes}.json",
             needs=(run,),
             minutes=3.0,

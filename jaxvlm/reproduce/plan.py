@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ def make_plan(
                 check(row, place, wanted)
             elif not fits(row, place, wanted):
                 state = "outdated"
+        if state == "finished" and row.arguments[0] == "evaluate" and known.get(row.name, {}).get("code", 0):
+            state = "missing"  # what lies there is of a try before the one that failed
         if state == "finished" and measured(row):
             later = made_later(row, known)
             changed = [name for name in row.needs if states[name] != "finished" or name in later]
@@ -251,12 +254,16 @@ def measured(row: Row) -> bool:
 def made_later(row: Row, known: Mapping[str, Any]) -> list[str]:
     """The rows it needs that were removed and made anew behind it, by the ledger's times."""
 
-    def ended(name: str) -> str:
+    def ended(name: str) -> datetime | None:
         entry = known.get(name, {})
-        return str(entry.get("ended", "")) if entry.get("code") == 0 else ""
+        try:
+            # Of earlier versions, which wrote no time zone, it is the one here.
+            return datetime.fromisoformat(entry["ended"]).astimezone() if entry["code"] == 0 else None
+        except (KeyError, TypeError, ValueError):
+            return None
 
     own = ended(row.name)
-    return [name for name in row.needs if own and ended(name) > own]
+    return [name for name in row.needs if own and (end := ended(name)) and end > own]
 
 
 def fits(row: Row, place: Place, wanted: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
             # The command stands on the page; as it was typed here it may name folders.
             entries[row.name] = {key: value for key, value in entry.items() if key != "command"}
         elif product.exists():  # made without `jaxvlm reproduce`, or by a try before the one that failed
-            ended = datetime.fromtimestamp(product.stat().st_mtime)
+            ended = datetime.fromtimestamp(product.stat().st_mtime, UTC)
             entries[row.name] = {"ended": ended.isoformat(timespec="seconds")}
         if row.task or row.arguments[:2] == ("clip", "train"):
             before = read_json(product.with_name(LIGHT)) or {}
@@ -205,8 +205,11 @@ def _publish(source: Path, target: Path, folder: Path) -> None:
     value = read_json(source) if source.suffix == ".json" else None
     shown = _without_paths(value, folder.resolve())
     if source.match(RATED) and isinstance(shown, dict):
-        numbers = {str(name): f"rater {number}" for number, name in enumerate(shown.get("raters", []), 1)}
-        shown = _renamed(shown, numbers)
+        shown = _renamed(shown, _numbered(shown.get("raters", [])))
+    if source.name == "dataset.json" and isinstance(shown, dict) and isinstance(shown.get("raters"), dict):
+        # Of each goal the names of those who labelled it; one who labelled several stays one.
+        names = dict.fromkeys(name for goal in shown["raters"].values() for name in goal)
+        shown["raters"] = {goal: _renamed(list(of), _numbered(names)) for goal, of in shown["raters"].items()}
     if shown == value:
         _copy(source, target)
     else:
@@ -247,6 +250,10 @@ def _relative(path: str, folder: Path) -> str:
     return (
         place.relative_to(folder) if place.is_relative_to(folder) else Path(*place.parts[1:][-2:])
     ).as_posix()
+
+
+def _numbered(names: Iterable[Any]) -> dict[str, str]:
+    return {str(name): f"rater {number}" for number, name in enumerate(names, 1)}
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -75,7 +75,7 @@ def make_reward_params(
     """
     alpha = validate_alpha(alpha)
     validate_phases(goal_prompts, then_prompts, baseline_prompts, negative_prompts, alpha, sigmoid)
-    if not temperature > 0:
+    if not 0 < temperature < float("inf"):
         raise ConfigError(f"temperature is {temperature!r}; the softmax over prompts needs one above 0")
     if not cameras:
         raise ConfigError("no camera is given; name at least one view")

@@ -18,9 +18,13 @@ def enable_compilation_cache(directory: str | Path | None = None) -> Path | None
             home must not run each other's code. Delete the folder to empty the cache.
 
     Returns:
-        The folder, or None where it cannot be written: then nothing is cached and nothing fails.
+        The folder; None for a URL, which JAX opens itself, and where the folder cannot be written: then nothing is
+        cached and nothing fails.
     """
     given = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if given and "://" in str(given):  # a bucket: for JAX to open
+        _use_cache(str(given))
+        return None
     try:
         folder = Path(given).expanduser() if given else _user_cache() / "jaxvlm" / f"xla-{_processor()}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,10 +33,14 @@ def enable_compilation_cache(directory: str | Path | None = None) -> Path | None
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    _use_cache(str(folder))
+    return folder
+
+
+def _use_cache(place: str) -> None:
+    jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    return folder
 
 
 def prompt_cache_folder() -> Path | None:

@@ -187,7 +187,9 @@ def _write(folder: Path, step: int, state: PyTree, extra: dict[str, Any]) -> Pat
     for name, leaf in leaves.items():
         manifest[name] = _describe(leaf)
         if manifest[name]["kind"] == "python":
-            manifest[name]["value"] = leaf
+            # JSON has no infinities and no NaN.
+            endless = isinstance(leaf, float) and not math.isfinite(leaf)
+            manifest[name]["value"] = repr(leaf) if endless else leaf
             continue
         if manifest[name]["kind"] == "key":
             manifest[name]["impl"] = str(jax.random.key_impl(leaf))
@@ -225,6 +227,7 @@ def _read_arrays(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         with _quiet_orbax() as ocp, ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             return checkpointer.restore(path / "arrays", args=ocp.args.StandardRestore(wanted))
     except Exception as error:  # whatever tensorstore and Orbax raise for files that were cut short
+        _refuse_if_passing(path, error)
         raise DamagedCheckpoint(f"checkpoint {path} is damaged: {_why(error)}") from error
 
 
@@ -234,12 +237,22 @@ def _manifest(path: Path) -> dict[str, Any]:
         version = manifest["format"]
         manifest["leaves"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _refuse_if_passing(path, error)
         raise DamagedCheckpoint(f"checkpoint {path} is damaged: manifest.json: {reason(error)}") from error
     if version != FORMAT:
         raise RunError(
             f"checkpoint {path} has format {version}, expected {FORMAT}: use the version it was made with"
         )
     return manifest
+
+
+def _refuse_if_passing(path: Path, error: BaseException) -> None:
+    """Raises `RunError` for what says nothing about the files: one that is intact must not be given up for it."""
+    text = str(error).lower()
+    known = any(phrase in text for phrase in ("permission denied", "too many open files"))
+    if known or isinstance(error, MemoryError):
+        what = "not enough memory" if isinstance(error, MemoryError) else _why(error)
+        raise RunError(f"cannot read checkpoint {path}: {what}; it is left as it is") from error
 
 
 def _steps(folder: Path) -> list[int]:
@@ -305,7 +318,8 @@ def _stored(leaf: Any, entry: dict[str, Any]) -> Any:
 
 def _revive(entry: dict[str, Any], leaf: Any, array: Any) -> Any:
     if entry["kind"] == "python":
-        return entry["value"]
+        value = entry["value"]
+        return float(value) if entry["dtype"] == "float" and isinstance(value, str) else value
     if array is None:  # an array without elements
         array = _stored(leaf, entry)
     if isinstance(leaf, (np.ndarray, np.generic)):

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter
 
 from jaxvlm.errors import ConfigError
@@ -242,4 +243,13 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     for legend in [axes.get_legend() for axes in figure.axes]:
         if legend is not None:
             legend.set_frame_on(False)
+    take_literally(figure)
     return replace_file(Path(path), lambda draft: figure.savefig(draft, dpi=150))
+
+
+def take_literally(figure: Figure) -> None:
+    """Has dollar signs of sentences and names drawn as they are, and not as the ends of a formula."""
+    for text in figure.findobj(Text):
+        words = text.get_text()  # pyright: ignore[reportAttributeAccessIssue]
+        if "$" in words and "\\mathdefault" not in words:  # which matplotlib sets powers of ten in
+            text.set_parse_math(False)  # pyright: ignore[reportAttributeAccessIssue]

@@ -144,6 +144,7 @@ class Experiment:
         self.store = store
         self.config, self.env, self.evaluate, self.worlds, self.tell = config, env, evaluate, worlds, tell
         self.learner_of, self.learner = learner_of, learner_of(config.base)
+        learner_of(config.fine)  # what is wrong with it is to be said before the banks are trained
         if len(worlds) != config.seeds:
             raise ConfigError(f"{config.seeds} seeds need as many worlds, not {len(worlds)}")
         needed = config.sources + config.validation + config.targets
@@ -210,14 +211,17 @@ class Experiment:
 
         learned = attempt(0, np.arange(count))
         for number in range(1, config.retries + 1):
-            failed = np.flatnonzero(learned.value[:, -1] < config.learned * world.best)
+            failed = np.flatnonzero(
+                ~(learned.value[:, -1] >= config.learned * world.best)
+            )  # NaN is none either
             if not failed.size:
                 break
             self.tell("learning again, policies that collapsed", number, config.retries)
             # Repeated up to a round number, so that a program serves several banks.
             tasks = np.resize(failed, -(-failed.size // 8) * 8)
             again = attempt(number, tasks)
-            better = again.value[: failed.size, -1] > learned.value[failed, -1]
+            better = ~(again.value[: failed.size, -1] <= learned.value[failed, -1])
+            better &= np.isfinite(again.value[: failed.size, -1])
             for old, new in zip(jax.tree.leaves(learned), jax.tree.leaves(again), strict=True):
                 old[failed[better]] = new[: failed.size][better]
         return learned

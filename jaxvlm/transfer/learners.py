@@ -28,6 +28,7 @@ from jaxvlm.rl import (
     make_replay_buffer,
     make_sac,
     replay_spec,
+    validate_sac_hyper,
 )
 
 Leaf = Any  # an array, or what jax puts in its place: a tracer, a shape, an axis
@@ -51,7 +52,7 @@ class LearnConfig:
     activation: str = "tanh"
     learning_rate: float = 3e-3
     discount: float = 0.98
-    entropy_coefficient: float = 0.01  # of PPO; of SAC where the learned one starts
+    entropy_coefficient: float = 0.01  # of PPO; of SAC where the learned one starts, above 0
     epsilon_start: float = 1.0  # of DQN: share of random actions, falls linearly over half of the run
     epsilon_end: float = 0.05
     tau: float = 0.01  # of DQN and SAC: how far targets follow in a gradient step
@@ -245,6 +246,7 @@ def _sac(config: LearnConfig, observations: Any, actions: Any, runs: int) -> Lea
         tau=config.tau,
         entropy_coefficient=config.entropy_coefficient,
     )
+    validate_sac_hyper(hyper)
     sac = make_sac(shape, observations, actions)
     rows = config.updates * config.rollout_length
     buffer = make_replay_buffer(rows, config.num_envs, replay_spec(observations, actions), runs)

@@ -316,9 +316,11 @@ def _ends(config: TrainConfig, env: Any) -> str | None:
     """Why episodes can end for good in the Bellman target, as far as an environment says so; None where it does not."""
     if not config.algorithm.bootstrap_at_truncation:
         return "--bootstrap-at-truncation False stores the time limit as an end"
-    inner = getattr(env, "env", env)  # without its time limit
-    if getattr(inner, "early_termination", False):
-        return f"episodes of {config.task} can end before their time limit"
+    inner = env
+    while inner is not None:  # below its time limit, its phases, its judge
+        if getattr(inner, "early_termination", False):
+            return f"episodes of {config.task} can end before their time limit"
+        inner = getattr(inner, "env", None)
     return None
 
 
@@ -341,7 +343,7 @@ def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
         validate_phases(
             settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
         )
-        if not settings.temperature > 0:
+        if not 0 < settings.temperature < float("inf"):
             raise ConfigError(
                 f"temperature is {settings.temperature!r}; the softmax over prompts needs one above 0"
             )

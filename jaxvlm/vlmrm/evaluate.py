@@ -84,7 +84,14 @@ def run_episodes(
     )
     steps = counted.sum(1)
     success, fraction, by_phase = judge(
-        program.env, rows.success, counted, rows.terminated, rows.phase, window=window, threshold=threshold
+        program.env,
+        rows.success,
+        counted,
+        rows.terminated,
+        rows.phase,
+        window=window,
+        threshold=threshold,
+        starts=None if rows.phase is None else inputs.env_params.starts,
     )
     clip_reward = None
     if score is not False and inputs.reward is not None:
@@ -116,6 +123,7 @@ def judge(
     *,
     window: int,
     threshold: float,
+    starts: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Which episodes succeed; pure.
 
@@ -127,6 +135,7 @@ def judge(
       phase: i32[seed, time, episode] of a task of several phases, else None.
       window: see `run_episodes`.
       threshold: see `run_episodes`.
+      starts: i32[phases - 1], steps after which the later phases begin; for a task of several.
 
     Returns:
       Success, bool[seed, episode]; the share it is judged by, f32[seed, episode]; and the share of each phase,
@@ -138,7 +147,7 @@ def judge(
     ended = (terminated & counted).any(1)
     judged = jnp.where(ended, min(window, length), jnp.maximum(in_window.sum(1), 1))
     fraction = (success & in_window).sum(1) / judged
-    by_phase = _phase_fractions(env, success, counted, phase)
+    by_phase = _phase_fractions(env, success, counted, phase, ended, starts)
     if by_phase is not None:
         fraction = jnp.min(by_phase, axis=-1)
     # The share is a ratio of small integers; the slack, far below a step, keeps 180/200 >= 0.9 in float32.
@@ -146,19 +155,31 @@ def judge(
 
 
 def _phase_fractions(
-    env: Any, success: jax.Array, counted: jax.Array, phase: jax.Array | None
+    env: Any,
+    success: jax.Array,
+    counted: jax.Array,
+    phase: jax.Array | None,
+    ended: jax.Array,
+    starts: jax.Array | None,
 ) -> jax.Array | None:
     """Share of successful steps of each phase after its transition, f32[seed, episode, phase]; None without phases.
 
-    `success` and `counted` are bool[seed, time, episode], `phase` i32 of the same shape.
+    `success` and `counted` are bool[seed, time, episode], `phase` i32 of the same shape. Of an episode that `ended`,
+    bool[seed, episode], for good, the steps that it misses count as failures; `starts` say how many a phase has.
     """
-    if phase is None:
+    if phase is None or starts is None:
         return None
+    length = success.shape[1]
+    edges = jnp.concatenate(
+        [jnp.zeros(1, jnp.int32), jnp.asarray(starts, jnp.int32), jnp.full(1, length, jnp.int32)]
+    )
     shares = []
     for index in range(env.phases):
         here = counted & (phase == index)
         settled = here & (jnp.cumsum(here, axis=1) > env.transition)
-        shares.append((success & settled).sum(1) / jnp.maximum(settled.sum(1), 1))
+        whole = jnp.maximum(edges[index + 1] - edges[index] - env.transition, 1)
+        judged = jnp.where(ended, whole, jnp.maximum(settled.sum(1), 1))
+        shares.append((success & settled).sum(1) / judged)
     return jnp.stack(shares, axis=-1).astype(jnp.float32)
 
 

@@ -95,6 +95,9 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
     check_memory(
         len(tasks) * first.config.seeds * buffer_bytes(first.config.buffer_rows, buffer.num_envs, buffer.spec)
     )
+    # With the schedule that each was built with, which may not be the environment's own.
+    asked = [built.program.config.at for built in tasks]
+    params = [env.with_starts(own, at) if at else own for own, at in zip(params, asked, strict=True)]
     inputs, axes = _stack(
         [replace(built.inputs, env_params=own) for built, own in zip(tasks, params, strict=True)]
     )

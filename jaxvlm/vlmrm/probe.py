@@ -119,14 +119,25 @@ def improve(
     )
 
 
-def different(vectors: Float[np.ndarray, "n d"], scale: Float[np.ndarray, " d"], radius: float = 1.0) -> int:
+def different(
+    vectors: Float[np.ndarray, "n d"],
+    scale: Float[np.ndarray, " d"],
+    radius: float = 1.0,
+    *,
+    periods: Float[np.ndarray, " d"] | None = None,
+) -> int:
     """How many of some vectors, best first, are more than `radius` from every one counted before.
 
-    Distance is the root mean square over parameters of their differences in units of `scale`.
+    Distance is the root mean square over parameters of their differences in units of `scale`. A parameter comes round
+    after its number of `periods`, or never where that is 0, as all do without it.
     """
+    around = np.zeros(len(scale)) if periods is None else np.asarray(periods, np.float64)
+    turn = np.where(around > 0, around, 1.0)
     counted: list[np.ndarray] = []
     for vector in np.asarray(vectors, np.float64):
-        if all(np.sqrt(np.mean(((vector - other) / scale) ** 2)) > radius for other in counted):
+        apart = (vector - other for other in counted)
+        short = (np.where(around > 0, step - turn * np.round(step / turn), step) for step in apart)
+        if all(np.sqrt(np.mean((step / scale) ** 2)) > radius for step in short):
             counted.append(vector)
     return len(counted)
 

@@ -248,7 +248,8 @@ class Program:
             rollout=rollout,
             buffer=buffer,
             reward_stats=stats,
-            best=_keep_best(state, jnp.where(state.step < config.learning_starts, -jnp.inf, mean_reward)),
+            # Whoever acted in this rollout has learned where the update after the one before was made.
+            best=_keep_best(state, jnp.where(state.step <= config.learning_starts, -jnp.inf, mean_reward)),
             step=state.step + config.steps_per_iteration,
             iteration=state.iteration + 1,
         )
@@ -314,7 +315,8 @@ def _standardisation(stats: RewardStats, probabilities: bool) -> tuple[jax.Array
     """
     deviation = jnp.sqrt(stats.m2 / jnp.maximum(stats.count, 1.0))
     if probabilities:
-        return stats.mean, 1.0 / jnp.maximum(deviation, LEAST_DEVIATION)
+        # Where nothing was seen, as with learning from the first step on, rewards stay as they are.
+        return stats.mean, jnp.where(stats.count > 0, 1.0 / jnp.maximum(deviation, LEAST_DEVIATION), 1.0)
     # Rewards that never varied before learning starts (a goal nobody met) are shifted only. What rounding makes of
     # equal ones grows with their mean; the least normal number keeps the scale finite.
     least = jnp.maximum(1e-5 * jnp.abs(stats.mean), jnp.finfo(jnp.float32).tiny)

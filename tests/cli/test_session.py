@@ -222,7 +222,7 @@ def test_a_control_is_evaluated_before_anything_was_trained(tmp_path, capsys):
     assert call("evaluate", run.path, "--checkpoint", "zero") == 0
     assert "curves" not in capsys.readouterr().out
     assert not list(run.plots.iterdir())
-    assert (run.videos / "zero.gif").exists()
+    assert [path.suffix for path in sorted(run.videos.glob("zero-*"))] == [".gif", ".png"]
 
 
 def test_pictures_of_an_episode_that_ended_early_hold_its_last_frame(monkeypatch):

@@ -158,6 +158,10 @@ def test_our_names_are_not_taken_for_files():
             "config of .* is a dict; give a jaxvlm.vlmrm.TrainConfig",
         ),
         (
+            "from envs.wrappers import TimeLimit\nTASKS['up'] = replace(TASKS['up'], env=TimeLimit(CartPole(), 20))",
+            "episode_length of .* is 7, but its environment has a TimeLimit of 20; leave the TimeLimit out",
+        ),
+        (
             "TASKS['up'] = replace(TASKS['up'], episode_length='7')",
             "episode_length of .* is '7'; give its steps",
         ),

@@ -73,6 +73,19 @@ def test_an_existing_folder_is_kept_unless_it_is_to_be_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_what_else_lies_in_a_folder_stays(tmp_path):
+    folder = states(seed=1).save(tmp_path / "set")
+    (folder / "labels.csv").write_text("state,label\n0,1\n")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.txt").write_text("a")
+    for seed in (2, 3):
+        states(seed=seed).save(folder, overwrite=True)
+        equal(StateDataset.load(folder), states(seed=seed))
+        assert (folder / "labels.csv").read_text() == "state,label\n0,1\n"
+        assert (folder / "notes" / "a.txt").read_text() == "a"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 def test_through_a_link_the_folder_it_points_to_is_replaced_again_and_again(tmp_path):
     real = states(seed=1).save(tmp_path / "elsewhere" / "set")
     link = tmp_path / "linked"

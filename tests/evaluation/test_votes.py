@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from evaluation.test_states import states
 
-from jaxvlm.errors import ConfigError
+from jaxvlm.cli.dataset_label import run
+from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.evaluation.states import StateDataset
 from jaxvlm.evaluation.votes import read_votes, with_votes
+from jaxvlm.runtime.lock import locked
 
 
 def write(path, text):
@@ -113,3 +115,17 @@ def test_a_missing_file_is_named(tmp_path):
         read_votes(tmp_path / "gone.csv", 6)
     with pytest.raises(ConfigError, match="--from"):
         with_votes(states(), "upright", [])
+
+
+def test_labels_are_taken_in_by_one_process_at_a_time(tmp_path):
+    folder = states().save(tmp_path / "set")
+    labels = write(tmp_path / "ann.csv", "state,label\n0,1\n")
+    arguments = [str(folder), "--goal", "upright", "--from", str(labels)]
+    with (
+        locked(folder, RunError("not this one")),
+        pytest.raises(RunError, match="set is being labelled by another"),
+    ):
+        run(arguments)
+    assert "upright" not in StateDataset.load(folder).human
+    run(arguments)
+    assert StateDataset.load(folder).raters("upright") == ("ann",)

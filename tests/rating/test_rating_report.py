@@ -82,6 +82,17 @@ def test_frames_of_one_episode_are_drawn_together(tmp_path):
     assert (pair["kappa"]["low"], pair["kappa"]["high"]) == pytest.approx((-1.0, 1.0))
 
 
+def test_episodes_of_several_sources_are_not_one(tmp_path):
+    material = make_material(tmp_path / "rating", seeds=1, episodes=2, frames=8)
+    frames = tuple(replace(item, source=number % 2) for number, item in enumerate(material.frames))
+    session = Session([(replace(material, frames=frames), frames)], "frame")
+    for number, item in enumerate(frames):
+        session.answer(Answer("ann", item.id, number % 2, f"a{number}"))
+    ratings = Ratings.of(session)
+    session.close()
+    assert sorted(np.bincount(ratings.groups)) == [4, 4, 4, 4]
+
+
 def test_agreement_with_the_predicate(two_raters):
     found = summarise(two_raters)["with_predicate"]["ann"]
     truth = np.array([item.share >= 0.5 for item in two_raters.items])

@@ -184,7 +184,8 @@ def transfer(arguments):
 def main(arguments):
     verb = arguments[0]
     fails = os.environ.get("FAKE_FAILS")
-    if fails and fails in (value(arguments, "--name"), Path(value(arguments, "--output", "x")).name):
+    own = (value(arguments, "--name"), Path(value(arguments, "--output", "x")).name)
+    if fails and fails in (*own, Path(arguments[1]).name if verb == "evaluate" else None):
         print("jaxvlm: made to fail", file=sys.stderr)
         sys.exit(2)
     if verb == "train":

@@ -16,7 +16,7 @@ from jaxvlm.errors import ConfigError
 from jaxvlm.reproduce import Figure, Place, Row
 from jaxvlm.reproduce.execute import estimate, last_words, lock, run_plan
 from jaxvlm.reproduce.figure import BUDGETS, Section
-from jaxvlm.reproduce.plan import ledger, make_plan
+from jaxvlm.reproduce.plan import enter, ledger, make_plan
 from jaxvlm.reproduce.scaling import epic_rows
 
 FAKE = Path(__file__).with_name("fake_jaxvlm.py")
@@ -74,6 +74,32 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(place, monkeypatch):
     outcome, _, _ = run(plan_of(place, bad, needs, good))
     assert not outcome.failed
     assert (place.folder / needs.product).exists()
+
+
+def test_figures_of_earlier_agents_do_not_stand_in_for_an_evaluation_that_failed(place, monkeypatch):
+    agents = place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+    control = place.control(agents.name, "random")
+    fooled = Row(
+        name="fooled",
+        arguments=("evaluate", str(place.folder / "runs" / agents.name), "--fooled", "6"),
+        product=f"runs/{agents.name}/fooled.json",
+        needs=(agents.name,),
+    )
+    run(plan_of(place, agents))
+    product = place.folder / fooled.product
+    product.write_text('{"of": "earlier agents"}')
+    monkeypatch.setenv("FAKE_FAILS", agents.name)  # fails whatever works on that run
+    enter(
+        place.folder,
+        [fooled.name],
+        {"ended": "2001-01-01T00:00:00+00:00", "code": 0, "seconds": 60, "guess": 3},
+    )
+    plan = plan_of(place, agents, fooled, control)
+    assert plan.states[fooled.name] == "missing"
+    assert set(run(plan)[0].failed) == {fooled.name, control.name}
+    # The same command tries them again.
+    plan = plan_of(place, agents, fooled, control)
+    assert (plan.states[fooled.name], plan.states[agents.name]) == ("missing", "finished")
 
 
 def test_what_is_outdated_is_set_aside_and_made_again(tmp_path, monkeypatch):

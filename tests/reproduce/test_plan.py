@@ -256,6 +256,14 @@ def test_what_is_older_than_the_run_it_was_made_of_is_made_again(tmp_path):
     # Its run was removed, and trained again by a command that did not ask for the states.
     assert stands("11", "09", "10") == ("outdated", "outdated")
     assert stands("08", "11", "10") == ("finished", "outdated")
+    # Times of another zone, as in what somebody else has published, are those of the same moments.
+    enter(tmp_path, [agents.name], {"ended": "2026-11-27T12:00:00+00:00", "code": 0})
+    for ended, state in (
+        ("2026-11-27T13:30:00+02:00", "outdated"),
+        ("2026-11-27T11:30:00-02:00", "finished"),
+    ):
+        enter(tmp_path, [states.name, epic.name], {"ended": ended, "code": 0})
+        assert make_plan([figure(*rows)], place, lambda row: None).states[states.name] == state
     # An attempt that failed made nothing.
     assert stands("11", "09", "10", code=1) == ("finished", "finished")
     enter(tmp_path, [states.name, epic.name], {"ended": "2026-11-27T10:00:00", "code": 0})

@@ -11,7 +11,7 @@ from filled_folder import filled
 from test_execute import plan_of, run
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.reproduce import Figure, Place, find_figures
+from jaxvlm.reproduce import Figure, Place, Row, find_figures
 from jaxvlm.reproduce.figure import Section
 from jaxvlm.reproduce.plan import ledger, make_plan
 from jaxvlm.reproduce.publish import publish, start_from
@@ -269,11 +269,17 @@ def test_neither_folders_nor_raters_are_published(tmp_path):
     rated = {"raters": ["Ada", "Bob"], "runs": [{"folder": str(folder), "by": by}], "between": between}
     (folder / "rating" / "report-share.json").write_text(json.dumps(rated))
     (folder / "rating" / "report-goal.json").write_text("{}")
+    states = Row("states", ("dataset", "make"), "datasets/states/dataset.json")
+    (place.folder / "datasets" / "states").mkdir(parents=True)
+    named = {"raters": {"upright": ["Bob", "Ada"], "hanging": ["Ada"]}, "domain": "cartpole"}
+    (place.folder / states.product).write_text(json.dumps(named))
     page = tmp_path / "page.html"
     picture = '<img src="data:image/png;base64,/9j/4AAQ/a+/b=="/>'
     words = f"<pre>jaxvlm train x --clip &quot;/far/a way/clips/s&quot; --runs-dir {place.folder}/runs</pre>"
     page.write_text(f"{picture}<p>see https://arxiv.org/abs/2310.12921, and/or 1/2</p>{words}")
-    publish([row], place, page, target)
+    publish([row, states], place, page, target)
+    published = json.loads((target / "data" / states.product).read_text())
+    assert published["raters"] == {"upright": ["rater 1", "rater 2"], "hanging": ["rater 2"]}
     assert (target / "index.html").read_text() == (
         f"{picture}<p>see https://arxiv.org/abs/2310.12921, and/or 1/2</p>"
         "<pre>jaxvlm train x --clip &quot;clips/s&quot; --runs-dir runs</pre>"

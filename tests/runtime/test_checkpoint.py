@@ -175,6 +175,33 @@ def test_damaged_newest_falls_back(tmp_path, damage):
         checkpoints.restore(wanted, step=2)
 
 
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(24, "Too many open files")])
+def test_what_passes_is_not_taken_for_damage(tmp_path, monkeypatch, fault):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": jnp.full(3, step)})
+
+    def fail(*_, **__):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orbax.checkpoint.Checkpointer.restore", fail)
+        with pytest.raises(
+            RunError, match=r"cannot read checkpoint .*2: (not enough memory|too many open files)"
+        ):
+            checkpoints.restore({"x": jnp.zeros(3, jnp.int32)})
+    assert checkpoints.restore({"x": jnp.zeros(3, jnp.int32)})[1] == 2
+
+
+def test_numbers_without_an_end_come_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    saved = {"a": float("inf"), "b": -float("inf"), "c": 1.5, "d": float("nan"), "e": "inf"}
+    checkpoints.save(1, saved)
+    found, _ = checkpoints.restore({"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": ""})
+    assert np.isnan(found.pop("d"))
+    assert found == {"a": float("inf"), "b": -float("inf"), "c": 1.5, "e": "inf"}
+
+
 def test_unfinished_directories_are_no_checkpoints(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"i": 1})

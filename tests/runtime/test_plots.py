@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from jaxvlm.errors import ConfigError
@@ -36,6 +37,23 @@ def test_a_long_title_stays_on_the_picture(tmp_path):
         pixels = np.asarray(image.convert("L"))
     assert (pixels[:, :4] > 250).all()
     assert (pixels[:40] < 100).any()
+
+
+@pytest.mark.parametrize("sentence", ["$5 # $6", "from $5 {cheap to $9", "$$", "a $5 bill beside a $10 bill"])
+def test_dollars_are_dollars(tmp_path, sentence):
+    rows = [{"step": 1, "success": 0.5, "reward": 1.0}, {"step": 2, "success": 0.5, "reward": 2.0}]
+    path = plots.learning_curves(tmp_path / "a.png", rows, title=sentence, reward_label=sentence)
+    plots.landscape(tmp_path / "b.png", [0.0, 1.0], {sentence: [0.0, 1.0]}, xlabel=sentence, title=sentence)
+    figure = plots.new_figure(3, 2)
+    axes = figure.subplots()
+    axes.set_yticks([0, 1], [sentence, "other"])
+    axes.set_xscale("log")
+    axes.plot([1, 1000], [0, 1])
+    plots.save_figure(figure, tmp_path / "c.png")
+    texts = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+    assert texts[sentence] is False
+    assert all(parsed for words, parsed in texts.items() if "mathdefault" in words)
+    assert path.exists()
 
 
 def test_landscape(tmp_path):

@@ -88,6 +88,9 @@ def test_compilation_cache_elsewhere_or_not_at_all(tmp_path, monkeypatch):
     assert cache.enable_compilation_cache() == tmp_path / "chosen"
     assert settings["jax_compilation_cache_dir"] == str(tmp_path / "chosen")
     assert cache.enable_compilation_cache(tmp_path / "given") == tmp_path / "given"
+    assert cache.enable_compilation_cache("gs://bucket/programs") is None  # JAX opens it
+    assert settings["jax_compilation_cache_dir"] == "gs://bucket/programs"
+    assert "jax_enable_compilation_cache" not in settings
     (tmp_path / "file").write_text("")
     assert cache.enable_compilation_cache(tmp_path / "file" / "x") is None
     assert settings["jax_enable_compilation_cache"] is False

@@ -12,7 +12,7 @@ from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.rl.networks import MLP
 from jaxvlm.transfer import stack_policies
 from jaxvlm.transfer.bank import Bank, check_encoder, load_bank, pick, save_bank
-from jaxvlm.transfer.chunks import write_chunk
+from jaxvlm.transfer.chunks import read_chunk, write_chunk
 
 
 def one_policy(hidden=(3,)):
@@ -99,6 +99,19 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
         write_chunk(tmp_path / "file" / "chunk.npz", ["a"], np.zeros((1, 2)), np.zeros((1, 2), int))
     write_chunk(tmp_path / "chunks" / "chunk.npz", ["a"], np.zeros((1, 2)), np.zeros((1, 2), int))
     assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["chunk.npz"]
+
+
+def test_a_chunk_with_other_bytes_is_learned_again(tmp_path):
+    path, values = tmp_path / "chunk.npz", np.arange(8.0).reshape(1, 8)
+    write_chunk(path, ["a"], values, np.zeros((1, 8), int))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        found = read_chunk(path, ["a"])
+        assert found is None or np.array_equal(found[0], values)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_chunk(path, ["a"])[0], values)
+    assert read_chunk(path, ["b"]) is None
 
 
 def test_policies_of_another_kind_and_another_encoder_are_named(tmp_path):

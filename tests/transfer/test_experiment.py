@@ -329,6 +329,7 @@ def test_policies_that_collapsed_learn_again_and_the_better_one_stays(monkeypatc
         of = np.arange(72) if number == 0 else np.resize([[], [3, 5], [3]][number], rows)
         value = np.stack([np.zeros(rows), best[of]], axis=1).astype(np.float32)
         value[failing, 1] = 0.1 * number * best[of][failing]
+        value[5 if number == 0 else [], 1] = np.nan  # one whose numbers broke
         params = jax.tree.map(lambda leaf: jnp.full_like(leaf, number), start)
         return Learned(params=params, value=value, steps=np.full((rows, 2), number))
 

@@ -13,7 +13,7 @@ import pytest
 
 from envs.cartpole import CartPole
 from envs.registry import make_task
-from envs.wrappers import TimeLimit
+from envs.wrappers import Judged, TimeLimit
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import make_ray_assets
 from jaxvlm.vlmrm.build import build
@@ -153,6 +153,9 @@ def test_a_shift_of_rewards_that_can_change_the_optimum_is_noted(changes, early,
     ).notes
     assert [note for note in notes if "--standardise False" in note] == list(notes)
     assert (len(notes), noted or "") == (bool(noted), notes[0][: len(noted)] if noted else "")
+    judged = TimeLimit(Judged(CartPole(early_termination=early), lambda state: state.theta > 0), 200)
+    config = tiny_config(reward_reward="ground-truth", **changes)
+    assert build(config, judged, task.params, domain="cartpole").notes == notes
 
 
 def test_a_temperature_is_refused_before_clip_is_loaded(monkeypatch):

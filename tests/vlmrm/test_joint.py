@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.cartpole import CartPole
 from envs.humanoid.env import HumanoidState
 from envs.humanoid.examples import EXAMPLES, example_qpos
 from envs.humanoid.kinematics import locate
 from envs.humanoid.physics import Motion
+from envs.phases import Phased, PhasedParams
 from envs.registry import make_task, one_environment
+from envs.wrappers import TimeLimit
 from jaxvlm.clip import CLIP
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime import MetricsWriter, Run, read_rows
@@ -113,6 +116,17 @@ def test_poses_share_an_environment_and_a_pose_is_a_number():
         alone = make_task(f"humanoid-{goal}", "compact").env.env.achieved(state, params[index])
         np.testing.assert_array_equal(held, alone)
         np.testing.assert_array_equal(held, np.arange(3) == index)
+
+
+def test_the_schedule_that_was_asked_for_is_kept():
+    env = Phased(TimeLimit(CartPole(), 20), goals=(0, 1), starts=(10,))
+    params = PhasedParams(
+        inner=CartPole().default_params, starts=jnp.asarray([10]), goals=jnp.asarray([0, 1])
+    )
+    built = build_random(tiny_config())
+    asked = replace(built, program=replace(built.program, config=replace(built.program.config, at=(4,))))
+    assert join([asked, asked], env, [params, params]).params[1].starts.tolist() == [4]
+    assert join([built, built], env, [params, params]).params[1].starts.tolist() == [10]
 
 
 def test_other_environments_are_refused():

@@ -124,9 +124,13 @@ def test_shares_leave_out_transitions():
     phase = jnp.asarray([0, 0, 0, 0, 1, 1, 1, 1])[None, :, None]
     success = jnp.asarray([1, 1, 0, 1, 1, 0, 1, 1], bool)[None, :, None]
     counted = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0], bool)[None, :, None]
-    shares = _phase_fractions(Env, success, counted, phase)
+    whole, starts = jnp.zeros((1, 1), bool), jnp.asarray([4])
+    shares = _phase_fractions(Env, success, counted, phase, whole, starts)
     np.testing.assert_allclose(shares, [[[2 / 3, 1 / 2]]], rtol=1e-6)
-    assert _phase_fractions(Env, success, counted, None) is None
+    # Where it ended for good, what it misses of a phase counts as failures.
+    shares = _phase_fractions(Env, success, counted, phase, ~whole, starts)
+    np.testing.assert_allclose(shares, [[[2 / 3, 1 / 3]]], rtol=1e-6)
+    assert _phase_fractions(Env, success, counted, None, whole, None) is None
 
 
 def test_a_task_of_one_phase_has_no_columns_of_phases():

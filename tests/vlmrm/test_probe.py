@@ -93,6 +93,10 @@ def test_clearly_different_vectors_are_counted():
     vectors = np.asarray([[0.0, 0.0], [0.1, 0.0], [3.0, 0.0], [3.0, 0.1]])
     assert different(vectors, np.ones(2)) == 2
     assert different(vectors, np.full(2, 0.01)) == 4
+    # Three angles about half a turn, on both sides of where it comes round, and one that is upright.
+    angles = np.asarray([[0.0, 3.13], [0.0, -3.13], [0.0, 3.0], [0.0, 0.0]])
+    assert different(angles, np.ones(2)) == 3
+    assert different(angles, np.ones(2), periods=np.asarray([0.0, 2 * np.pi])) == 2
 
 
 def test_verdicts_in_words():

@@ -287,6 +287,9 @@ def test_a_probability_that_hardly_varied_is_worth_100_at_most():
     shift, scale = _standardisation(seen, probabilities=True)
     np.testing.assert_allclose(shift, seen.mean)
     np.testing.assert_allclose(scale, [100.0, 100.0, 5.0], rtol=1e-5)
+    nothing = jax.tree.map(jnp.zeros_like, seen)  # learning from the first step on
+    for probabilities in (True, False):
+        np.testing.assert_array_equal(_standardisation(nothing, probabilities), [[0.0] * 3, [1.0] * 3])
     np.testing.assert_allclose(
         _standardisation(seen, probabilities=False)[1][1:], [1 / 1.7e-7, 5.0], rtol=1e-5
     )
@@ -342,7 +345,7 @@ def test_best_agents_are_kept_seed_by_seed(built, compiled):
     seen = []
     for _ in range(4):
         agents = jax.tree.map(np.asarray, state.agent.params)
-        learned = int(state.step) >= built.program.config.learning_starts
+        learned = int(state.step) > built.program.config.learning_starts
         state, metrics = compiled(built.inputs, state)
         if learned:
             seen.append((np.asarray(metrics["reward"]), agents))
