@@ -36,6 +36,7 @@ def test_import_pulls_in_nothing_heavy():
     assert not modules_after("import jaxvlm") & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["reward", "rl", "render", "runtime", "clip", "vlmrm", "evaluation", "rating"]
 )
@@ -44,6 +45,7 @@ def test_blocks_leave_out_what_they_do_not_need(module):
     assert not loaded & (LATE | {"envs"})
 
 
+@pytest.mark.slow
 def test_the_example_imports_nothing_before_it_is_used():
     assert not modules_after(EXAMPLE) & LATE
 

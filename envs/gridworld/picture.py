@@ -4,6 +4,7 @@ Tiles depend on nothing that differs between frames, so under `vmap` over scenes
 fill whole pixels, a frame is drawn a little larger and resampled.
 """
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -77,46 +78,36 @@ def render(
         own = row[:, None, None, None] & column[:, None]
         return jnp.where(own, tile[:, None, :], 0.0).reshape(height * pixels, width * pixels)
 
-    frame = paint(frame, here(_agents(pixels)[direction]), assets.dark)
+    cover = jax.tree.map(jnp.asarray, _stencils(pixels))
+    frame = paint(frame, here(cover.agents[direction]), assets.dark)
     held, colour = carrying >> COLOUR_BITS, carrying & (1 << COLOUR_BITS) - 1
     shape = jnp.maximum(held.astype(jnp.int32) - BALL, 0)
-    small = pixel_grid(BACKPACK, pixels)
-    for rim, paintwork in ((0.08, assets.floor), (0.0, assets.palette[colour])):
-        frame = paint(frame, here((held >= BALL) * jnp.stack(_shapes(small, rim))[shape]), paintwork)
+    for shapes, paintwork in ((cover.held_rims, assets.floor), (cover.held, assets.palette[colour])):
+        frame = paint(frame, here((held >= BALL) * shapes[shape]), paintwork)
     return frame if frame.shape[:2] == (size, size) else resample(frame, size)
 
 
 def _tiles(pixels: int, assets: GridAssets) -> Float[Array, "tiles pixels pixels 3"]:
     """A tile for each kind in each colour, kinds first."""
-    grid = pixel_grid(CELL, pixels)
+    cover = jax.tree.map(jnp.asarray, _stencils(pixels))
     blank = jnp.broadcast_to(assets.floor, (pixels, pixels, 3))
-    edge = 1.0 - box(grid, jnp.zeros(2), jnp.asarray([0.48, 0.48]))
-    floor = paint(blank, edge, assets.line)
+    floor = paint(blank, cover.edge, assets.line)
 
     def coloured(colour: Array) -> Array:
         """All kinds in one colour, in the order of `cells.KINDS`."""
         dark = 0.55 * colour
-        frame = box(grid, jnp.zeros(2), jnp.asarray([0.46, 0.46])) - box(
-            grid, jnp.zeros(2), jnp.asarray([0.34, 0.34])
-        )
-        panel = box(grid, jnp.zeros(2), jnp.asarray([0.34, 0.34]))
-        place = paint(
-            floor, box(grid, jnp.zeros(2), jnp.asarray([0.44, 0.44])), 0.6 * colour + 0.4 * assets.floor
-        )
+        place = paint(floor, cover.place, 0.6 * colour + 0.4 * assets.floor)
         lava = jnp.broadcast_to(assets.melt, blank.shape)
-        for middle in (-0.25, 0.05, 0.33):
-            wave = 0.06 * jnp.sin(4.0 * jnp.pi * grid.x + 9.0 * middle)
-            slope = 0.24 * jnp.pi * jnp.cos(4.0 * jnp.pi * grid.x + 9.0 * middle)
-            lava = paint(lava, curve(grid, middle + wave, slope, 0.07), assets.glow)
-        stone = jnp.broadcast_to(assets.stone, blank.shape)
-        stone = paint(stone, 1.0 - box(grid, jnp.zeros(2), jnp.asarray([0.46, 0.46])), assets.mortar)
-        doorway = paint(floor, frame, colour)
-        closed = paint(doorway, panel, 0.7 * colour + 0.3 * assets.floor)
-        knob = circle(grid, jnp.asarray([0.2, 0.0]), 0.07)
-        locked = paint(paint(doorway, panel, dark), circle(grid, jnp.asarray([0.0, 0.06]), 0.11), assets.glow)
-        locked = paint(locked, box(grid, jnp.asarray([0.0, -0.1]), jnp.asarray([0.045, 0.14])), assets.glow)
-        tiles = [floor, place, lava, doorway, paint(closed, knob, assets.dark), locked, stone]
-        for rim, inside in zip(_shapes(grid, 0.035), _shapes(grid, 0.0), strict=True):
+        for wave in cover.waves:
+            lava = paint(lava, wave, assets.glow)
+        stone = paint(jnp.broadcast_to(assets.stone, blank.shape), cover.joint, assets.mortar)
+        doorway = paint(floor, cover.frame, colour)
+        closed = paint(doorway, cover.panel, 0.7 * colour + 0.3 * assets.floor)
+        locked = paint(doorway, cover.panel, dark)
+        for part in cover.keyhole:
+            locked = paint(locked, part, assets.glow)
+        tiles = [floor, place, lava, doorway, paint(closed, cover.knob, assets.dark), locked, stone]
+        for rim, inside in zip(cover.rims, cover.insides, strict=True):
             tiles.append(paint(paint(floor, rim, dark), inside, colour))
         return jnp.stack(tiles)
 
@@ -125,10 +116,67 @@ def _tiles(pixels: int, assets: GridAssets) -> Float[Array, "tiles pixels pixels
     return by_kind.reshape(-1, pixels, pixels, 3)
 
 
-def _agents(pixels: int) -> Float[Array, "4 pixels pixels"]:
-    """Coverage of the agent by direction, clockwise from north."""
-    north = polygon(pixel_grid(CELL, pixels), AGENT)
-    return jnp.stack([jnp.rot90(north, -k) for k in range(4)])
+@struct.dataclass
+class Stencils:
+    """What of a tile each part of its picture covers, f32[pixels, pixels] in [0, 1] or several of them."""
+
+    edge: Leaf  # of a cell
+    place: Leaf
+    waves: Leaf  # [3, ...], of lava
+    joint: Leaf  # between stones
+    frame: Leaf  # of a door
+    panel: Leaf
+    knob: Leaf
+    keyhole: Leaf  # [2, ...]
+    rims: Leaf  # [shapes, ...], what can be carried, wider by a rim
+    insides: Leaf  # [shapes, ...]
+    held_rims: Leaf  # [shapes, ...], the same half as large
+    held: Leaf  # [shapes, ...]
+    agents: Leaf  # [4, ...], by direction, clockwise from north
+
+
+@cache
+def _stencils(pixels: int) -> Stencils:
+    """Numbers that depend on the size of a tile alone, on the host: a program that draws tiles has not to trace them.
+
+    Computed by a program that is compiled before it is called, as it may be asked for while another one is traced.
+    """
+    drawn = jax.jit(_draw_stencils, static_argnums=0).lower(pixels).compile()()
+    return jax.tree.map(np.asarray, drawn)
+
+
+def _draw_stencils(pixels: int) -> Stencils:
+    grid, small = pixel_grid(CELL, pixels), pixel_grid(BACKPACK, pixels)
+
+    def square(half: float) -> Array:
+        return box(grid, jnp.zeros(2), jnp.full(2, half))
+
+    def wave(middle: float) -> Array:
+        height = 0.06 * jnp.sin(4.0 * jnp.pi * grid.x + 9.0 * middle)
+        slope = 0.24 * jnp.pi * jnp.cos(4.0 * jnp.pi * grid.x + 9.0 * middle)
+        return curve(grid, middle + height, slope, 0.07)
+
+    north = polygon(grid, AGENT)
+    return Stencils(
+        edge=1.0 - square(0.48),
+        place=square(0.44),
+        waves=jnp.stack([wave(middle) for middle in (-0.25, 0.05, 0.33)]),
+        joint=1.0 - square(0.46),
+        frame=square(0.46) - square(0.34),
+        panel=square(0.34),
+        knob=circle(grid, jnp.asarray([0.2, 0.0]), 0.07),
+        keyhole=jnp.stack(
+            [
+                circle(grid, jnp.asarray([0.0, 0.06]), 0.11),
+                box(grid, jnp.asarray([0.0, -0.1]), jnp.asarray([0.045, 0.14])),
+            ]
+        ),
+        rims=jnp.stack(_shapes(grid, 0.035)),
+        insides=jnp.stack(_shapes(grid, 0.0)),
+        held_rims=jnp.stack(_shapes(small, 0.08)),
+        held=jnp.stack(_shapes(small, 0.0)),
+        agents=jnp.stack([jnp.rot90(north, -k) for k in range(4)]),
+    )
 
 
 def _shapes(grid: Grid, rim: float) -> list[Float[Array, "h w"]]:

@@ -156,8 +156,12 @@ class Humanoid:
         motion, com, observation = host_pool(
             model, self.pool_size, self.reset_noise, seed, lambda data: observe(data, self.observation)
         )
-        pose = jax.vmap(locate)(jnp.asarray(motion.qpos))
-        return jax.tree.map(jnp.asarray, Pool(motion, pose, com, observation))
+        # One program, and not the hundred of its operations, each of which would be compiled at every start.
+        pose = jax.jit(jax.vmap(locate)).lower(motion.qpos).compile()(motion.qpos)
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # kept for later: nothing of a trace that asks first may stay in it
+            return jax.tree.map(jnp.asarray, Pool(motion, pose, com, observation))
 
     def reset(self, key: jax.Array, params: HumanoidParams) -> tuple[Float[Array, " obs"], HumanoidState]:
         """Picks an initial state from the pool."""
@@ -247,8 +251,9 @@ class Humanoid:
 def _make_params(env: Humanoid) -> HumanoidParams:
     from .physics import put_model
 
+    pool = env.make_pool()
     with jax.ensure_compile_time_eval():
-        params = HumanoidParams(model=put_model(env.contacts), pool=env.make_pool(), goal=jnp.int32(0))
+        params = HumanoidParams(model=put_model(env.contacts), pool=pool, goal=jnp.int32(0))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, params)
 
 

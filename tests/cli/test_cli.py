@@ -45,6 +45,7 @@ def command_environment(**extra):
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), **extra}
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxvlm", "transfer", "--help"],
@@ -437,6 +438,7 @@ def test_the_folder_of_a_name_is_that_of_each_of_several_tasks(name, folder, tmp
     assert len(given) == 2
 
 
+@pytest.mark.slow
 def test_help_of_every_verb(call):
     code, usage, _ = call("--help")
     assert code == 0

@@ -78,6 +78,7 @@ def test_near_misses_are_not_shown():
     assert len(ranked(played(margin=np.full(40, np.nan, np.float32)))) == 20  # no pose: every miss counts
 
 
+@pytest.mark.slow
 def test_what_is_saved_can_be_trained_on(tmp_path):
     qpos = visited_states()[:40]
     observation = np.concatenate([qpos[:, 2:], np.zeros((40, 23), np.float32)], axis=1)

@@ -42,6 +42,7 @@ def test_an_opposite_sentence_that_ranks_as_high_is_warned_of():
     assert "do not trust its reward" in note
 
 
+@pytest.mark.slow
 def test_ones_own_sentence_is_measured_by_the_caption_that_says_the_same():
     task, dataset = make_task("cartpole"), captioned_dataset("cartpole")
     assert concept_of(dataset, task, task.goal_prompts) == "upright"

@@ -14,6 +14,7 @@ from jaxvlm.errors import ConfigError
 SMALL = ("--chains", 3, "--population", 8, "--rounds", 4, "--states", 200)
 
 
+@pytest.mark.slow
 def test_the_poles_sentence_wants_it_upright(call, tmp_path):
     code, out, _ = call("probe", "cartpole", *SMALL, "--paraphrase", "--opposite", "--output", tmp_path)
     assert code == 0
@@ -39,6 +40,7 @@ def test_the_poles_sentence_wants_it_upright(call, tmp_path):
             assert min(picture.size) > 300
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same(call, tmp_path):
     found = []
     for name in ("a", "b"):
@@ -49,6 +51,7 @@ def test_the_same_seed_finds_the_same(call, tmp_path):
     assert found[0][0]["optima"][0]["holds"]
 
 
+@pytest.mark.slow
 def test_random_weights_are_seen_to_say_nothing(call, tmp_path):
     code, out, _ = call("probe", "cartpole", *SMALL, "--clip", "untrained", "--output", tmp_path)
     assert code == 0
@@ -56,6 +59,7 @@ def test_random_weights_are_seen_to_say_nothing(call, tmp_path):
     assert (tmp_path / "cartpole-untrained.json").is_file()
 
 
+@pytest.mark.slow
 def test_without_random_states_at_the_goal_no_median_is_spoken_of(call, tmp_path):
     few = (*SMALL[:-2], "--states", 2, "--clip", "untrained", "--output", tmp_path)
     code, out, _ = call("probe", "cartpole", *few)
@@ -67,6 +71,7 @@ def test_without_random_states_at_the_goal_no_median_is_spoken_of(call, tmp_path
     assert "as high as goal states do" not in out
 
 
+@pytest.mark.slow
 def test_alpha_and_a_baseline_are_part_of_the_reward(call, tmp_path):
     code, _, _ = call("probe", "mountain-car", *SMALL, "--alpha", 0.5, "--output", tmp_path)
     assert code == 0
@@ -129,6 +134,7 @@ def test_bad_input_is_named_in_one_line(call, arguments, said):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_words_that_the_clip_never_saw_are_noted(call, tmp_path):
     code, out, _ = call("probe", "cartpole", "--prompt", "a zebra on the cart", *SMALL, "--output", tmp_path)
     assert code == 0

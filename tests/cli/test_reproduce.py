@@ -138,7 +138,7 @@ def test_the_published_report_is_whole(reproduce):
     published = Path(__file__).parents[2] / "docs" / "report"
     rows = json.loads((published / "data" / "rows.json").read_text())
     done = {name for name, row in rows.items() if row.get("code", 0) == 0}  # none: it came with another row
-    figures = ("classic", "clip-rl", "fig2", "table1", "fig3", "fig5")
+    figures = ("classic", "clip-rl", "fig2", "table1", "fig3", "fig5", "sequence")
     assert reproduce(*figures, "--report-only", "--start-from", published)[0] == 0
     _, out = reproduce(*figures, "--dry-run")
     # Agents whose weights other rows need are to be made again.

@@ -10,6 +10,7 @@ from jaxvlm.reproduce import Place, fig2
 FEW = ("--chains", 1, "--population", 4, "--rounds", 1, "--states", 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "flags", "suffixes"),
     [
@@ -28,6 +29,7 @@ def test_checkpoints_whose_names_end_alike_have_files_of_their_own(call, tmp_pat
     assert {path.name for path in (tmp_path / "made").iterdir()} == {s + x for s in stems for x in suffixes}
 
 
+@pytest.mark.slow
 def test_a_landscape_is_where_its_row_looks_for_it(call, tmp_path):
     shutil.copytree(resolve("tiny:cartpole"), tmp_path / "RN50" / "openai")
     for clips in ((), ("RN50/openai",)):

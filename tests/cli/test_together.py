@@ -77,6 +77,7 @@ def test_no_run_is_left_where_one_name_is_taken(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["two"]
 
 
+@pytest.mark.slow
 def test_never_more_than_two_copies_of_a_clip_are_in_memory(monkeypatch):
     made, alive = [], []
 

@@ -83,6 +83,7 @@ def test_other_worlds_go_through_the_same_program(tmp_path, transfer, arguments,
     assert bank["made_with"]["algorithm"] == {"house": "ppo", "cartpole": "sac"}[name.split("-")[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--family", "moon"), "unknown family 'moon'; choose one of colour, shape"),
     (("--family", "cartpole"), "--family cartpole and --preset default do not go together"),

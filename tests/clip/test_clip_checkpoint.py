@@ -229,6 +229,7 @@ def test_incomplete_hub_cache_without_network(monkeypatch, directory):
     fails(f"{directory} has no preprocessor_config.json.*cannot reach the hub", resolve, "some/clip")
 
 
+@pytest.mark.slow
 def test_untrained(monkeypatch, directory):
     monkeypatch.setattr(checkpoint, "embedded_domains", lambda: ["moon"])
     monkeypatch.setattr(checkpoint, "_embedded", lambda name, domain: directory)

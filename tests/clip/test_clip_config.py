@@ -19,6 +19,7 @@ def test_round_trip_and_hash(config):
     assert hash(again) == hash(config)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_transformers():
     from transformers import CLIPConfig as TheirConfig
 

@@ -13,6 +13,7 @@ from tests.clip.recipes import ODD, inputs, random_params
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_embeddings_are_those_of_transformers(name, tmp_path):
     config = ODD[name]
@@ -30,6 +31,7 @@ def test_every_embedded_clip_has_golden_values():
     assert files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", embedded_domains())
 def test_embedded_clips_are_read_as_transformers_reads_them(domain):
     golden = np.load(GOLDEN / f"embedded_{domain}.npz")
@@ -45,6 +47,7 @@ def test_embedded_clips_are_read_as_transformers_reads_them(domain):
     assert np.abs(golden["text"] - golden["text"].mean(0)).max(1).min() > 0.1
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close():
     config = ODD["gelu"]
     golden = np.load(GOLDEN / "clip_gelu.npz")

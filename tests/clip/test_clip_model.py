@@ -25,6 +25,7 @@ def test_uint8_is_normalised_inside(model):
     np.testing.assert_allclose(encode(params, frames), encode(params, normalise(frames, CONFIG)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_transforms_and_towers_alone(model):
     clip, params, frames, _ = model
     visual = {"params": {"visual": params["params"]["visual"]}}

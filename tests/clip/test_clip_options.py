@@ -83,6 +83,7 @@ def test_siglip_by_other_means(siglip):
     assert cosines(encode(CLIP(config), half, frames), image).min() > 0.9995
 
 
+@pytest.mark.slow
 def test_siglip_does_not_see_left_out_patches(siglip):
     config, params, frames, image = siglip
     clip, patch = CLIP(config, keep=(1, 5)), config.patched.patch_size
@@ -156,6 +157,7 @@ def test_covered_patches():
         covered_patches(frames, 40)
 
 
+@pytest.mark.slow
 def test_grey_levels_are_exact_in_16_bits(model):
     params, frames, _, image = model
     half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), params)

@@ -33,6 +33,7 @@ def levels_apart(a, b, config):
     return np.abs(np.asarray(a) - b) * 255 * np.array(config.image_std)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("size", [(90, 121), (150, 100), (30, 37)])
 def test_is_pillow(rule, size):

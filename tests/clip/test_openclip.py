@@ -88,6 +88,7 @@ def test_sizes_of_the_largest_model():
     assert config.projection_dim == 1280
 
 
+@pytest.mark.slow
 def test_sizes_of_residual_networks():
     """As published: RN50 with 50 positions of 2,048 channels and 32 heads, RN50x4 with 82 of 2,560 and 40."""
     for values, positions, channels in (
@@ -104,6 +105,7 @@ def test_sizes_of_residual_networks():
         save_checkpoint("nowhere", config, {})
 
 
+@pytest.mark.slow
 def test_a_fresh_residual_network_begins_as_its_shortcuts():
     config = config_from_openclip(OPENCLIP["resnet"])
     params = random_init(config, jax.random.key(0))["params"]["visual"]
@@ -232,6 +234,7 @@ def test_token_ids_are_those_of_openclip():
         assert set(ids[len(expected) + 2 :]) <= {49407}
 
 
+@pytest.mark.slow
 def test_token_ids_are_those_of_transformers():
     from transformers import CLIPTokenizer
 

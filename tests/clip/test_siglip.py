@@ -73,6 +73,7 @@ def test_what_is_written_is_read(original):
     assert params["params"]["visual"]["pool"]["probe"].dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close():
     frames, ids = inputs(CONFIG)
     params = random_params(CONFIG)

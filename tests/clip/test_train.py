@@ -178,6 +178,7 @@ def test_a_training_that_diverges_ends_at_the_first_report_of_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_figures_of_several_goals_and_looks_compile_one_program(tmp_path):
     """Drawing and encoding are traced once, and so are goal-baseline rewards of as many states."""
     traced = []
@@ -243,6 +244,7 @@ def test_declarations_that_cannot_be_trained_are_named():
     validate_dataset(dataset)
 
 
+@pytest.mark.slow
 def test_augmentation_changes_light_and_sharpness_within_bounds():
     grey = jnp.full((64, 16, 16, 3), 100, jnp.uint8)
     lit = np.asarray(augmented(jax.random.key(0), grey, 0.2), float)

@@ -60,6 +60,7 @@ def by_hand(env, params, actions):
     return jax.jit(jax.vmap(one, in_axes=(0, 1), out_axes=1))(KEYS, actions)
 
 
+@pytest.mark.slow
 def test_cartpole_under_brax_equals_direct_stepping_and_time_limits_are_truncations():
     env = CartPole()
     choices = jax.random.randint(jax.random.key(1), (6, 2), 0, 2)

@@ -44,6 +44,7 @@ def _some_action(env: Environment, params):
     return jnp.ones(space.shape, space.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ENVS, ids=_name)
 def test_reset_and_step_keep_shapes_and_types(env):
     assert isinstance(env, Environment)

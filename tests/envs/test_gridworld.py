@@ -182,6 +182,7 @@ def test_planes_say_everything_once():
     assert held[0, 0, CODES["k"] // 16] == 1
 
 
+@pytest.mark.slow
 def test_the_summary_says_where_what_is_carried_and_what_has_changed():
     cells = world("..D", "bkp")
     env = GridWorld(2, 3, control="compass", observation="summary")
@@ -275,6 +276,7 @@ def test_the_best_actions_attain_the_values_with_no_step_to_spare():
     np.testing.assert_array_equal(best, q >= values[:, None] - 1e-6)
 
 
+@pytest.mark.slow
 def test_both_tables_agree_and_a_policy_is_worth_what_it_earns():
     env = GridWorld(5, 4)
     params = env.default_params

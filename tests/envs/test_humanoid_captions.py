@@ -111,6 +111,7 @@ def test_far_from_a_goal_its_log_odds_still_differ(states):
         assert np.mean(log_odds < -6.9) < 0.1  # few at the end of the scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("concept", "example", "other"), [
     ("lying_back", Example("", tilt=(-90.0, 0.0)), Example("", tilt=(90.0, 0.0))),
     ("lying_front", Example("", tilt=(90.0, 0.0)), Example("", tilt=(-90.0, 0.0))),
@@ -296,6 +297,7 @@ def test_joint_jitter_moves_joints_within_their_limits_or_where_they_were(qpos):
     np.testing.assert_allclose(drawn[:, :7], np.repeat(beyond[:, :7], 4000, 0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_found_poses_are_a_ring(qpos):
     library = with_found(with_extra(make_library(), qpos[:1], 0.25), qpos[1:5], 0.5)
     drawn = np.asarray(jax.jit(sample_qpos, static_argnums=1)(jax.random.key(3), 4000, library))
@@ -307,6 +309,7 @@ def test_found_poses_are_a_ring(qpos):
     np.testing.assert_array_equal(kept, np.concatenate([qpos[10:13], qpos[1:2]]))
 
 
+@pytest.mark.slow
 def test_climbing_keeps_what_scores_higher(qpos):
     start = jnp.asarray(qpos[:64])
 

@@ -55,6 +55,7 @@ def test_what_a_task_leaves_open_is_filled_in(file, monkeypatch):
     assert make_task("mine.py:up") is task  # however its path is written
 
 
+@pytest.mark.slow
 def test_the_example_is_what_the_docs_say():
     tasks = own_tasks(str(EXAMPLE))
     assert [task.name.rpartition(":")[2] for task in tasks] == ["cloud", "grass"]
@@ -73,6 +74,7 @@ def test_the_example_is_what_the_docs_say():
         make_task(str(EXAMPLE))
 
 
+@pytest.mark.slow
 def test_success_in_the_example_is_the_truth_of_its_caption():
     dataset = captioned_dataset(str(EXAMPLE))
     states = dataset.sample_states(jax.random.key(1), 32)

@@ -48,6 +48,7 @@ def test_the_first_steps_belong_to_the_first_phase():
     assert observations[9, -3:].tolist() == pytest.approx([0.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_a_steps_goal_is_that_of_its_phase():
     """An agent that stays on the blue key: the second phase's goal, and not the first one's."""
     params = ENV.default_params

@@ -69,6 +69,7 @@ def test_a_shortfall_in_short():
     assert Shortfall("hand_forward", 0.01, low=0.05, high=0.48, unit="m").short == "hand_forward 0.01 < 0.05"
 
 
+@pytest.mark.slow
 def test_an_agents_room_stays_as_it_is(spaces):
     space = spaces["gridworld"]
     rooms = space.contexts(jax.random.key(0), 3)
@@ -91,6 +92,7 @@ def textbook(vectors):
     return scenes, measures, truth
 
 
+@pytest.mark.slow
 def test_textbook_poses_survive_the_way_through_vectors():
     _, measures, truth = textbook(examples())
     for k, goal in enumerate(GOALS):
@@ -106,6 +108,7 @@ def test_quaternions_of_any_length_and_sign_are_one_pose():
     np.testing.assert_array_equal(canonical(none)[:, :4], [[1.0, 0.0, 0.0, 0.0]] * 2)
 
 
+@pytest.mark.slow
 def test_half_a_second_of_physics_tells_what_falls_from_what_stays():
     """Kneeling rests on the floor; a body on its toes that leans by 40 degrees does not."""
     kneeling = examples()[GOALS.index("kneeling")]

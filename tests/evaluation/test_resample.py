@@ -20,6 +20,7 @@ def distance(a, b):
     return float(np.sqrt((1 - np.corrcoef(a, b)[0, 1]) / 2))
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_plain_bootstrap():
     scores, truth, groups = states()
     graded = truth + np.random.default_rng(1).normal(size=len(truth))

@@ -213,6 +213,7 @@ def test_seeds_are_kept_apart(two_raters):
     ]
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     folders = [tmp_path / "table1-64" / "rating", tmp_path / "table1-112" / "rating"]
     ratings = rated(*(make_material(folder, source="kneeling-clip") for folder in folders))
@@ -278,6 +279,7 @@ def test_one_rater_has_nobody_to_agree_with(tmp_path):
     assert "kappa undefined" in "\n".join(lines(summary))
 
 
+@pytest.mark.slow
 def test_frames_and_states(tmp_path):
     material = make_material(tmp_path / "rating", frames=2)
     session = Session([(material, material.frames)], "frame")

@@ -57,6 +57,7 @@ def test_a_commit_waits_for_the_disk(store):
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
+@pytest.mark.slow
 def test_threads_and_processes_write_at_once(tmp_path):
     path = tmp_path / "answers.sqlite"
     program = (

@@ -76,6 +76,7 @@ def test_bad_sizes_and_textures_are_named():
         make_ray_assets(model)
 
 
+@pytest.mark.slow
 def test_scenes_of_other_models_and_empty_pictures():
     model, data = load(PRIMITIVES)
     scene, assets = scene_from_data(data), make_ray_assets(model)
@@ -86,6 +87,7 @@ def test_scenes_of_other_models_and_empty_pictures():
         render_ray(scene, assets, camera, 0)
 
 
+@pytest.mark.slow
 def test_a_light_that_moves_needs_its_pose():
     xml = "<mujoco><worldbody><body><freejoint/><geom size='.1'/><light pos='0 0 1'/></body></worldbody></mujoco>"
     model, data = load(xml)

@@ -151,6 +151,7 @@ def test_one_program_serves_jit_vmap_and_scan():
     assert difference.max() <= 1
 
 
+@pytest.mark.slow
 def test_supersampling_is_the_mean_of_a_finer_picture():
     model, data = load(
         "<mujoco><worldbody><geom type='sphere' size='.5'/><light pos='0 0 3'/></worldbody></mujoco>"

@@ -57,6 +57,7 @@ SHADE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHADE)
 @pytest.mark.parametrize("lamp", ["directional", "spot"])
 def test_geoms_cast_hard_shadows(kind, lamp):
@@ -135,6 +136,7 @@ MOVING = """
 """
 
 
+@pytest.mark.slow
 def test_lights_move_as_mujoco_moves_them_where_the_data_does_not_know():
     model, data = load(MOVING)
     data.qpos[:] = [

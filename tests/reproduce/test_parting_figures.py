@@ -146,6 +146,7 @@ def test_rollouts_of_random_actions_are_left_out(tmp_path, starts, random):
     assert reward.shape == (ROLLOUTS - random, SEEDS)
 
 
+@pytest.mark.slow
 def test_remedies_of_other_checkpoints_are_not_shown(folder, tmp_path):
     """A folder may hold what the embedded CLIPs left: it says nothing about the checkpoints that are given."""
     given = Place(folder, clips=("OTHER",))

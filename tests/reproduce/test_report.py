@@ -117,6 +117,7 @@ def test_an_empty_folder_lists_what_is_missing(tmp_path):
     assert page.figures == []
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_given_are_not_called_embedded(tmp_path):
     names = ["fig2", "classic", "table1", "fig4", "fig6", "fig7"]
     plan = filled(tmp_path, names, clips=("RN50/openai", "ViT-bigG-14/laion2b_s39b_b160k"))
@@ -141,6 +142,7 @@ def test_what_is_no_training_says_its_versions_too(tmp_path):
     assert "jaxvlm 9.8.7, jax 6.5.4" in row
 
 
+@pytest.mark.slow
 def test_several_clips_of_a_size_count_as_several(made):
     """A distance of three CLIPs has Student's interval over them, and the page says how many there are."""
     material = Material(made.place)

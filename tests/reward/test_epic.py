@@ -168,6 +168,7 @@ def potential_of(state):
     return 5.0 * state[0] * state[1] + jnp.cos(state[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
 def test_shaping_and_scale_leave_the_sampled_distance_at_zero(wrap):
     transitions, coverage = continuous()
@@ -203,6 +204,7 @@ def test_canonical_against_numpy():
     np.testing.assert_allclose(canonical(reward_of, (s, a, n), (x, u), 0.9), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sampled_form_is_the_table_over_all_pairs():
     reward, other, _, _ = tables(4)
     s, a, n = (
@@ -215,6 +217,7 @@ def test_sampled_form_is_the_table_over_all_pairs():
     np.testing.assert_allclose(got, exact, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rewards_of_the_next_state_give_the_closed_form():
     transitions, coverage = continuous(2, n=200)
     score = lambda s, a, n: 0.3 + 0.02 * n[0]  # noqa: E731

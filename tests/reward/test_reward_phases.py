@@ -29,6 +29,7 @@ def params(**changes):
     return make_reward_params({"params": {}}, embed, **settings)
 
 
+@pytest.mark.slow
 def test_each_state_is_scored_by_its_phase():
     """Cosines of (3, 4, 0) / 5 with the two sentences are 0.6 and 0.8."""
     reward = params(then_prompts=("down",))
@@ -41,6 +42,7 @@ def test_each_state_is_scored_by_its_phase():
     np.testing.assert_allclose(jax.jit(score)(reward, states, phases), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [{}, {"alpha": 0.4, "baseline_prompts": ("a thing",)}, {"negative_prompts": ("tall",)}]
 )

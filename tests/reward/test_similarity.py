@@ -49,6 +49,7 @@ def test_alpha_zero_with_one_goal_is_the_cosine():
     np.testing.assert_allclose(goal_baseline(state, goal, baseline, 0.0), similarity(state, goal), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mean_of_goals_shifts_the_cosine_by_a_constant():
     key_goals, key_states = jax.random.split(jax.random.key(1))
     goals = normalise(jax.random.normal(key_goals, (3, 16)))
@@ -58,6 +59,7 @@ def test_mean_of_goals_shifts_the_cosine_by_a_constant():
     np.testing.assert_allclose(rewards, states @ mean + (1 - mean @ mean) / 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_goal_equal_to_baseline_is_finite_with_finite_gradient():
     state, goal = jax.random.normal(jax.random.key(2), (2, 8))
     goal = normalise(goal)

@@ -77,6 +77,7 @@ def numpy_update(state, batch, double, bootstrap_at_truncation):
     return (huber * batch.valid).sum() / count, norm, new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("bootstrap_at_truncation", [False, True])
 def test_one_update_is_what_numpy_says(double, bootstrap_at_truncation):
@@ -165,6 +166,7 @@ def test_act_explores_at_the_rate_of_the_step():
         dqn.act(state, observation, None, None)
 
 
+@pytest.mark.slow
 def test_seeds_and_learning_rates_vmap_and_new_numbers_do_not_compile_again():
     traces = 0
     dqn = make_dqn(CONFIG, OBSERVATIONS, ACTIONS)
@@ -232,6 +234,7 @@ def test_diagnostic_values(solved, kind, values):
         np.testing.assert_array_equal(actions, np.argmax(list(values.values()), axis=-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bootstrap_at_truncation", [True, False])
 def test_value_at_a_time_limit(bootstrap_at_truncation):
     # Three steps of reward 1 whose limit cannot be seen. Bootstrapping there gives v = 1 + v / 2. Taking the

@@ -77,6 +77,7 @@ def test_the_row_before_broken_physics_is_worth_its_own_delta():
     )
 
 
+@pytest.mark.slow
 def test_an_update_by_hand():
     """One epoch of one minibatch: loss, its gradient by finite differences, clipping and Adam's first step."""
     config = PPOConfig(hidden_sizes=(3,), epochs=1, minibatches=1)
@@ -157,6 +158,7 @@ def test_an_update_by_hand():
             np.testing.assert_allclose(now[name], was[name] - 0.01 * g / (np.abs(g) + 1e-8), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_what_stands_in_reset_rows_does_not_matter():
     ppo = make_ppo(PPOConfig(hidden_sizes=(4,), epochs=2, minibatches=2), OBSERVATIONS, ACTIONS)
     state, (rows, last) = ppo.init(jax.random.key(0)), make_rows()
@@ -290,6 +292,7 @@ def test_diagnostic_problems(kind, continuous):
         np.testing.assert_array_equal(act(x, None), 1 if kind == ACTION else [0, 1])
 
 
+@pytest.mark.slow
 def test_a_time_limit_bootstraps():
     """Reward 1 for ever, cut after four steps: worth 1 / (1 - discount), not what four steps pay."""
     ppo, state = train(Counter(truncate_at=4, constant_reward=True), 0, iterations=80)
@@ -302,6 +305,7 @@ def uneven_update():
     ppo.update(ppo.init(jax.random.key(0)), rows, last, jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: make_ppo(PPOConfig(epochs=0), OBSERVATIONS, ACTIONS), "epochs is 0"),
     (lambda: make_ppo(PPOConfig(), OBSERVATIONS, Box(-np.inf, 1.0, (2,))), "finite action bounds"),

@@ -50,6 +50,7 @@ def assert_right(batch, newest, size, num_envs=NUM_ENVS):
     assert np.abs(counts - expected).max() < 6 * np.sqrt(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [3, 7])
 def test_random_schedules_against_a_numpy_oracle(capacity):
     rng = np.random.default_rng(capacity)

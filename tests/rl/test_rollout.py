@@ -64,6 +64,7 @@ def test_each_reset_draws_a_new_state_and_environments_differ():
     assert len(np.unique(starts)) == starts.size
 
 
+@pytest.mark.slow
 def test_a_rollout_goes_on_where_the_last_one_stopped():
     env = Counter(terminate_at=3)
     state, first = roll(env, 4)
@@ -80,6 +81,7 @@ def test_a_rollout_goes_on_where_the_last_one_stopped():
     np.testing.assert_array_equal(second.valid[:, 0], [0, 1])
 
 
+@pytest.mark.slow
 def test_any_partition_of_the_environments_draws_the_same_numbers():
     env = Counter(terminate_at=2)
     _, whole = roll(env, 5, num_envs=4)
@@ -89,6 +91,7 @@ def test_any_partition_of_the_environments_draws_the_same_numbers():
     assert len(np.unique(np.asarray(whole.action))) > 15
 
 
+@pytest.mark.slow
 def test_a_lasting_key_lasts_and_changes_at_other_rows_in_each_environment():
     def policy(observation, key, lasting_key):
         return 1000 * jax.random.randint(lasting_key, (1,), 0, 10**6) + jax.random.randint(key, (1,), 0, 1000)

@@ -93,6 +93,7 @@ def on_paper(state, batch, key, entropy, bootstrap_at_truncation):
     }, {"critic_loss": critic_value, "actor_loss": actor_value, "entropy_coefficient": alpha}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entropy", "bootstrap_at_truncation"), [("auto", True), ("fixed", False)])
 def test_one_update_is_what_the_formulas_say(entropy, bootstrap_at_truncation):
     config = replace(CONFIG, entropy=entropy, bootstrap_at_truncation=bootstrap_at_truncation)

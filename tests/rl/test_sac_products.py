@@ -20,6 +20,7 @@ def product_shapes(jaxpr):
             yield from product_shapes(inner)
 
 
+@pytest.mark.slow
 def test_several_inputs_are_one_joined():
     network = MLP((5, 4), 2, "tanh")
     first, second = jnp.arange(6.0).reshape(2, 3) / 6, jnp.ones((2, 4)) / 3

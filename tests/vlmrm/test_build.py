@@ -24,6 +24,7 @@ from tests.vlmrm.conftest import tiny_config
 build_module = sys.modules["jaxvlm.vlmrm.build"]  # the package's `build` is the function
 
 
+@pytest.mark.slow
 def test_frames_at_a_time_fit_into_memory(monkeypatch):
     half = build_module.load_tower("tiny", "humanoid")
     half = dataclasses.replace(half, params=jax.tree.map(lambda x: x.astype(jnp.bfloat16), half.params))

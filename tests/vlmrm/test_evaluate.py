@@ -54,6 +54,7 @@ def test_episodes_are_counted_by_hand(built, episodes):
     assert int(episodes.length[0, 1]) == 200
 
 
+@pytest.mark.slow
 def test_episodes_are_the_same_in_any_number_of_calls(built, episodes):
     agent = init_state(built).agent
     blocks = [play(built, agent, episodes=3, first=first) for first in (0, 3)]
@@ -64,6 +65,7 @@ def test_episodes_are_the_same_in_any_number_of_calls(built, episodes):
     assert len(set(np.asarray(joined.ground_truth_return).ravel())) > 2
 
 
+@pytest.mark.slow
 def test_window_and_threshold(built):
     agent = init_state(built).agent
     whole = play(built, agent, window=200, threshold=0.05)
@@ -114,6 +116,7 @@ def test_one_program_plays_both_ways(built):
             np.testing.assert_array_equal(one.clip_reward, 0.0)
 
 
+@pytest.mark.slow
 def test_early_ends_count_the_first_episode_only():
     from envs.cartpole import CartPole
     from envs.wrappers import TimeLimit
@@ -204,6 +207,7 @@ def test_steps_missed_by_terminating_are_failures(built, env, window, fraction):
     assert played == (pytest.approx(fraction), fraction == 1.0)
 
 
+@pytest.mark.slow
 def test_an_episode_without_a_step_has_a_clip_reward(built):
     """CartPole whose physics breaks down at once."""
 

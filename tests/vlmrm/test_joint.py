@@ -88,6 +88,7 @@ def test_only_what_differs_is_stacked(joint):
     assert joint.axes.reward.baseline is None
 
 
+@pytest.mark.slow
 def test_stopping_saves_every_task(joint, tmp_path):
     runs, rows = train(start_joint(joint), tmp_path, stop=True)
     assert [row["step"] for row in rows] == [30]
@@ -158,6 +159,7 @@ def test_one_task_or_equal_ones_make_a_program_too(tasks, tmp_path):
         np.testing.assert_allclose(row["reward"], np.tile(row["reward"][:1], (len(several), 1)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_clip_of_another_kind_is_refused_and_an_equal_one_is_held_once(tasks):
     first = tasks[0]
     tower = first.program.encode.__self__

@@ -92,6 +92,7 @@ def test_metrics_tell_phases_apart_and_schedules_do_not_recompile(two):
     np.testing.assert_allclose(weights @ both, other["reward"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tasks_phases_are_evaluated_apart(two):
     program, inputs = two.program, two.inputs
     agent = init_state(two).agent

@@ -148,6 +148,7 @@ def test_numbers_of_an_algorithm_are_checked_before_anything_is_compiled(task_na
         build_agent(tiny_config(task_name, **changes), task.env, task.params)
 
 
+@pytest.mark.slow
 def test_a_program_knows_which_weights_it_was_built_with(tmp_path, monkeypatch):
     """A folder's place is kept whole, for runs that are resumed elsewhere, and its weights have a digest."""
     task = make_task("cartpole")

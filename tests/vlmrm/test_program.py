@@ -55,6 +55,7 @@ def compiled(built):
     return compile_iteration(built, init_state(built))[0]
 
 
+@pytest.mark.slow
 def test_random_actions_last_and_those_of_the_agent_do_not():
     built = build_random(tiny_config("mountain-car", hold=5, reward_reward="ground-truth"))
     rollout = jax.jit(built.program.rollout_stage)
@@ -67,6 +68,7 @@ def test_random_actions_last_and_those_of_the_agent_do_not():
             assert len(np.unique(later.action[seed, :, env])) > 4  # those at the bounds are alike
 
 
+@pytest.mark.slow
 def test_iteration_learns_after_learning_starts(built, compiled):
     state = init_state(built)
     before = jax.tree.map(np.asarray, state.agent.params)
@@ -108,6 +110,7 @@ def test_rewards_in_the_buffer_are_those_of_the_pictures(built):
             np.testing.assert_array_equal(scene.theta, rows.observation[seed, time + 1, env, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 60, 1000])
 def test_chunk_does_not_change_rewards(built, chunk):
     state = init_state(built)
@@ -151,6 +154,7 @@ def test_the_count_of_compilations_sees_each_one():
     assert names == []  # nobody listens after the block
 
 
+@pytest.mark.slow
 def test_numbers_do_not_recompile(built, compiled):
     """Prompt, environment and hyperparameters are arguments: the compiled program takes any of them."""
     prompt = ("a sentence of another length",)
@@ -173,6 +177,7 @@ def test_numbers_do_not_recompile(built, compiled):
     jax.tree.map(np.testing.assert_array_equal, metrics, second)
 
 
+@pytest.mark.slow
 def test_one_compilation_for_all_iterations(built):
     state = init_state(built)
     iteration = jit_iteration(built)
@@ -183,6 +188,7 @@ def test_one_compilation_for_all_iterations(built):
     assert jnp.isfinite(metrics["loss"]).all()
 
 
+@pytest.mark.slow
 def test_a_restored_state_gives_the_same_numbers_without_compiling_again(built, compiled, tmp_path):
     iteration = jit_iteration(built)
     state = init_state(built)
@@ -245,6 +251,7 @@ def test_the_state_is_donated_and_the_buffer_written_in_place():
     assert old.is_deleted()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
 def test_exports_for_accelerators(task):
     built = build_random(tiny_config(task))
@@ -360,6 +367,7 @@ def test_best_agents_are_kept_seed_by_seed(built, compiled):
         )
 
 
+@pytest.mark.slow
 def test_of_equally_good_agents_the_later_is_kept(built):
     state = init_state(built)
     earlier = jax.tree.map(lambda leaf: leaf + 1, state.best.agent)
@@ -373,6 +381,7 @@ def test_of_equally_good_agents_the_later_is_kept(built):
     np.testing.assert_array_equal(unlearned.step, init_state(built).best.step)
 
 
+@pytest.mark.slow
 def test_sac_runs_through_the_program():
     built = build_random(tiny_config("mountain-car"))
     state = init_state(built)
