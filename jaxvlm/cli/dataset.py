@@ -312,8 +312,9 @@ class Players:
         blocks = []
         first, have = 0, 0
         # Of random actions as many states as are wanted, though episodes may end early and give few each.
-        most = episodes if plan.count is None or plan.run is not None else MOST * episodes
-        while first < episodes or (first < most and have < plan.count):
+        wanted = plan.count if plan.count is not None and plan.run is None else 0
+        most = MOST * episodes if wanted else episodes
+        while first < episodes or (first < most and have < wanted):
             played = self._compiled[key](
                 env_params,
                 agent,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from jaxvlm.cli.common import Output, import_ours, label_of, parse, tasks_of
+from jaxvlm.cli.common import Output, has_captions, import_ours, label_of, parse, tasks_of
 from jaxvlm.names import plain_name
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ def choose_goals(
         validate_prompts(chosen[goal].goal, chosen[goal].baseline, (), alpha)
     if not chosen:
         raise ConfigError(
-            f"of {', '.join(wanted)} the dataset has no goal states, or no others: add sources that reach them, such "
-            f"as sampler:{dataset.domain}"
+            f"of {', '.join(wanted)} the dataset has no goal states, or no others: add sources that reach them"
+            + (f", such as sampler:{dataset.domain}" if has_captions(dataset.domain) else "")
         )
     return chosen, notes
 

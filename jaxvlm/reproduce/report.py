@@ -7,7 +7,7 @@ import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +265,8 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
 def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | Interval | None, ...]:
     """What a finished row was made with."""
     product = material.file(row.product)
-    finished = entry.get("ended") or (_day(product) if product else "")
+    finished = entry.get("ended") or (_ended(product) if product else "")
+    finished = str(finished).replace("T", " ").replace("+00:00", " UTC")
     run = material.run(row.name) if row.task else None
     if run is None:
         # Most products that are no runs say themselves what made them; of the others the ledger knows.
@@ -385,8 +386,8 @@ def _commit() -> str:
     return f", commit {name}" if found.returncode == 0 and name else ""
 
 
-def _day(path: Path) -> str:
-    return datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
+def _ended(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _sentence(words: str) -> str:
