@@ -54,7 +54,8 @@ def record(
     """
     block = min(BLOCK, len(episodes))
     play = make_player(env, act, episodes=block, length=rule.length)
-    judged = jax.jit(partial(judge, env, window=rule.window, threshold=rule.threshold))
+    starts = env_params.starts if getattr(env, "phases", 1) > 1 else None
+    judged = jax.jit(partial(judge, env, window=rule.window, threshold=rule.threshold, starts=starts))
     blocks = []
     for first in episodes[::block]:
         played = jax.device_get(

@@ -167,8 +167,9 @@ def _phase_fractions(
     `success` and `counted` are bool[seed, time, episode], `phase` i32 of the same shape. Of an episode that `ended`,
     bool[seed, episode], for good, the steps that it misses count as failures; `starts` say how many a phase has.
     """
-    if phase is None or starts is None:
+    if phase is None:
         return None
+    assert starts is not None  # a task of several phases has a schedule
     length = success.shape[1]
     edges = jnp.concatenate(
         [jnp.zeros(1, jnp.int32), jnp.asarray(starts, jnp.int32), jnp.full(1, length, jnp.int32)]

@@ -54,7 +54,7 @@ def test_success_is_the_tasks(monkeypatch, rule, expected):
     played = record(
         SimpleNamespace(phases=rule.phases, transition=1),
         lambda *arguments: None,
-        None,
+        SimpleNamespace(starts=jnp.asarray([3])),
         None,
         jnp.zeros(1, jnp.int32),
         step=0,
