@@ -158,9 +158,8 @@ class Humanoid:
         )
         # One program, and not the hundred of its operations, each of which would be compiled at every start.
         pose = jax.jit(jax.vmap(locate)).lower(motion.qpos).compile()(motion.qpos)
-        with (
-            jax.ensure_compile_time_eval()
-        ):  # kept for later: nothing of a trace that asks first may stay in it
+        # Kept for later: nothing of a trace that asks first may stay in it.
+        with jax.ensure_compile_time_eval():
             return jax.tree.map(jnp.asarray, Pool(motion, pose, com, observation))
 
     def reset(self, key: jax.Array, params: HumanoidParams) -> tuple[Float[Array, " obs"], HumanoidState]:

@@ -24,10 +24,8 @@ def read_chunk(path: Path | None, labels: Sequence[str]) -> tuple[np.ndarray, np
             if list(kept["labels"]) != list(labels):
                 return None
             return kept["value"], kept["steps"]
-    except (
-        Exception
-    ):  # whatever NumPy, zipfile and zlib raise for a file that was cut short or has other bytes
-        return None  # learned again
+    except Exception:  # whatever NumPy, zipfile and zlib raise
+        return None  # cut short, or with other bytes: learned again
 
 
 def write_chunk(

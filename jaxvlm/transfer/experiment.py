@@ -211,9 +211,8 @@ class Experiment:
 
         learned = attempt(0, np.arange(count))
         for number in range(1, config.retries + 1):
-            failed = np.flatnonzero(
-                ~(learned.value[:, -1] >= config.learned * world.best)
-            )  # NaN is none either
+            # Not "below": what is not a number has not learned either.
+            failed = np.flatnonzero(~(learned.value[:, -1] >= config.learned * world.best))
             if not failed.size:
                 break
             self.tell("learning again, policies that collapsed", number, config.retries)
