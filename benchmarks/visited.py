@@ -72,10 +72,11 @@ def played(run, built):
     import numpy as np
 
     from jaxvlm.rl import MINING, play_episodes
-    from jaxvlm.vlmrm.train import abstract_state, seeds_of
+    from jaxvlm.vlmrm.policies import best_agent
+    from jaxvlm.vlmrm.train import seeds_of
 
     program = built.program
-    agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+    agent = best_agent(run, built)
 
     @jax.jit
     def play(inputs, agent, seeds):

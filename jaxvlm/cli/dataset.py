@@ -167,6 +167,7 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
     from jaxvlm.errors import RunError
     from jaxvlm.runtime import Run
     from jaxvlm.vlmrm import TrainConfig, build
+    from jaxvlm.vlmrm.policies import best_step
 
     run = Run.open(name, runs_dir=options.runs_dir)
     config = TrainConfig.from_dict({key: value for key, value in run.config.items() if key != "sinks"})
@@ -180,18 +181,17 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
         domain=task.domain,
         holds_buffer=set(options.checkpoint) != {"best"},
     )
-    kept = ([("best", run.checkpoints.best())] if run.checkpoints.best() else []) + [
-        ("step", (step, None)) for step in run.checkpoints.steps()
-    ]
+    best = best_step(run)
+    kept = ([] if best is None else [("best", best)]) + [("step", step) for step in run.checkpoints.steps()]
     chosen: dict[tuple[str, int], None] = {}
     for wanted in options.checkpoint:
         match = {
-            "best": [("best", entry[0]) for kind, entry in kept if kind == "best" and entry],
-            "last": [("step", entry[0]) for kind, entry in kept if kind == "step" and entry][-1:],
-            "all": [(kind, entry[0]) for kind, entry in kept if entry],
+            "best": [entry for entry in kept if entry[0] == "best"],
+            "last": [entry for entry in kept if entry[0] == "step"][-1:],
+            "all": kept,
         }[wanted]
         if not match:
-            has = ", ".join(f"{kind} {entry[0]}" for kind, entry in kept if entry) or "none"
+            has = ", ".join(f"{kind} {step}" for kind, step in kept) or "none"
             raise RunError(
                 f"run {run.path} has no {wanted} checkpoint (kept: {has}); choose another --checkpoint"
             )
@@ -285,6 +285,7 @@ class Players:
         from jaxvlm.evaluation.collect import choose_rows, make_player
         from jaxvlm.evaluation.states import StateDataset
         from jaxvlm.rl import make_control
+        from jaxvlm.vlmrm.policies import best_agent
         from jaxvlm.vlmrm.train import abstract_state, seeds_of
 
         assert plan.task is not None
@@ -297,12 +298,13 @@ class Players:
             seeds, step, episodes = jnp.asarray([plan.source["seed"]], jnp.int32), 0, _episodes(plan, options)
             agent = seeds
         else:
-            config, template = plan.built.program.config, abstract_state(plan.built)
+            config = plan.built.program.config
             act, algorithm = plan.built.program.agent.act, repr(config.algorithm)
             seeds, step, episodes = seeds_of(plan.built), config.steps, options.episodes
             if plan.source["checkpoint"] == "best":
-                agent = plan.run.checkpoints.restore_best(template.best)[0].agent
+                agent = best_agent(plan.run, plan.built)
             else:
+                template = abstract_state(plan.built)
                 agent = plan.run.checkpoints.restore(template, plan.source["step"])[0].agent
         block = min(BLOCK, episodes)
         key = (env, algorithm, block)

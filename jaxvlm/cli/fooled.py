@@ -31,7 +31,8 @@ from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import replace_file, write_json
 from jaxvlm.runtime.plots import new_figure, save_figure
 from jaxvlm.vlmrm import Built
-from jaxvlm.vlmrm.train import abstract_state, seeds_of
+from jaxvlm.vlmrm.policies import best_agent
+from jaxvlm.vlmrm.train import seeds_of
 
 if TYPE_CHECKING:
     from envs.registry import Task
@@ -92,7 +93,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         config = replace(config, reward=replace(config.reward, reward="clip", clip=clip, chunk=0))
     task = find_task(config.task, config.variant)
     built = build_shown(config, task, holds_buffer=False)
-    agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+    agent = best_agent(run, built)
     print(f"playing {EPISODES} episodes of each seed's best agent, actions sampled ...", flush=True)
     played = play(built, task, agent)
     states = played.where(played.episode >= EPISODES // 2)

@@ -229,14 +229,15 @@ def _record(
     from jaxvlm.rating.record import record
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm import TrainConfig, build
-    from jaxvlm.vlmrm.train import abstract_state, seeds_of
+    from jaxvlm.vlmrm.policies import best_agent
+    from jaxvlm.vlmrm.train import seeds_of
 
     enable_compilation_cache()
     config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
     # Nothing is scored, so the run's CLIP need not be there.
     blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
     built = build(blind, task.env, task.params, domain=task.domain, holds_buffer=False)
-    agent = run.checkpoints.restore_best(abstract_state(built).best)[0].agent
+    agent = best_agent(run, built)
     rule = _rule(task)
     print(f"playing {len(episodes)} episodes of each of {config.seeds} seeds of {run.name} ...", flush=True)
     with Progress(len(episodes), unit="episodes") as progress:

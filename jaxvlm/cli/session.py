@@ -47,6 +47,7 @@ from jaxvlm.vlmrm import (
     summarise,
 )
 from jaxvlm.vlmrm.build import validate_run
+from jaxvlm.vlmrm.policies import FILE, best_agent, came_without_checkpoints, save_policies
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     enable_compilation_cache()
     run = Run.open(path, runs_dir=runs_dir)
     config, sinks = read_config(run)
+    if came_without_checkpoints(run):
+        raise RunError(
+            f"run {run.path} came without its checkpoints, so its training cannot go on: play its agents with `jaxvlm "
+            f"evaluate {run.path}`, or train anew under another --name"
+        )
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
     built = build_shown(config, task)
@@ -118,13 +124,17 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     built = build_shown(replace(config, episodes=episodes), task, holds_buffer=checkpoint == "last")
     for difference in run.differences(clip_digest=built.clip_digest, task_digest=source_of(built)):
         print(f"note: not the same as in training, so figures may differ: {difference}")
-    template, actor = abstract_state(built), None
+    actor = None
     if checkpoint in CONTROLS:
         actor, agent = make_control(checkpoint, built.program.action_space), seeds_of(built)
     elif checkpoint == "best":
-        agent = run.checkpoints.restore_best(template.best)[0].agent
+        agent = best_agent(run, built)
+    elif came_without_checkpoints(run):
+        raise RunError(
+            f"run {run.path} came without its checkpoints and with its best agents only: leave --checkpoint out"
+        )
     else:
-        agent = run.checkpoints.restore(template)[0].agent
+        agent = run.checkpoints.restore(abstract_state(built))[0].agent
     trained, total = trained_steps(run), config.iterations * config.steps_per_iteration
     if actor is None and trained < total:
         print(
@@ -333,10 +343,15 @@ def finish(
             title=plain_name(config.task) + ("" if truth else f": {sentences(config)}"),
             reward_label="ground-truth reward" if truth else "CLIP reward",
         )
+    # Beside the best checkpoint, so that they can be passed on without it; what was read from the file stays as it is.
+    if checkpoint == "best" and run.checkpoints.best() is not None:
+        save_policies(run, agent)
     write_json(figures, result)  # the sign that all of it is there
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")
+    if checkpoint == "best" and (run.path / FILE).exists():
+        print(f"  agents     {run.path / FILE}")
     print(f"  figures    {figures}")
     print(f"  episodes   {table}")
     print(f"  video      {gif}")

@@ -17,7 +17,8 @@ from jaxvlm.runtime.checkpoint import Checkpoints
 from jaxvlm.runtime.metrics import read_rows
 
 REUSED = "reused.json"  # in a run directory that was copied from elsewhere
-LIGHT = "light.json"  # in the folder of a run or a CLIP that came without weights
+LIGHT = "light.json"  # in the folder of a run or a CLIP that came without all or most of its weights
+POLICIES = "policies.safetensors"  # what the best agents of a run act with
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,11 @@ def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
 
 
 def is_light(product: Path) -> bool:
-    """Whether a row's product, which may not exist, is of a run or a CLIP that came without weights and has none."""
+    """Whether a row's product, which may not exist, is of a run without agents or a CLIP without weights."""
     folder = product.parent
-    if not (folder / LIGHT).exists() or (folder / "model.safetensors").exists():
+    if not (folder / LIGHT).exists() or any(
+        (folder / name).exists() for name in (POLICIES, "model.safetensors")
+    ):
         return False
     checkpoints = Checkpoints(folder / "checkpoints")  # a folder without any is no weights
     return not checkpoints.steps() and checkpoints.best() is None

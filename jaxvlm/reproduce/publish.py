@@ -1,9 +1,9 @@
-"""A report with what it was drawn from and without weights, to be published and to start from elsewhere.
+"""A report with what it was drawn from, to be published and to start from elsewhere.
 
-Weights and replay buffers of all rows are gigabytes, what the page shows of them a few megabytes. Published are the
-page and, in `data/`, the settings, versions, curves, evaluations and pictures of its rows, in the layout of the
-report's folder. A folder that starts from there has these rows finished; where a row that is left needs weights of
-another one, that is made anew.
+Checkpoints and replay buffers of all rows are gigabytes, what the page shows of them a few megabytes. Published are the
+page and, in `data/`, the settings, versions, curves, evaluations, pictures and best agents of its rows, in the layout
+of the report's folder. A folder that starts from there has these rows finished. Agents play there, but CLIPs came
+without weights, and runs of earlier versions without agents: where a row that is left needs them, they are made anew.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Place, Row
-from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_finished, is_light, read_json
+from jaxvlm.reproduce.material import LIGHT, POLICIES, REUSED, exists, is_finished, is_light, read_json
 from jaxvlm.reproduce.scaling import count_parameters
 from jaxvlm.runtime.files import reason, replace_file, write_atomic, write_json
 
@@ -26,8 +26,8 @@ LEDGER = "rows.json"
 STARTED = "started.json"  # in a folder that started from elsewhere: what it took, each once
 RATED = "rating/report-share.json"
 RUN = (
-    "config.json", "environment.json", "metrics.jsonl", REUSED, "evaluation*.json", "evaluation*.csv", "fooled*.json",
-    "plots/fooled.png", "videos/best.png", RATED,
+    "config.json", "environment.json", "metrics.jsonl", POLICIES, REUSED, "evaluation*.json", "evaluation*.csv",
+    "fooled*.json", "plots/fooled.png", "videos/best.png", RATED,
 )  # fmt: skip
 CLIP = ("figures.json", "README.md", "plots/*.png")
 DATASET = ("dataset.json", "states.npz")
@@ -105,7 +105,10 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
         if row.task or row.arguments[:2] == ("clip", "train"):
             before = read_json(product.with_name(LIGHT)) or {}
             count = None if row.task else count_parameters(product) or before.get("parameters")
-            marks[unit] = {"without": "weights", **({"parameters": count} if count else {})}
+            marks[unit] = {
+                "without": "checkpoints" if row.task else "weights",
+                **({"parameters": count} if count else {}),
+            }
     try:
         for name in sorted(files):
             _publish(place.folder / name, data / name, place.folder)

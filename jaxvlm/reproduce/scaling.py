@@ -128,7 +128,7 @@ def agent_rows(place: Place) -> list[Row]:
 
 
 def states_rows(place: Place) -> list[Row]:
-    """States of agents of all tasks, of every checkpoint they kept, and of random actions, with labels."""
+    """States of the best agents of all tasks and of random actions, with labels."""
     trained = [pose_row(pose.name, 0.0, place) for pose in POSES]
     name = place.named("humanoid-play")
     return [
@@ -137,7 +137,7 @@ def states_rows(place: Place) -> list[Row]:
             name=f"dataset-{name}",
             arguments=(
                 "dataset", "make", *(str(place.folder / "runs" / row.name) for row in trained),
-                "random:humanoid-kneeling", "--checkpoint", "all", "--actions", "both", "--episodes", "12",
+                "random:humanoid-kneeling", "--actions", "both", "--episodes", "12",
                 "--states", str(STATES), "--name", name, "--output", str(place.folder / "datasets"),
             ),
             product=f"datasets/{name}/dataset.json",

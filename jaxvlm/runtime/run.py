@@ -6,6 +6,7 @@ runs/<name>/
     metrics.jsonl      a row a log step, per-seed lists included
     metrics.csv        the same rows, means over seeds
     checkpoints/       Orbax, see `jaxvlm.runtime.checkpoint`
+    policies.safetensors   what the best agents act with, see `jaxvlm.vlmrm.policies`
     videos/  plots/
 """
 

@@ -15,6 +15,7 @@ from jaxvlm.vlmrm.evaluate import run_episodes as run_episodes
 from jaxvlm.vlmrm.evaluate import summarise as summarise
 from jaxvlm.vlmrm.joint import Joint as Joint
 from jaxvlm.vlmrm.joint import join as join
+from jaxvlm.vlmrm.policies import load_policy as load_policy
 from jaxvlm.vlmrm.presets import PRESETS as PRESETS
 from jaxvlm.vlmrm.presets import preset as preset
 from jaxvlm.vlmrm.program import Inputs as Inputs

@@ -17,7 +17,7 @@ from envs.registry import make_task
 from jaxvlm.cli import fooled
 from jaxvlm.cli.fooled import INDEX, Played, measure, ranked, report, save
 from jaxvlm.clip import resolve
-from jaxvlm.runtime import Checkpoints, Run
+from jaxvlm.runtime import Run
 from tests.vlmrm.conftest import tiny_config
 
 
@@ -120,10 +120,8 @@ def test_where_the_goal_is_missed_by_little_nothing_is_shown_and_said_so():
 def test_figures_of_what_fools_are_written_last(tmp_path, monkeypatch):
     """The report takes them for the sign that the picture and the states are there."""
     run = Run.create(tiny_config().to_dict(), name="run", runs_dir=tmp_path)
-    nothing = SimpleNamespace(best=None, agent=None)
-    monkeypatch.setattr(Checkpoints, "restore_best", lambda *_: (nothing, 0))
+    monkeypatch.setattr(fooled, "best_agent", lambda *_: None)
     monkeypatch.setattr(fooled, "build_shown", lambda *_, **__: SimpleNamespace(clip_digest=None))
-    monkeypatch.setattr(fooled, "abstract_state", lambda built: nothing)
     monkeypatch.setattr(fooled, "play", lambda *_: played())
     monkeypatch.setattr(fooled, "usual_reward", lambda *_: (0.5, "x"))
     monkeypatch.setattr(fooled, "EPISODES", 2)

@@ -102,6 +102,21 @@ def test_steps_of_a_copy_without_checkpoints_are_those_of_its_metrics(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_is_evaluated_from_its_agents_alone_and_not_trained_on(copied, capsys):
+    shutil.rmtree(copied / "checkpoints")
+    before = json.loads((copied / "evaluation.json").read_text())
+    agents = (copied / "policies.safetensors").read_bytes()
+    assert call("evaluate", copied) == 0
+    assert f"agents     {copied / 'policies.safetensors'}" in capsys.readouterr().out
+    assert json.loads((copied / "evaluation.json").read_text()) == before
+    assert (copied / "policies.safetensors").read_bytes() == agents
+    for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
+        assert call(*arguments) == 2
+        assert "came without its checkpoints" in capsys.readouterr().err
+    assert rows(copied)  # its metrics are still there
+
+
+@pytest.mark.slow
 def test_the_evaluation_is_there_once_its_pictures_are(copied, monkeypatch):
     (copied / "evaluation.json").unlink()
     monkeypatch.setattr(sessions, "draw_episodes", lambda *_: sys.exit("killed"))
@@ -150,6 +165,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied):
     expected = rows(copied)
     for path in (copied / "checkpoints").iterdir():
         shutil.rmtree(path)
+    (copied / "policies.safetensors").unlink()
     assert call("resume", copied) == 0
     assert rows(copied) == expected
 

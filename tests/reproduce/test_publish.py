@@ -11,7 +11,7 @@ from filled_folder import filled
 from test_execute import plan_of, run
 
 from jaxvlm.errors import ConfigError
-from jaxvlm.reproduce import Figure, Place, Row, find_figures
+from jaxvlm.reproduce import Figure, Place, Row, find_figures, misspecification
 from jaxvlm.reproduce.figure import Section
 from jaxvlm.reproduce.plan import ledger, make_plan
 from jaxvlm.reproduce.publish import publish, start_from
@@ -107,6 +107,36 @@ def test_weights_that_are_needed_are_made_again(tmp_path):
     assert (there.folder / "runs" / f"{row.name}-before" / "light.json").exists()
     assert not (there.folder / "runs" / row.name / "light.json").exists()
     assert not plan_of(there, row, control, zero).left
+
+
+def test_published_agents_play_without_being_trained_again(tmp_path):
+    place = Place(tmp_path / "first")
+    clip = place.clip_train("xs", "humanoid")
+    row = place.train("humanoid-kneeling-xs", "humanoid-kneeling", needs=(clip.name,))
+    run(plan_of(place, clip, row))
+    agents = place.folder / "runs" / row.name / "policies.safetensors"
+    agents.write_bytes(b"agents")
+    page = place.folder / "page"
+    page.write_text("")
+    publish([clip, row], place, page, tmp_path / "published")
+    there = replace(place, folder=tmp_path / "second")
+    clip = there.clip_train("xs", "humanoid")
+    row = there.train("humanoid-kneeling-xs", "humanoid-kneeling", needs=(clip.name,))
+    start_from(tmp_path / "published", there.folder, [clip, row])
+    assert (there.folder / "runs" / row.name / "policies.safetensors").read_bytes() == b"agents"
+    played = of_weights(there, row)
+    assert plan_of(there, clip, row, played).states == {
+        clip.name: "finished",
+        row.name: "finished",
+        played.name: "missing",
+    }
+    # The weights of the CLIP that scores them are made anew, and they are not trained anew from it.
+    scored = misspecification.fooled(row, there)
+    assert plan_of(there, clip, row, scored).states == {
+        clip.name: "outdated",
+        row.name: "finished",
+        scored.name: "missing",
+    }
 
 
 def test_a_clip_without_weights_is_trained_again_for_its_agents(tmp_path):

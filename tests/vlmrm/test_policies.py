@@ -1,0 +1,106 @@
+"""Agents that travel without their checkpoints play as those in the checkpoint do."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from envs.registry import make_task
+from jaxvlm.errors import RunError
+from jaxvlm.runtime import Run
+from jaxvlm.vlmrm import load_policy
+from jaxvlm.vlmrm.policies import FILE, best_agent, best_step, came_without_checkpoints, save_policies
+from jaxvlm.vlmrm.train import init_state, save_best
+from tests.vlmrm.conftest import build_random, tiny_config
+
+
+def kept_run(built, folder):
+    """A run whose best checkpoint is its first state, and that state."""
+    state = init_state(built)
+    state = replace(state, best=replace(state.best, reward=jnp.ones(2)))
+    run = Run.create(built.program.config.to_dict(), name="run", runs_dir=folder)
+    save_best(run, 40, state)
+    return run, state.best.agent
+
+
+def without_checkpoints(run, folder):
+    """What is left of a run that is passed on with its agents alone."""
+    alone = Run.create(run.config, name="alone", runs_dir=folder)
+    (alone.path / FILE).write_bytes((run.path / FILE).read_bytes())
+    return alone
+
+
+def other(task):
+    """An environment and its parameters that the run is not of, with actions of the same kind."""
+    there = make_task("gridworld-red-ball" if task == "cartpole" else "humanoid-kneeling")
+    return there.env, there.params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["cartpole", "mountain-car"])
+def test_they_act_alike(task, tmp_path):
+    """All that `act` does not read is NaN in them, so nothing that it reads is left out."""
+    noisy = {"algorithm_action_noise": 0.3} if task == "mountain-car" else {}
+    built = build_random(tiny_config(task, reward_reward="ground-truth", **noisy))
+    run, agent = kept_run(built, tmp_path)
+    assert not came_without_checkpoints(run)
+    save_policies(run, agent)
+    alone = without_checkpoints(run, tmp_path)
+    assert came_without_checkpoints(alone)
+    assert (best_step(run), best_step(alone)) == (40, 40)
+    found, checkpoint = best_agent(alone, built), best_agent(run, built)
+    observation = jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)[:, : 4 if task == "cartpole" else 2]
+    keys = jax.random.split(jax.random.key(0), 2)
+    for deterministic in (True, False):
+
+        @jax.jit
+        @jax.vmap
+        def act(state, observation, key, deterministic=deterministic):
+            return built.program.agent.act(state, observation, key, jnp.int32(500), deterministic)
+
+        actions = [np.asarray(act(state, observation, keys)) for state in (agent, checkpoint, found)]
+        np.testing.assert_array_equal(actions[0], actions[1])
+        np.testing.assert_array_equal(actions[0], actions[2])
+        assert np.isfinite(actions[2]).all()
+    there = make_task(task)
+    algorithm, loaded = load_policy(alone.path, there.env, there.params)
+    first = [jax.tree.map(lambda leaf: leaf[0], state) for state in (agent, loaded)]
+    expected, action = (algorithm.act(state, observation[0], None, None, True) for state in first)
+    np.testing.assert_array_equal(action, expected)
+    with pytest.raises(RunError, match="use the"):
+        load_policy(run, *other(task))
+    assert (run.path / FILE).stat().st_size < sum(leaf.nbytes for leaf in jax.tree.leaves(agent))
+    optimizer = found.actor_optimizer if task == "mountain-car" else found.optimizer
+    assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(optimizer) if leaf.dtype == np.float32)
+
+
+def test_files_of_other_agents_are_refused(built, tmp_path):
+    run, agent = kept_run(built, tmp_path)
+    save_policies(run, agent)
+    alone = without_checkpoints(run, tmp_path)
+    leaves = load_file(alone.path / FILE)
+    first = min(leaves)
+    for changed, words in (
+        ({**leaves, first: leaves[first][:1]}, f"{first} is float32"),
+        ({name: leaf for name, leaf in leaves.items() if name != first}, f"differ in {first}"),
+        ({**leaves, "actor/more": leaves[first]}, "differ in actor/more"),
+    ):
+        save_file(changed, alone.path / FILE, metadata={"step": "40"})
+        with pytest.raises(RunError, match="made with") as error:
+            best_agent(alone, built)
+        assert words in str(error.value)
+    (alone.path / FILE).write_bytes((run.path / FILE).read_bytes()[:-100])
+    for read in (lambda: best_agent(alone, built), lambda: best_step(alone)):
+        with pytest.raises(RunError, match=r"policies.safetensors cannot be read .*; fetch it again"):
+            read()
+
+
+def test_a_run_with_neither_says_so(built, tmp_path):
+    run = Run.create(built.program.config.to_dict(), name="run", runs_dir=tmp_path)
+    assert best_step(run) is None
+    assert not came_without_checkpoints(run)
+    with pytest.raises(RunError, match="has no best checkpoint yet"):
+        best_agent(run, built)
