@@ -191,10 +191,9 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
             "all": kept,
         }[wanted]
         if not match:
-            has = ", ".join(f"{kind} {step}" for kind, step in kept) or "none"
-            raise RunError(
-                f"run {run.path} has no {wanted} checkpoint (kept: {has}); choose another --checkpoint"
-            )
+            has = ", ".join(f"{kind} {step}" for kind, step in kept)
+            way = f"(kept: {has}); choose another --checkpoint" if kept else "and no other: leave it out"
+            raise RunError(f"run {run.path} has no {wanted} checkpoint {way}")
         chosen |= dict.fromkeys(match)
     ways = ("deterministic", "sampled") if options.actions == "both" else (options.actions,)
     return [

@@ -93,6 +93,9 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         config = replace(config, reward=replace(config.reward, reward="clip", clip=clip, chunk=0))
     task = find_task(config.task, config.variant)
     built = build_shown(config, task, holds_buffer=False)
+    if clip is None:
+        for difference in run.differences(clip_digest=built.clip_digest):
+            print(f"note: not the same as in training, so another reward is judged: {difference}")
     agent = best_agent(run, built)
     print(f"playing {EPISODES} episodes of each seed's best agent, actions sampled ...", flush=True)
     played = play(built, task, agent)

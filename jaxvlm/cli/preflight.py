@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envs.registry import Task
 
 SIGNAL = 0.6  # AUC below which a sentence is said to tell nothing; chance is 0.5
+NO_GOAL = ("healthy_fraction", "finite_fraction")  # what stands for success where no predicate is known
 MANY_ENVIRONMENTS = 512  # of the humanoid on a CPU, where each costs time
 
 
@@ -49,6 +50,11 @@ def preflight(config: TrainConfig, task: "Task", built: Built) -> list[str]:
     if built.inputs.reward is None:
         return notes
     check_cameras(config, task, built)
+    if task.metric in NO_GOAL:
+        notes.append(
+            f"no predicate is known for this sentence: success is the {task.metric.replace('_', ' ')} of the "
+            "environment itself, whatever the sentence asks for; judge by the video, or with `jaxvlm rate`"
+        )
     if task.starts and not config.reward.then:
         notes.append(
             "one sentence is scored in all phases of this task; give each later phase its own with --then"

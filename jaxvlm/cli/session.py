@@ -91,8 +91,8 @@ def train_on(path: str, *, runs_dir: Path) -> None:
     config, sinks = read_config(run)
     if came_without_checkpoints(run):
         raise RunError(
-            f"run {run.path} came without its checkpoints, so its training cannot go on: play its agents with `jaxvlm "
-            f"evaluate {run.path}`, or train anew under another --name"
+            f"run {run.path} came without its checkpoints, so its training cannot go on and its results are left as "
+            "they are; train anew under another --name"
         )
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
@@ -124,26 +124,27 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     built = build_shown(replace(config, episodes=episodes), task, holds_buffer=checkpoint == "last")
     for difference in run.differences(clip_digest=built.clip_digest, task_digest=source_of(built)):
         print(f"note: not the same as in training, so figures may differ: {difference}")
-    actor = None
+    # What is read now is judged, also where the run is trained on in the meantime.
+    actor, kept, trained = None, run.checkpoints.best(), trained_steps(run)
     if checkpoint in CONTROLS:
         actor, agent = make_control(checkpoint, built.program.action_space), seeds_of(built)
     elif checkpoint == "best":
         agent = best_agent(run, built)
     elif came_without_checkpoints(run):
         raise RunError(
-            f"run {run.path} came without its checkpoints and with its best agents only: leave --checkpoint out"
+            f"run {run.path} came without its checkpoints: only its best agents can be there; leave --checkpoint out"
         )
     else:
         agent = run.checkpoints.restore(abstract_state(built))[0].agent
-    trained, total = trained_steps(run), config.iterations * config.steps_per_iteration
+    total = config.iterations * config.steps_per_iteration
     if actor is None and trained < total:
+        on = "" if came_without_checkpoints(run) else f"; go on with: jaxvlm resume {run.path}"
         print(
-            f"note: the run has been trained for {trained:,} of {total:,} steps, so these agents are not finished; go "
-            f"on with: jaxvlm resume {run.path}"
+            f"note: the run has been trained for {trained:,} of {total:,} steps, so these agents are not finished{on}"
         )
     usual = checkpoint == "best" and episodes == config.episodes
     name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
-    finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor)
+    finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor, kept=kept, trained=trained)
 
 
 def trained_steps(run: Run) -> int:
@@ -293,13 +294,24 @@ def in_use(run: Run) -> Iterator[None]:
 
 
 def finish(
-    built: Built, run: Run, agent: Any, *, checkpoint: str, name: str = "evaluation", actor: Any = None
+    built: Built,
+    run: Run,
+    agent: Any,
+    *,
+    checkpoint: str,
+    name: str = "evaluation",
+    actor: Any = None,
+    kept: tuple[int, float] | None = None,
+    trained: int | None = None,
 ) -> dict[str, Any]:
     """Evaluates agents, writes the pictures, the curves and at last `<name>.json`, and prints where they are.
 
-    `actor` acts instead of the run's algorithm, with `agent` as its state.
+    `actor` acts instead of the run's algorithm, with `agent` as its state. `kept` is the run's best checkpoint and
+    `trained` its steps, as they were when the agents were read; None where nobody else can have trained it since.
     """
     config = built.program.config
+    kept = run.checkpoints.best() if kept is None else kept
+    trained = trained_steps(run) if trained is None else trained
     task = find_task(config.task, config.variant)
     print(f"evaluating the {checkpoint} agent over {config.episodes} episodes of each seed ...", flush=True)
 
@@ -311,7 +323,7 @@ def finish(
     result = {
         "task": config.task,
         "checkpoint": checkpoint,
-        **({} if actor else {"trained_steps": trained_steps(run)}),
+        **({} if actor else {"trained_steps": trained}),
         "steps": config.iterations * config.steps_per_iteration,
         "reward": config.reward.reward,
         "clip": config.reward.clip,
@@ -344,8 +356,8 @@ def finish(
             reward_label="ground-truth reward" if truth else "CLIP reward",
         )
     # Beside the best checkpoint, so that they can be passed on without it; what was read from the file stays as it is.
-    if checkpoint == "best" and run.checkpoints.best() is not None:
-        save_policies(run, agent)
+    if name == "evaluation" and checkpoint == "best" and kept is not None and kept == run.checkpoints.best():
+        save_policies(run, agent, kept[0])
     write_json(figures, result)  # the sign that all of it is there
     print()
     print(report(result, task.metric))

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from jaxvlm.runtime.metrics import read_rows
 REUSED = "reused.json"  # in a run directory that was copied from elsewhere
 LIGHT = "light.json"  # in the folder of a run or a CLIP that came without all or most of its weights
 POLICIES = "policies.safetensors"  # what the best agents of a run act with
+LARGEST_HEADER = 100_000_000  # bytes that safetensors allows
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,26 @@ def _entry(run: Trained, runs: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
     return next((found[0] for found in (by_folder, by_name) if len(found) == 1), None)
 
 
+def came(product: Path) -> bool:
+    """Whether a row's product lies in the folder of a run or a CLIP that was published."""
+    return (product.parent / LIGHT).exists()
+
+
+def header_of(path: Path) -> dict[str, Any] | None:
+    """The header of a safetensors file; None where it cannot be read, as that of a pointer to one."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size)) if size < LARGEST_HEADER else None
+    except (OSError, ValueError, struct.error):
+        return None
+    return header if isinstance(header, dict) else None
+
+
 def is_light(product: Path) -> bool:
     """Whether a row's product, which may not exist, is of a run without agents or a CLIP without weights."""
     folder = product.parent
-    if not (folder / LIGHT).exists() or any(
-        (folder / name).exists() for name in (POLICIES, "model.safetensors")
-    ):
+    if not came(product) or (folder / "model.safetensors").exists() or header_of(folder / POLICIES):
         return False
     checkpoints = Checkpoints(folder / "checkpoints")  # a folder without any is no weights
     return not checkpoints.steps() and checkpoints.best() is None

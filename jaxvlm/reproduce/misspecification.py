@@ -23,7 +23,7 @@ SHOWN = 6  # states of a picture
 ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
 ALPHA = 0.4  # of the remedy on kneeling, with the small CLIP of the other remedies
 SMALL = "s"  # the size of the CLIPs that the remedies are tried with
-STATES = "fooled.npz"  # that `jaxvlm evaluate --fooled` leaves to learn from; they are not published
+STATES = "fooled.npz"  # that `jaxvlm evaluate --fooled` leaves to learn from
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jaxvlm.clip.checkpoint import split_untrained
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.reproduce.figure import Figure, Place, Row
-from jaxvlm.reproduce.material import LIGHT, REUSED, exists, is_finished, is_light, read_json
+from jaxvlm.reproduce.material import LIGHT, REUSED, came, exists, is_finished, is_light, read_json
 from jaxvlm.runtime.files import reason, write_json
 
 # Outdated: made of other things than the row's, from what is outdated or gone, or needed and without weights; set aside
@@ -91,10 +91,10 @@ def make_plan(
             changed = [name for name in row.needs if states[name] != "finished" or name in later]
             outdated = any(states[name] == "outdated" for name in changed)
             # What was published stands beside runs and CLIPs without weights, of which it cannot be measured again.
-            light = any(is_light(place.folder / rows[name].product) for name in row.needs)
-            if row.arguments[0] == "evaluate" and changed and not light:
+            beside = any(came(place.folder / rows[name].product) for name in row.needs)
+            if row.arguments[0] == "evaluate" and changed and not beside:
                 state = "missing"  # and written over
-            elif outdated or (changed and not light):
+            elif outdated or (changed and not beside):
                 state = "outdated"
                 if not outdated:
                     why[row.name] = f"of an earlier {changed[0]}"
@@ -159,7 +159,7 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
             for need in map(by_name.__getitem__, row.needs):
                 if not row.weights and names_clip(need, place):
                     continue
-                if states[need.name] == "finished" and is_light(place.folder / need.product):
+                if states[need.name] == "finished" and not serves(need, place, by_name):
                     states[need.name] = "outdated"
                     why[need.name] = f"without the weights that {row.name} needs"
                     changed = True
@@ -172,6 +172,20 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
                 states[row.name] = state
                 changed = True
     return why
+
+
+def serves(row: Row, place: Place, by_name: Mapping[str, Row]) -> bool:
+    """Whether what is there of a finished row is all that other rows need of it.
+
+    Published agents play; they are of the CLIP that they learned from, which has to be there and to be named.
+    """
+    product = place.folder / row.product
+    if is_light(product):
+        return False
+    if not (row.task and came(product)):
+        return True
+    light = any(is_light(place.folder / by_name[name].product) for name in row.needs)
+    return not light and names_clip(row, place)
 
 
 def names_clip(row: Row, place: Place) -> bool:

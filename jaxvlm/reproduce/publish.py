@@ -45,6 +45,8 @@ def kept(row: Row, folder: Path) -> list[Path]:
     found = {
         path for pattern in patterns for path in (folder / product.parent).glob(pattern) if path.is_file()
     }
+    if patterns is RUN and (folder / row.product).is_file():
+        found.add(folder / row.product)  # states that a CLIP is to learn from
     return sorted(path.relative_to(folder) for path in found)
 
 
@@ -105,10 +107,9 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
         if row.task or row.arguments[:2] == ("clip", "train"):
             before = read_json(product.with_name(LIGHT)) or {}
             count = None if row.task else count_parameters(product) or before.get("parameters")
-            marks[unit] = {
-                "without": "checkpoints" if row.task else "weights",
-                **({"parameters": count} if count else {}),
-            }
+            without = "checkpoints" if product.with_name(POLICIES).exists() else "weights"
+            marks[unit] = {"without": without, **({"parameters": count} if count else {})}
+    agents = {data / unit / POLICIES for unit in marks if same_agents(place.folder / unit, data / unit)}
     try:
         for name in sorted(files):
             _publish(place.folder / name, data / name, place.folder)
@@ -116,13 +117,25 @@ def publish(rows: Iterable[Row], place: Place, page: Path, target: Path) -> int:
             write_json(data / unit / LIGHT, mark)
         for unit in {Path(*name.parts[:2]) for name in files}:
             for old in (data / unit).rglob("*") if (data / unit).is_dir() else ():
-                if old.is_file() and old.name != LIGHT and old.relative_to(data) not in files:
+                # A folder that started from an earlier version lacks the agents themselves.
+                if (
+                    old.is_file()
+                    and old.name != LIGHT
+                    and old.relative_to(data) not in files
+                    and old not in agents
+                ):
                     old.unlink()  # of the agents that were here before
         _publish(page, target / "index.html", place.folder)
         write_json(data / LEDGER, {**(read_json(data / LEDGER) or {}), **entries})
     except OSError as error:
         raise RunError(f"cannot publish in {target}: {reason(error)}; choose another --publish") from error
     return len(files) + 1
+
+
+def same_agents(run: Path, other: Path) -> bool:
+    """Whether two folders hold the same evaluation of a run, to the last digit."""
+    found = [(read_json(folder / "evaluation.json") or {}).get("per_seed") for folder in (run, other)]
+    return found[0] is not None and found[0] == found[1]
 
 
 def unit_of(row: Row) -> Path:
@@ -171,6 +184,9 @@ def start_from(source: Path, folder: Path, rows: Sequence[Row]) -> int:
         for unit in units:
             name = unit.relative_to(data)
             target = folder / name
+            agents = unit / POLICIES
+            if agents.exists() and is_light(target / "evaluation.json") and same_agents(unit, target):
+                _copy(agents, target / POLICIES)  # what was taken earlier came without them
             if name.as_posix() in taken or name in foreign or target.exists():
                 continue
             if unit.is_file():

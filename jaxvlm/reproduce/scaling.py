@@ -1,9 +1,7 @@
 """What figures 4, 6 and 7 share: CLIPs of several sizes, the states they are measured on, and their agents."""
 
 import hashlib
-import json
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.figure import Place, Row
-from jaxvlm.reproduce.material import LIGHT, Material, Trained, read_json
+from jaxvlm.reproduce.material import LIGHT, Material, Trained, header_of, read_json
 from jaxvlm.reproduce.poses import POSES, name_of, pose_row
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -236,10 +234,8 @@ def parameters_of(model: Model, lines: Sequence[Measured]) -> int | None:
 
 def count_parameters(path: Path) -> int | None:
     """Numbers in a safetensors file, by its header; None where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    except (OSError, ValueError, struct.error):
+    header = header_of(path)
+    if header is None:
         return None
     shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
     return sum(math.prod(shape) for shape in shapes)

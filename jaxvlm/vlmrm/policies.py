@@ -29,36 +29,36 @@ FILE = "policies.safetensors"
 PARTS = ("actor", "params", "hyper")  # of `SACState` and `DQNState`: what `act` reads
 
 
-def save_policies(run: Run, agent: Any) -> Path:
+def save_policies(run: Run, agent: Any, step: int) -> Path:
     """Writes what the best agents of a run act with.
 
     Args:
       run: the run directory, which holds them as its best checkpoint.
       agent: their states, leading axis seed.
+      step: of that checkpoint.
 
     Raises:
       RunError: the folder cannot be written or the disk is full; an earlier file is left as it was.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     leaves = {name: np.asarray(leaf) for name, leaf in _named(agent).items() if _acts(name)}
-    config, step = run.config, best_step(run)
+    config = run.config
     about = {
         "format": "jaxvlm policies 1",
         "task": str(config.get("task", "")),
         "first_seed": str(config.get("seed", 0)),
-        "step": str(step or 0),
+        "step": str(step),
     }
-    return replace_file(run.path / FILE, lambda draft: save_file(leaves, draft, metadata=about))
+    data = save(leaves, metadata=about)
+    return replace_file(run.path / FILE, lambda draft: Path(draft).write_bytes(data))
 
 
 def best_step(run: Run) -> int | None:
     """Environment steps after which the best agents were written; None where a run has none."""
-    best = run.checkpoints.best()
-    if best is not None:
-        return best[0]
-    if not (run.path / FILE).exists():
-        return None
+    if not _from_file(run):
+        best = run.checkpoints.best()
+        return None if best is None else best[0]
     return _read(run, lambda opened: int((opened.metadata() or {})["step"]))
 
 
@@ -114,7 +114,12 @@ def load_policy(run: Run | str | Path, env: Any, env_params: Any) -> tuple[DQN |
 
 def _restore(run: Run, template: Best) -> Any:
     """The agents of a run's best checkpoint, or of its file; `template` has shapes and dtypes."""
-    if run.checkpoints.best() is not None or not (run.path / FILE).exists():
+    if not _from_file(run):
+        if run.checkpoints.best() is None and not run.checkpoints.steps():
+            raise RunError(
+                f"run {run.path} has no agents: it was stopped before its first checkpoint, or passed on without them; "
+                "resume it, or train anew"
+            )
         return run.checkpoints.restore_best(template)[0].agent
     found = _read(run, lambda opened: {name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
     wanted = _named(template.agent)
@@ -140,8 +145,15 @@ def _restore(run: Run, template: Best) -> Any:
 
 
 def came_without_checkpoints(run: Run) -> bool:
-    """Whether a run directory was passed on with its agents alone."""
-    return (run.path / FILE).exists() and not run.checkpoints.steps()
+    """Whether a run was passed on without its checkpoints: there are results, and nothing to go on from."""
+    results = (run.path / FILE).exists() or (run.path / "evaluation.json").exists()
+    return not run.checkpoints.steps() and (results or run.checkpoints.best() is not None)
+
+
+def _from_file(run: Run) -> bool:
+    """Whether the file is what the agents are taken from: beside checkpoints it may be of an earlier time."""
+    checkpoints = run.checkpoints
+    return (run.path / FILE).exists() and checkpoints.best() is None and not checkpoints.steps()
 
 
 def _named(agent: Any) -> dict[str, Any]:

@@ -67,6 +67,13 @@ def test_a_sentence_is_judged_by_the_tasks_one_goal_or_by_what_it_says():
     assert goal_of(humanoid, phases, ("a humanoid robot standing up, then kneeling",)) is None
 
 
+def test_a_sentence_without_a_predicate_is_told_what_stands_for_success():
+    assert make_task("humanoid").metric == "healthy_fraction"
+    (note,) = told(replace(make_task("cartpole"), metric="healthy_fraction"))
+    assert "no predicate is known for this sentence: success is the healthy fraction" in note
+    assert "jaxvlm rate" in note
+
+
 def test_a_gpus_preset_on_a_cpu_is_remarked():
     task = make_task("humanoid-kneeling")
     (note,) = told(task, "default", reward="ground-truth")

@@ -110,10 +110,33 @@ def test_a_run_is_evaluated_from_its_agents_alone_and_not_trained_on(copied, cap
     assert f"agents     {copied / 'policies.safetensors'}" in capsys.readouterr().out
     assert json.loads((copied / "evaluation.json").read_text()) == before
     assert (copied / "policies.safetensors").read_bytes() == agents
+    (copied / "evaluation.json").unlink()
+    (copied / "policies.safetensors").rename(copied / "kept")
+    shutil.copytree(copied, copied.with_name("bare"))
+    (copied / "kept").rename(copied / "policies.safetensors")
     for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
         assert call(*arguments) == 2
         assert "came without its checkpoints" in capsys.readouterr().err
     assert rows(copied)  # its metrics are still there
+    assert call("evaluate", copied.with_name("bare")) == 2
+    assert "has no agents" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_agents_that_were_replaced_while_they_were_judged_are_not_kept(copied, monkeypatch):
+    """By a training that goes on beside the evaluation: its own agents are in the file then."""
+    (copied / "policies.safetensors").write_bytes(b"of the training")
+    play, best = sessions.play, copied / "checkpoints" / "best"
+
+    def played(*arguments, **settings):
+        result = play(*arguments, **settings)
+        (step,) = best.iterdir()
+        step.rename(best / "90")
+        return result
+
+    monkeypatch.setattr(sessions, "play", played)
+    assert call("evaluate", copied) == 0
+    assert (copied / "policies.safetensors").read_bytes() == b"of the training"
 
 
 @pytest.mark.slow
@@ -165,7 +188,8 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied):
     expected = rows(copied)
     for path in (copied / "checkpoints").iterdir():
         shutil.rmtree(path)
-    (copied / "policies.safetensors").unlink()
+    for left in ("policies.safetensors", "evaluation.json"):
+        (copied / left).unlink()
     assert call("resume", copied) == 0
     assert rows(copied) == expected
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filled_folder import filled
+from safetensors.numpy import save_file
 from test_execute import plan_of, run
 
 from jaxvlm.errors import ConfigError
@@ -109,34 +111,88 @@ def test_weights_that_are_needed_are_made_again(tmp_path):
     assert not plan_of(there, row, control, zero).left
 
 
+def leave_agents(run):
+    save_file({"actor/bias": np.zeros(2, np.float32)}, run / "policies.safetensors")
+
+
 def test_published_agents_play_without_being_trained_again(tmp_path):
+    """Those of a CLIP that was trained beside them are of its very weights, which are not published."""
+
+    def rows_of(place):
+        clip = place.clip_train("xs", "humanoid")
+        own = ("--clip", str(place.folder / "clips" / "xs"))
+        tiny = place.train("humanoid-kneeling-a0", "humanoid-kneeling")
+        return clip, tiny, place.train("humanoid-lotus-xs", "humanoid-lotus", *own, needs=(clip.name,))
+
     place = Place(tmp_path / "first")
-    clip = place.clip_train("xs", "humanoid")
-    row = place.train("humanoid-kneeling-xs", "humanoid-kneeling", needs=(clip.name,))
-    run(plan_of(place, clip, row))
-    agents = place.folder / "runs" / row.name / "policies.safetensors"
-    agents.write_bytes(b"agents")
+    rows = rows_of(place)
+    run(plan_of(place, *rows))
+    for row in rows[1:]:
+        leave_agents(place.folder / "runs" / row.name)
     page = place.folder / "page"
     page.write_text("")
-    publish([clip, row], place, page, tmp_path / "published")
+    publish(rows, place, page, tmp_path / "published")
     there = replace(place, folder=tmp_path / "second")
-    clip = there.clip_train("xs", "humanoid")
-    row = there.train("humanoid-kneeling-xs", "humanoid-kneeling", needs=(clip.name,))
-    start_from(tmp_path / "published", there.folder, [clip, row])
-    assert (there.folder / "runs" / row.name / "policies.safetensors").read_bytes() == b"agents"
-    played = of_weights(there, row)
-    assert plan_of(there, clip, row, played).states == {
+    clip, tiny, own = rows = rows_of(there)
+    start_from(tmp_path / "published", there.folder, rows)
+    played = misspecification.fooled(tiny, there)
+    assert plan_of(there, *rows, played).states == {
         clip.name: "finished",
-        row.name: "finished",
+        tiny.name: "finished",
+        own.name: "finished",
         played.name: "missing",
     }
-    # The weights of the CLIP that scores them are made anew, and they are not trained anew from it.
-    scored = misspecification.fooled(row, there)
-    assert plan_of(there, clip, row, scored).states == {
+    played = misspecification.fooled(own, there)
+    assert plan_of(there, *rows, played).states == {
         clip.name: "outdated",
-        row.name: "finished",
-        scored.name: "missing",
+        tiny.name: "finished",
+        own.name: "outdated",
+        played.name: "missing",
     }
+    # A pointer in place of a file, or one that was torn off, is no agents.
+    (there.folder / "runs" / tiny.name / "policies.safetensors").write_bytes(b"version https://")
+    assert plan_of(there, tiny, of_weights(there, tiny)).states[tiny.name] == "outdated"
+
+
+def test_agents_reach_folders_that_started_without_them_and_are_not_lost_by_those(tmp_path):
+    place, target = Place(tmp_path / "first"), tmp_path / "published"
+    row = place.train("cartpole-a0", "cartpole")
+    run(plan_of(place, row))
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row], place, page, target)
+    there = replace(place, folder=tmp_path / "second")
+    start_from(target, there.folder, [row])
+    agents = Path("runs") / row.name / "policies.safetensors"
+    leave_agents(place.folder / "runs" / row.name)
+    publish([row], place, page, target)
+    assert (target / "data" / agents).exists()
+    publish([row], there, page, target)
+    assert (target / "data" / agents).exists()
+    start_from(target, there.folder, [row])
+    assert (there.folder / agents).exists()
+    # Of other agents the file goes.
+    (there.folder / agents).unlink()
+    path = there.folder / row.product
+    result = json.loads(path.read_text())
+    result["per_seed"]["success_rate"] = [0.123]
+    path.write_text(json.dumps(result))
+    publish([row], there, page, target)
+    assert not (target / "data" / agents).exists()
+
+
+def test_states_that_a_clip_is_to_learn_from_are_published(tmp_path):
+    place = Place(tmp_path / "first")
+    row = place.train("humanoid-kneeling-s", "humanoid-kneeling")
+    run(plan_of(place, row))
+    states = replace(
+        misspecification.fooled(row, place), product=f"runs/{row.name}/{misspecification.STATES}"
+    )
+    (place.folder / states.product).write_bytes(b"states")
+    page = tmp_path / "page"
+    page.write_text("")
+    publish([row, states], place, page, tmp_path / "published")
+    assert (tmp_path / "published" / "data" / states.product).read_bytes() == b"states"
 
 
 def test_a_clip_without_weights_is_trained_again_for_its_agents(tmp_path):

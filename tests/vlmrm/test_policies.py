@@ -1,6 +1,8 @@
 """Agents that travel without their checkpoints play as those in the checkpoint do."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ def kept_run(built, folder):
     state = replace(state, best=replace(state.best, reward=jnp.ones(2)))
     run = Run.create(built.program.config.to_dict(), name="run", runs_dir=folder)
     save_best(run, 40, state)
+    (run.path / "checkpoints" / "40").mkdir()
     return run, state.best.agent
 
 
@@ -47,7 +50,7 @@ def test_they_act_alike(task, tmp_path):
     built = build_random(tiny_config(task, reward_reward="ground-truth", **noisy))
     run, agent = kept_run(built, tmp_path)
     assert not came_without_checkpoints(run)
-    save_policies(run, agent)
+    save_policies(run, agent, 40)
     alone = without_checkpoints(run, tmp_path)
     assert came_without_checkpoints(alone)
     assert (best_step(run), best_step(alone)) == (40, 40)
@@ -79,7 +82,7 @@ def test_they_act_alike(task, tmp_path):
 
 def test_files_of_other_agents_are_refused(built, tmp_path):
     run, agent = kept_run(built, tmp_path)
-    save_policies(run, agent)
+    save_policies(run, agent, 40)
     alone = without_checkpoints(run, tmp_path)
     leaves = load_file(alone.path / FILE)
     first = min(leaves)
@@ -102,5 +105,28 @@ def test_a_run_with_neither_says_so(built, tmp_path):
     run = Run.create(built.program.config.to_dict(), name="run", runs_dir=tmp_path)
     assert best_step(run) is None
     assert not came_without_checkpoints(run)
-    with pytest.raises(RunError, match="has no best checkpoint yet"):
+    with pytest.raises(RunError, match=r"has no agents: .*; resume it, or train anew"):
         best_agent(run, built)
+
+
+def test_a_file_beside_checkpoints_may_be_of_an_earlier_time(built, tmp_path):
+    """A run that was evaluated, trained on and then lost its best checkpoint: better none than other agents."""
+    run, agent = kept_run(built, tmp_path)
+    save_policies(run, agent, 40)
+    assert best_step(run) == 40
+    shutil.rmtree(run.path / "checkpoints" / "best")
+    assert best_step(run) is None
+    with pytest.raises(RunError, match="no best checkpoint"):
+        best_agent(run, built)
+
+
+def test_a_full_disk_is_one_clear_error(built, tmp_path, monkeypatch):
+    run, agent = kept_run(built, tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=r"cannot write .*policies.safetensors: no space left"):
+        save_policies(run, agent, 40)
+    assert not list(run.path.glob("*policies*"))
