@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_dataset, find_task, has_captions, import_ours
-from jaxvlm.cli.session import build_shown, read_config
+from jaxvlm.cli.session import build_shown, other_weights, read_config
 from jaxvlm.clip.naming import label_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError
@@ -93,9 +93,8 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
         config = replace(config, reward=replace(config.reward, reward="clip", clip=clip, chunk=0))
     task = find_task(config.task, config.variant)
     built = build_shown(config, task, holds_buffer=False)
-    if clip is None:
-        for difference in run.differences(clip_digest=built.clip_digest):
-            print(f"note: not the same as in training, so another reward is judged: {difference}")
+    if clip is None and (other := other_weights(run, built)) is not None:
+        print(f"note: the CLIP is not the one that they learned from (digest {other[0]}, now {other[1]})")
     agent = best_agent(run, built)
     print(f"playing {EPISODES} episodes of each seed's best agent, actions sampled ...", flush=True)
     played = play(built, task, agent)

@@ -47,7 +47,7 @@ from jaxvlm.vlmrm import (
     summarise,
 )
 from jaxvlm.vlmrm.build import validate_run
-from jaxvlm.vlmrm.policies import FILE, best_agent, came_without_checkpoints, save_policies
+from jaxvlm.vlmrm.policies import FILE, best_agent, best_step, came_without_checkpoints, save_policies
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
 def trained_steps(run: Run) -> int:
     """Steps that a run's agents have been trained for, each seed; from its metrics where a copy lacks checkpoints."""
     newest = run.checkpoints.latest()
-    return max((row["step"] for row in run.rows()), default=0) if newest is None else newest
+    if newest is not None:
+        return newest
+    return max((*(row["step"] for row in run.rows()), best_step(run) or 0))
 
 
 def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) -> Built:
@@ -173,18 +175,25 @@ def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) ->
 
 def refuse_other_weights(run: Run, built: Built) -> None:
     """Raises `RunError` where the CLIP that is to score a run's next frames is not the one that scored those before."""
+    other = other_weights(run, built)
+    if other is not None:
+        before, now = other
+        raise RunError(
+            f"run {run.path} learned from CLIP {built.program.config.reward.clip} with other weights (digest {before}, "
+            f"now {now}): the reward would be another one, and the replay buffer holds the old one; put the old "
+            "checkpoint back, or train anew"
+        )
+
+
+def other_weights(run: Run, built: Built) -> tuple[str, str] | None:
+    """Digests of the CLIP that a run learned from and of this one; None where they are one, or nobody knows."""
     cpu = jax.default_backend() == "cpu"
     for session in reversed(run.sessions()):
         # A CPU holds weights in float32 and an accelerator in bfloat16, whose digests differ.
         if "clip_digest" in session and (session.get("devices", {}).get("backend") == "cpu") == cpu:
             before, now = session["clip_digest"], built.clip_digest
-            if before != now:
-                raise RunError(
-                    f"run {run.path} learned from CLIP {built.program.config.reward.clip} with other weights (digest "
-                    f"{str(before)[:12]}, now {str(now)[:12]}): the reward would be another one, and the replay buffer "
-                    "holds the old one; put the old checkpoint back, or train anew"
-                )
-            return
+            return None if before == now else (str(before)[:12], str(now)[:12])
+    return None
 
 
 def facts(built: Built) -> dict[str, Any]:
@@ -317,6 +326,11 @@ def finish(
 
     with Progress(2 * config.episodes * config.seeds, unit="episodes") as progress:
         episodes, sampled = play(built, task, agent, progress, actor=actor)
+    if name == "evaluation" and checkpoint == "best" and kept != run.checkpoints.best():
+        name = f"evaluation-best-{config.episodes}"
+        print(
+            "note: the run has better agents by now; these figures stand apart from what its own evaluation says"
+        )
     stochastic = summarise(replace(sampled, clip_reward=None), task.metric)
     del stochastic["mean_clip_reward"]  # only deterministic episodes are drawn
     environment = describe_environment(chunk=config.reward.chunk)
@@ -356,14 +370,15 @@ def finish(
             reward_label="ground-truth reward" if truth else "CLIP reward",
         )
     # Beside the best checkpoint, so that they can be passed on without it; what was read from the file stays as it is.
-    if name == "evaluation" and checkpoint == "best" and kept is not None and kept == run.checkpoints.best():
-        save_policies(run, agent, kept[0])
+    agents = run.path / FILE if checkpoint == "best" and kept is None and (run.path / FILE).exists() else None
+    if checkpoint == "best" and name == "evaluation" and kept is not None:
+        agents = save_policies(run, agent, kept[0])
     write_json(figures, result)  # the sign that all of it is there
     print()
     print(report(result, task.metric))
     print(f"  run        {run.path}")
-    if checkpoint == "best" and (run.path / FILE).exists():
-        print(f"  agents     {run.path / FILE}")
+    if agents is not None:
+        print(f"  agents     {agents}")
     print(f"  figures    {figures}")
     print(f"  episodes   {table}")
     print(f"  video      {gif}")

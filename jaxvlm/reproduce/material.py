@@ -227,10 +227,22 @@ def header_of(path: Path) -> dict[str, Any] | None:
     return header if isinstance(header, dict) else None
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file is there and as long as its header says: no pointer to one, and not torn off."""
+    header = header_of(path)
+    if header is None:
+        return False
+    header.pop("__metadata__", None)
+    length = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+    return path.stat().st_size == 8 + size + length
+
+
 def is_light(product: Path) -> bool:
     """Whether a row's product, which may not exist, is of a run without agents or a CLIP without weights."""
     folder = product.parent
-    if not came(product) or (folder / "model.safetensors").exists() or header_of(folder / POLICIES):
+    if not came(product) or (folder / "model.safetensors").exists() or is_whole(folder / POLICIES):
         return False
     checkpoints = Checkpoints(folder / "checkpoints")  # a folder without any is no weights
     return not checkpoints.steps() and checkpoints.best() is None

@@ -23,7 +23,6 @@ SHOWN = 6  # states of a picture
 ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
 ALPHA = 0.4  # of the remedy on kneeling, with the small CLIP of the other remedies
 SMALL = "s"  # the size of the CLIPs that the remedies are tried with
-STATES = "fooled.npz"  # that `jaxvlm evaluate --fooled` leaves to learn from
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _remedies(place: Place) -> list[Row]:
     sides = place.clip_train(
         "s-1500-sides", "humanoid", *recipe, "--camera", "default", "side", minutes=size.minutes * 1.6
     )
-    states = str(place.folder / "runs" / agents.name / STATES)
+    states = str(place.folder / "runs" / agents.name / "fooled.npz")
     mined = place.clip_train("s-1500-mined", "humanoid", *recipe, "--states", states, minutes=size.minutes)
     mined = replace(mined, needs=(f"{agents.name}-fooled",))
     clips = place.folder / "clips"
@@ -98,7 +97,7 @@ def _remedies(place: Place) -> list[Row]:
     )  # fmt: skip
     return [
         *base,
-        agents, replace(fooled(agents, place), product=f"runs/{agents.name}/{STATES}"),
+        agents, fooled(agents, place),
         with_alpha, fooled(with_alpha, place),
         sides, with_sides, fooled(with_sides, place),
         mined, fooled(agents, place, clip="s-1500-mined"), with_mined, fooled(with_mined, place),

@@ -91,7 +91,14 @@ def make_plan(
             changed = [name for name in row.needs if states[name] != "finished" or name in later]
             outdated = any(states[name] == "outdated" for name in changed)
             # What was published stands beside runs and CLIPs without weights, of which it cannot be measured again.
-            beside = any(came(place.folder / rows[name].product) for name in row.needs)
+            # Nor what is measured on it in turn.
+            after = [row, *(other for other in rows.values() if row.name in other.needs)]
+            beside = any(
+                not lends(rows[name], other, place)
+                for other in after
+                for name in other.needs
+                if name != row.name
+            )
             if row.arguments[0] == "evaluate" and changed and not beside:
                 state = "missing"  # and written over
             elif outdated or (changed and not beside):
@@ -100,7 +107,11 @@ def make_plan(
                     why[row.name] = f"of an earlier {changed[0]}"
         if state != "finished" and row.task and wanted is not None:
             fitting = [
-                path for path in finished if same_reward(wanted, read_json(path / "config.json"), row.task)
+                path
+                for path in finished
+                if same_reward(wanted, read_json(path / "config.json"), row.task)
+                # What was published does not name the CLIP any more that was trained beside it.
+                and not (row.needs and came(path / "evaluation.json"))
             ]
             if fitting and state == "missing":
                 sources[row.name] = max(fitting, key=steps_of)
@@ -120,7 +131,7 @@ def make_plan(
                 path
                 for path in finished
                 if same_reward(wanted, read_json(path / "config.json"), row.task)
-                and not is_light(path / "evaluation.json")
+                and not came(path / "evaluation.json")
             ]
             if fitting:
                 sources[row.name] = max(fitting, key=steps_of)
@@ -159,7 +170,7 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
             for need in map(by_name.__getitem__, row.needs):
                 if not row.weights and names_clip(need, place):
                     continue
-                if states[need.name] == "finished" and not serves(need, place, by_name):
+                if states[need.name] == "finished" and not lends(need, row, place):
                     states[need.name] = "outdated"
                     why[need.name] = f"without the weights that {row.name} needs"
                     changed = True
@@ -174,18 +185,19 @@ def bring_back(rows: Sequence[Row], place: Place, states: dict[str, State]) -> d
     return why
 
 
-def serves(row: Row, place: Place, by_name: Mapping[str, Row]) -> bool:
-    """Whether what is there of a finished row is all that other rows need of it.
+def lends(need: Row, row: Row, place: Place) -> bool:
+    """Whether what is there of a finished row is all that another one needs of it.
 
-    Published agents play; they are of the CLIP that they learned from, which has to be there and to be named.
+    Published agents play. Scored are they by the CLIP that they learned from, which has to be named as their row does;
+    of one that was trained beside them the weights were not published, and those made anew are others.
     """
-    product = place.folder / row.product
+    product = place.folder / need.product
     if is_light(product):
         return False
-    if not (row.task and came(product)):
-        return True
-    light = any(is_light(place.folder / by_name[name].product) for name in row.needs)
-    return not light and names_clip(row, place)
+    scored = row.arguments[:1] == ("evaluate",) and "--clip" not in row.arguments
+    if scored and need.task and came(product):
+        return not need.needs and names_clip(need, place)
+    return True
 
 
 def names_clip(row: Row, place: Place) -> bool:

@@ -27,7 +27,7 @@ STARTED = "started.json"  # in a folder that started from elsewhere: what it too
 RATED = "rating/report-share.json"
 RUN = (
     "config.json", "environment.json", "metrics.jsonl", POLICIES, REUSED, "evaluation*.json", "evaluation*.csv",
-    "fooled*.json", "plots/fooled.png", "videos/best.png", RATED,
+    "fooled*.json", "fooled.npz", "plots/fooled.png", "videos/best.png", RATED,
 )  # fmt: skip
 CLIP = ("figures.json", "README.md", "plots/*.png")
 DATASET = ("dataset.json", "states.npz")
@@ -45,8 +45,6 @@ def kept(row: Row, folder: Path) -> list[Path]:
     found = {
         path for pattern in patterns for path in (folder / product.parent).glob(pattern) if path.is_file()
     }
-    if patterns is RUN and (folder / row.product).is_file():
-        found.add(folder / row.product)  # states that a CLIP is to learn from
     return sorted(path.relative_to(folder) for path in found)
 
 

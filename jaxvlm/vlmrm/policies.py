@@ -116,10 +116,10 @@ def _restore(run: Run, template: Best) -> Any:
     """The agents of a run's best checkpoint, or of its file; `template` has shapes and dtypes."""
     if not _from_file(run):
         if run.checkpoints.best() is None and not run.checkpoints.steps():
-            raise RunError(
-                f"run {run.path} has no agents: it was stopped before its first checkpoint, or passed on without them; "
-                "resume it, or train anew"
-            )
+            why = "stopped before its first checkpoint: resume it"
+            if came_without_checkpoints(run):
+                why = "passed on without them: train anew under another --name"
+            raise RunError(f"run {run.path} has no agents; it was {why}")
         return run.checkpoints.restore_best(template)[0].agent
     found = _read(run, lambda opened: {name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
     wanted = _named(template.agent)

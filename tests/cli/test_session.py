@@ -10,6 +10,7 @@ from typing import Any, cast
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxvlm.cli import main
 from jaxvlm.cli import session as sessions
@@ -95,6 +96,8 @@ def test_agents_that_are_not_finished_are_told(copied, capsys):
 def test_steps_of_a_copy_without_checkpoints_are_those_of_its_metrics(tmp_path):
     run = fresh(tmp_path)
     assert sessions.trained_steps(run) == 0
+    save_file({}, run.path / "policies.safetensors", metadata={"step": "30"})
+    assert sessions.trained_steps(run) == 30
     run.metrics_path.write_text('{"step": 20}\n{"step": 40}\n')
     assert sessions.trained_steps(run) == 40
     (run.path / "checkpoints" / "20").mkdir()  # metrics of a run that was killed are ahead of it
@@ -110,20 +113,21 @@ def test_a_run_is_evaluated_from_its_agents_alone_and_not_trained_on(copied, cap
     assert f"agents     {copied / 'policies.safetensors'}" in capsys.readouterr().out
     assert json.loads((copied / "evaluation.json").read_text()) == before
     assert (copied / "policies.safetensors").read_bytes() == agents
-    (copied / "evaluation.json").unlink()
-    (copied / "policies.safetensors").rename(copied / "kept")
-    shutil.copytree(copied, copied.with_name("bare"))
-    (copied / "kept").rename(copied / "policies.safetensors")
     for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
         assert call(*arguments) == 2
         assert "came without its checkpoints" in capsys.readouterr().err
     assert rows(copied)  # its metrics are still there
-    assert call("evaluate", copied.with_name("bare")) == 2
-    assert "has no agents" in capsys.readouterr().err
+    (copied / "policies.safetensors").unlink()
+    for left, words in ((None, "passed on without them: train anew"), ("evaluation.json", "resume it")):
+        if left:
+            (copied / left).unlink()
+        assert call("evaluate", copied) == 2
+        assert "has no agents" in (error := capsys.readouterr().err)
+        assert words in error
 
 
 @pytest.mark.slow
-def test_agents_that_were_replaced_while_they_were_judged_are_not_kept(copied, monkeypatch):
+def test_agents_that_were_replaced_while_they_were_judged_are_not_kept(copied, capsys, monkeypatch):
     """By a training that goes on beside the evaluation: its own agents are in the file then."""
     (copied / "policies.safetensors").write_bytes(b"of the training")
     play, best = sessions.play, copied / "checkpoints" / "best"
@@ -135,7 +139,11 @@ def test_agents_that_were_replaced_while_they_were_judged_are_not_kept(copied, m
         return result
 
     monkeypatch.setattr(sessions, "play", played)
+    before = (copied / "evaluation.json").read_bytes()
     assert call("evaluate", copied) == 0
+    assert (copied / "evaluation.json").read_bytes() == before
+    assert (copied / "evaluation-best-3.json").exists()
+    assert "better agents by now" in capsys.readouterr().out
     assert (copied / "policies.safetensors").read_bytes() == b"of the training"
 
 

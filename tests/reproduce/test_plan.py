@@ -4,7 +4,9 @@ import json
 import shlex
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxvlm.cli.reproduce import expected
 from jaxvlm.errors import ConfigError
@@ -270,6 +272,11 @@ def test_what_is_older_than_the_run_it_was_made_of_is_made_again(tmp_path):
     enter(tmp_path, [agents.name], {"ended": "2026-11-27T11:00:00", "code": 0})
     (tmp_path / agents.product).with_name("light.json").write_text("{}")
     assert not make_plan([figure(*rows)], place, lambda row: None).left
+    # Agents that came without their checkpoints can show others.
+    agents_file = (tmp_path / agents.product).with_name("policies.safetensors")
+    save_file({"actor/bias": np.zeros(2, np.float32)}, agents_file)
+    states_now = make_plan([figure(*rows)], place, lambda row: None).states
+    assert [states_now[row.name] for row in rows] == ["finished", "outdated", "outdated"]
 
 
 def test_what_is_set_aside_is_kept(tmp_path):

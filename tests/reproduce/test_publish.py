@@ -149,9 +149,38 @@ def test_published_agents_play_without_being_trained_again(tmp_path):
         own.name: "outdated",
         played.name: "missing",
     }
+    # What is not scored by that CLIP has all it needs.
+    judged = misspecification.fooled(own, there, clip="s-1500-mined")
+    judged = replace(judged, needs=(own.name,))
+    assert set(plan_of(there, *rows, judged).states.values()) == {"finished", "missing"}
     # A pointer in place of a file, or one that was torn off, is no agents.
-    (there.folder / "runs" / tiny.name / "policies.safetensors").write_bytes(b"version https://")
-    assert plan_of(there, tiny, of_weights(there, tiny)).states[tiny.name] == "outdated"
+    agents = there.folder / "runs" / tiny.name / "policies.safetensors"
+    for broken in (b"version https://", agents.read_bytes()[:-1]):
+        agents.write_bytes(broken)
+        assert plan_of(there, tiny, of_weights(there, tiny)).states[tiny.name] == "outdated"
+
+
+def test_agents_are_not_scored_by_a_clip_that_was_made_anew(tmp_path, monkeypatch):
+    """In a folder whose paths nothing is cut of, the settings name it as the row does."""
+    monkeypatch.chdir(tmp_path)
+
+    def rows_of(place):
+        clip = place.clip_train("xs", "humanoid")
+        own = ("--clip", "clips/xs")
+        return clip, place.train("humanoid-lotus-xs", "humanoid-lotus", *own, needs=(clip.name,))
+
+    place = Place(Path("first"))
+    rows = rows_of(place)
+    run(plan_of(place, *rows))
+    leave_agents(place.folder / "runs" / rows[1].name)
+    page = Path("page")
+    page.write_text("")
+    publish(rows, place, page, Path("published"))
+    there = replace(place, folder=Path("second"))
+    clip, own = rows = rows_of(there)
+    start_from(Path("published"), there.folder, rows)
+    (there.folder / clip.product).write_bytes((place.folder / clip.product).read_bytes())
+    assert plan_of(there, *rows, misspecification.fooled(own, there)).states[own.name] == "outdated"
 
 
 def test_agents_reach_folders_that_started_without_them_and_are_not_lost_by_those(tmp_path):
@@ -185,14 +214,12 @@ def test_states_that_a_clip_is_to_learn_from_are_published(tmp_path):
     place = Place(tmp_path / "first")
     row = place.train("humanoid-kneeling-s", "humanoid-kneeling")
     run(plan_of(place, row))
-    states = replace(
-        misspecification.fooled(row, place), product=f"runs/{row.name}/{misspecification.STATES}"
-    )
-    (place.folder / states.product).write_bytes(b"states")
+    states = Path("runs") / row.name / "fooled.npz"
+    (place.folder / states).write_bytes(b"states")
     page = tmp_path / "page"
     page.write_text("")
-    publish([row, states], place, page, tmp_path / "published")
-    assert (tmp_path / "published" / "data" / states.product).read_bytes() == b"states"
+    publish([row], place, page, tmp_path / "published")
+    assert (tmp_path / "published" / "data" / states).read_bytes() == b"states"
 
 
 def test_a_clip_without_weights_is_trained_again_for_its_agents(tmp_path):
