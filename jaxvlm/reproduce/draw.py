@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,7 @@ from jaxvlm.reproduce.material import over_seeds
 from jaxvlm.runtime.plots import BLUE, GREEN, GREY, PALETTE, VERMILION, new_figure, take_literally
 
 WIDTH, HEIGHT = 4.6, 3.2  # inches
+LEGEND = 66  # letters that fit below a panel, of which each line and the gap behind it take 7
 BUCKETS = (0, 25, 50, 75, 100)  # per cent of an episode's steps, as the paper's rater had them
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -127,8 +128,14 @@ def curves(
     if title:
         axes.set_title(title, fontsize=10)
     if len(series) > 1:
-        drawing.legend(loc="outside lower center", ncols=min(4, len(series)), fontsize=8, frameon=False)
+        drawing.legend(loc="outside lower center", ncols=columns(series, 4), fontsize=8, frameon=False)
     return drawing
+
+
+def columns(names: Collection[str], most: int) -> int:
+    """Columns of a legend below a panel: as many as fit beside each other, and `most` at the most."""
+    widest = max(map(len, names), default=1)
+    return max(1, min(most, len(names), LEGEND // (widest + 7)))
 
 
 def _beside(x: Sequence[float], index: int, count: int, log: bool) -> list[float]:
@@ -161,7 +168,7 @@ def bands(
     axes.margins(x=0.01)
     if title:
         axes.set_title(title, fontsize=10)
-    drawing.legend(loc="outside lower center", ncols=min(5, len(series)), fontsize=8, frameon=False)
+    drawing.legend(loc="outside lower center", ncols=columns(series, 5), fontsize=8, frameon=False)
     return drawing
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
 from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, find_figures, scaling
-from jaxvlm.reproduce.draw import step_histogram
+from jaxvlm.reproduce.draw import bands, curves, step_histogram
 from jaxvlm.reproduce.execute import Outcome
 from jaxvlm.reproduce.figure import Picture, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
@@ -378,3 +378,24 @@ def test_runs_that_never_got_there_make_lower_bounds(tmp_path):
     assert "clip-rl at least 350 steps (1 of 4 runs never reached)" in few.says
     assert "Hatched, never reached by clip-rl 1 of 4 runs" in few.caption
     assert "lower bounds, as some runs never got to the threshold: 8 x 8: clip-rl; 12 x 12:" in sizes.caption
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("two sentences, a clock", "two sentences, no clock", "one sentence, a clock"),
+        ("crossing its arms", "hands on hips", "standing on one leg"),
+        ("clip-rl", "clip-rl-shuffled", "clip-rl-noise", "language", "ridge"),
+    ],
+)
+def test_a_legend_is_no_wider_than_its_picture(names):
+    x = np.arange(3.0)
+    of_points = {name: [Interval(1.0, 0.0, 2.0)] * 3 for name in names}
+    of_lines = dict.fromkeys(names, (x, x - 1.0, x + 1.0))
+    for drawing in (
+        curves(x.tolist(), of_points, xlabel="x", ylabel="y"),
+        bands(x, of_lines, xlabel="x", ylabel="y"),
+    ):
+        drawing.canvas.draw()
+        box = drawing.legends[0].get_window_extent()
+        assert 0.0 <= box.x0 < box.x1 <= drawing.bbox.width
