@@ -117,10 +117,11 @@ def test_where_the_goal_is_missed_by_little_nothing_is_shown_and_said_so():
     assert "every state" not in text
 
 
-def test_figures_of_what_fools_are_written_last(tmp_path, monkeypatch):
+def test_figures_of_what_fools_are_written_last(tmp_path, monkeypatch, capsys):
     """The report takes them for the sign that the picture and the states are there."""
     run = Run.create(tiny_config().to_dict(), name="run", runs_dir=tmp_path)
     monkeypatch.setattr(fooled, "best_agent", lambda *_: None)
+    monkeypatch.setattr(fooled, "other_weights", lambda *_: ("before", "now"))
     monkeypatch.setattr(fooled, "build_shown", lambda *_, **__: SimpleNamespace(clip_digest=None))
     monkeypatch.setattr(fooled, "play", lambda *_: played())
     monkeypatch.setattr(fooled, "usual_reward", lambda *_: (0.5, "x"))
@@ -133,6 +134,8 @@ def test_figures_of_what_fools_are_written_last(tmp_path, monkeypatch):
     monkeypatch.setattr(fooled, "save", lambda *_: None)
     fooled.show_fooled(str(run.path), runs_dir=tmp_path, count=1, clip=None)
     assert (run.path / "fooled.json").exists()
+    words = "the CLIP is not the one that they learned from (digest before, now now)"
+    assert capsys.readouterr().out.count(words) == 2
 
 
 @pytest.mark.slow
