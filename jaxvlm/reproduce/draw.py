@@ -16,6 +16,7 @@ from jaxvlm.runtime.plots import BLUE, GREEN, GREY, PALETTE, VERMILION, new_figu
 
 WIDTH, HEIGHT = 4.6, 3.2  # inches
 LEGEND = 66  # letters that fit below a panel, of which each line and the gap behind it take 7
+FEW = 7  # places whose numbers fit below a panel
 BUCKETS = (0, 25, 50, 75, 100)  # per cent of an episode's steps, as the paper's rater had them
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -121,6 +122,8 @@ def curves(
         )
     if log:
         axes.set_xscale("log")
+    elif len(x) <= FEW:
+        axes.set_xticks(list(x))  # also where little is known yet
     if ylim:
         axes.set_ylim(*ylim)
     axes.set_xlabel(xlabel)
