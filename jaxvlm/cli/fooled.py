@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_dataset, find_task, has_captions, import_ours
-from jaxvlm.cli.session import build_shown, other_weights, read_config
+from jaxvlm.cli.provenance import other_weights
+from jaxvlm.cli.session import build_shown, read_config
 from jaxvlm.clip.naming import label_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError

@@ -8,7 +8,8 @@ from typing import Any
 
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
-from jaxvlm.cli.session import build_shown, describe, facts, finish, in_use
+from jaxvlm.cli.provenance import facts
+from jaxvlm.cli.session import build_shown, describe, finish, in_use
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.metrics import mean

@@ -1,7 +1,7 @@
 """The best agents of a run as one small file: what they act with, and nothing that only their training needs.
 
     runs/<name>/policies.safetensors    actor/params/Linear_0/kernel  f32[seed, ...]   of SAC
-                                        params/params/Dense_0/kernel  f32[seed, ...]   of DQN
+                                        params/params/Linear_0/kernel  f32[seed, ...]   of DQN
                                         hyper/...                     f32[seed]        of either
 
 A run directory that was passed on without its checkpoints is played, shown, rated and searched for what fools its
