@@ -210,7 +210,7 @@ def test_packed_textures_read_back():
         base = spec.base + face * spec.height * spec.stride
         size = jax.numpy.int32(spec.width), jax.numpy.int32(spec.height)
         u, v, level = jax.numpy.float32(u), jax.numpy.float32(v), jax.numpy.int32(level)
-        packed = fetch(texels, jax.numpy.int32(base), size, u, v, level, repeat)
+        packed = fetch(texels, jax.numpy.int32(base), size, u, v, level, repeat, jax.numpy.float32(1))
         return 255.0 * np.array(unpack(packed.astype(jax.numpy.int32)))
 
     for face, row, column in [(0, 0, 0), (3, 5, 2), (5, 7, 7)]:

@@ -1,15 +1,16 @@
 """Light as OpenGL's fixed pipeline computes it, pass by pass, and hard shadows."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxvlm.render.ray.assets import LightSpec, RayAssets
-from jaxvlm.render.ray.primitives import MISS, Shapes, blocked, enter
+from jaxvlm.render.ray.primitives import MISS, Shapes, blocked, enter, over_geoms
 from jaxvlm.render.ray.scene import RayScene
 from jaxvlm.render.ray.surface import Surface
-from jaxvlm.render.ray.vectors import Vec, dot, each, keep, normalized, scale, split, sub
+from jaxvlm.render.ray.vectors import Vec, dot, keep, normalized, scale, split, sub
 
 Groups = list[tuple[str, int, Shapes]]
 AMBIENT_WITHOUT_LIGHTS = 0.3
@@ -129,33 +130,36 @@ def _in_shadow(assets: RayAssets, groups: Groups, surface: Surface, light: Light
     alone = sum(kind == "plane" for kind, *_ in groups) and all(
         shapes.size[0].shape[0] == 1 for kind, _, shapes in groups if kind == "plane"
     )
-    point = each(lambda x: x[:, None], surface.point)
-    own = surface.slot[:, None]
+    # A single plane is the floor: nothing drawn lies below it.
+    others = [group for group in groups if not (alone and group[0] == "plane")]
     gap = sub(surface.point, light.pos)
     below = keep(dot(gap, light.dir) - assets.reach[0], assets.one)
     if light.spec.directional:
         towards = scale(light.dir, -1.0)
-        blocked_by = jnp.zeros(own.shape[:1], bool)
-        wide = below[:, None]
-        for kind, start, shapes in groups:
-            if kind == "plane" and alone:
-                continue  # a single plane is the floor: nothing drawn lies below it
-            clear = blocked(kind, point, towards, shapes, wide)
-            slots = jnp.arange(start, start + shapes.size[0].shape[0])
-            blocked_by |= jnp.max(jnp.where(slots == own, -1.0, clear), axis=1) > 0.0
+
+        def between(
+            kind: str, pixels: tuple[Vec, jax.Array, jax.Array], shapes: Shapes, slots: jax.Array
+        ) -> jax.Array:
+            point, own, below = pixels
+            return jnp.where(slots == own, -1.0, blocked(kind, point, towards, shapes, below))
+
+        most = jnp.full(below.shape, -1.0)
+        for kind, start, shapes in others:
+            pixels = (surface.point, surface.slot, below)
+            most = over_geoms(jnp.maximum, most, partial(between, kind), pixels, shapes, start)
         side = sub(gap, scale(light.dir, dot(gap, light.dir)))
-        return blocked_by & (below > 0.0) & (dot(side, side) < 2.0 * assets.reach[2] ** 2)
+        return (most > 0.0) & (below > 0.0) & (dot(side, side) < 2.0 * assets.reach[2] ** 2)
     reach = jnp.sqrt(jnp.maximum(dot(gap, gap), 1e-12))
     ray = scale(gap, 1.0 / reach)
-    wide = each(lambda x: x[:, None], ray)
-    blocked_by = jnp.zeros(own.shape[:1], bool)
-    for kind, start, shapes in groups:
-        if kind == "plane" and alone:
-            continue
-        distance = enter(kind, light.pos, wide, shapes)
-        slots = jnp.arange(start, start + shapes.size[0].shape[0])
-        ahead = jnp.where(slots == own, MISS, distance)
-        blocked_by |= jnp.min(ahead, axis=1) < reach
+
+    def ahead(kind: str, pixels: tuple[Vec, jax.Array], shapes: Shapes, slots: jax.Array) -> jax.Array:
+        ray, own = pixels
+        return jnp.where(slots == own, MISS, enter(kind, light.pos, ray, shapes))
+
+    nearest = jnp.full(reach.shape, MISS)
+    for kind, start, shapes in others:
+        pixels = (ray, surface.slot)
+        nearest = over_geoms(jnp.minimum, nearest, partial(ahead, kind), pixels, shapes, start)
     deep = dot(gap, light.dir)
     inside = jnp.sqrt(jnp.maximum(reach * reach - deep * deep, 0.0)) < light.cone * deep
-    return blocked_by & inside & (deep > assets.reach[0])
+    return (nearest < reach) & inside & (deep > assets.reach[0])

@@ -82,7 +82,7 @@ def texture_colour(
     footprint2 = jnp.maximum((du[0] * wf) ** 2 + (dv[0] * hf) ** 2, (du[1] * wf) ** 2 + (dv[1] * hf) ** 2)
     level = keep(mip_level(footprint2, tables["levels"]), assets.one)
     base = keep(tables["base"] + face * height * (width + (width >> 1)), assets.one)
-    packed = fetch(assets.texels, base, (width, height), u, v, level, ~cube)
+    packed = fetch(assets.texels, base, (width, height), u, v, level, ~cube, assets.one)
     colour = unpack(keep(packed.astype(jnp.int32), assets.one))
     if -1 not in used:
         return colour

@@ -1,10 +1,12 @@
 """Rays against MuJoCo's primitive shapes: where a ray enters one, and whether one blocks the light.
 
-Geoms lie on the minor axis: pixel quantities are [p, 1], geom quantities [g], results [p, g], and every result feeds
-one reduction over the minor axis, so that XLA never stores a [p, g] array. Spheres are capsules of length zero.
+Functions broadcast quantities of pixels against those of geoms, [p, 1] against [g] or [p] against one geom;
+`over_geoms` reduces the results over geoms, so that XLA never stores a [p, g] array. Spheres are capsules of length
+zero.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from jaxvlm.render.ray.vectors import Vec, add, along, cross, dot, scale, sub
 
 MISS = 1e30  # distance of what is not hit, m
+Pixels = Any  # a pytree of arrays
 
 
 class Shapes(NamedTuple):
@@ -22,6 +25,44 @@ class Shapes(NamedTuple):
     size: (
         Vec  # f32[g] each, m; (radius, radius, half length), semi-axes or half sides; 0 for an endless plane
     )
+
+
+def over_geoms(
+    better: Callable[[jax.Array, jax.Array], jax.Array],
+    best: jax.Array,
+    value: Callable[[Pixels, Shapes, jax.Array], jax.Array],
+    pixels: Pixels,
+    shapes: Shapes,
+    start: int,
+) -> jax.Array:
+    """The best value that geoms of a group have for each pixel.
+
+    A CPU takes one geom after the other, with pixels in its vector lanes: 17 geoms would fill them badly. Elsewhere
+    all of them feed one reduction, so that no array of all pairs is stored.
+
+    Args:
+      better: `jnp.minimum` or `jnp.maximum`.
+      best: [p], of the groups before.
+      value: of pixels, shapes and their slots, whose arrays broadcast against each other.
+      pixels: [p] each, or scalars.
+      shapes: of the group.
+      start: slot of its first geom.
+    """
+    count = shapes.size[0].shape[0]
+
+    def in_turn(best: jax.Array, pixels: Pixels, shapes: Shapes) -> jax.Array:
+        def next_geom(index: jax.Array, best: jax.Array) -> jax.Array:
+            one = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, keepdims=False), shapes)
+            return better(best, value(pixels, one, start + index))
+
+        return jax.lax.fori_loop(0, count, next_geom, best)
+
+    def at_once(best: jax.Array, pixels: Pixels, shapes: Shapes) -> jax.Array:
+        wide = jax.tree.map(lambda a: a[..., None], pixels)
+        values = value(wide, shapes, jnp.arange(start, start + count))
+        return better(best, (jnp.min if better is jnp.minimum else jnp.max)(values, axis=-1))
+
+    return jax.lax.platform_dependent(best, pixels, shapes, cpu=in_turn, default=at_once)
 
 
 def to_local(shapes: Shapes, a: Vec) -> Vec:
@@ -150,10 +191,10 @@ def blocked(kind: str, point: Vec, light: Vec, shapes: Shapes, below: jax.Array)
 
     Args:
       kind: of the geoms.
-      point: f32[p, 1] each, on surfaces.
+      point: f32[p] each, or f32[p, 1], on surfaces.
       light: f32[] each, unit vector towards the light.
       shapes: the geoms.
-      below: f32[p, 1], how far the light's own plane is from the points; only what is entered before it counts.
+      below: as one of `point`, how far the light's own plane is from the points; only what is entered before it counts.
     """
     if kind == "round":
         return _blocked_round(point, light, shapes, below)

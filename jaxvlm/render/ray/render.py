@@ -1,8 +1,10 @@
 """The ray caster: which geom a pixel sees, its surface there, light, texture and sky.
 
-Per frame: one fused reduction over geoms finds the nearest one of each pixel, one look-up its pose, then every pixel is
+Per frame: one reduction over geoms finds the nearest one of each pixel, one look-up its pose, then every pixel is
 shaded once. Distance and slot of a geom share 32 bits, since a minimum of integers is far cheaper than an argmin.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from jaxvlm.render.ray.primitives import (
     enter,
     mirrored,
     mirrored_direction,
+    over_geoms,
 )
 from jaxvlm.render.ray.scene import RayScene
 from jaxvlm.render.ray.surface import surface_at
@@ -71,19 +74,21 @@ def nearest(
       skip: slot of a geom that is not looked at.
     """
     mask = (1 << id_bits(num_slots)) - 1
-    wide = (direction[0][:, None], direction[1][:, None], direction[2][:, None])
     none = int(np.float32(MISS).view(np.int32)) & ~mask | num_slots
     best = jnp.full(direction[0].shape, none, jnp.int32)
-    for kind, start, shapes in groups:
-        distance = enter(kind, origin, wide, shapes)
-        slots = jnp.arange(start, start + shapes.size[0].shape[0])
-        if beyond is not None:
-            distance = jnp.where(distance > beyond[:, None], distance, MISS)
+
+    def key(kind: str, pixels: tuple[Vec, Vec, jax.Array], shapes: Shapes, slots: jax.Array) -> jax.Array:
+        origin, direction, beyond = pixels
+        distance = enter(kind, origin, direction, shapes)
+        distance = jnp.where(distance > beyond, distance, MISS)
         if skip is not None:
             distance = jnp.where(slots == skip, MISS, distance)
-        key = (jax.lax.bitcast_convert_type(distance, jnp.int32) & ~mask) | slots
-        key = jnp.where(distance < MISS, key, none)
-        best = jnp.minimum(best, jnp.min(key, axis=1))
+        packed = (jax.lax.bitcast_convert_type(distance, jnp.int32) & ~mask) | slots
+        return jnp.where(distance < MISS, packed, none)
+
+    pixels = (origin, direction, jnp.zeros(()) if beyond is None else beyond)
+    for kind, start, shapes in groups:
+        best = over_geoms(jnp.minimum, best, partial(key, kind), pixels, shapes, start)
     distance = jax.lax.bitcast_convert_type(best & ~mask, jnp.float32)
     return keep(distance, one), keep(best & mask, one)
 

@@ -21,6 +21,7 @@ from jaxvlm.render.ray.vectors import (
     rotate,
     rotate_back,
     scale,
+    settle,
     sub,
 )
 
@@ -65,7 +66,7 @@ def surface_at(
     record = jnp.concatenate(
         [scene.geom_pos[index], scene.geom_quat[index], assets.size], axis=1
     )  # [slots, 10]
-    row = jnp.minimum(slot, count - 1)
+    (row,) = settle((jnp.minimum(slot, count - 1),), assets.one)
     cx, cy, cz, qw, qx, qy, qz, sx, sy, sz = (
         keep(column, assets.one)
         for column in (record[:, i].at[row].get(mode="promise_in_bounds") for i in range(10))

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvlm.render.ray.vectors import settle
+
 
 @dataclass(frozen=True)
 class TextureSpec:
@@ -90,6 +92,7 @@ def fetch(
     v: jax.Array,
     level: jax.Array,
     repeat: jax.Array | bool,
+    one: jax.Array,
 ) -> jax.Array:
     """RGB8 packed in u32, interpolated linearly between four texels of a mipmap level.
 
@@ -101,6 +104,7 @@ def fetch(
       v: from the first row to the last.
       level: mipmap level.
       repeat: whether the picture repeats (2-D) or ends at its edges (cube).
+      one: of `keep`.
     """
     width, height = size
     stride = width + (width >> 1)
@@ -130,9 +134,13 @@ def fetch(
         green = (a & 0x00FF00) * (256 - weight) + (b & 0x00FF00) * weight
         return (((both + 0x800080) >> 8) & 0xFF00FF) | (((green + 0x8000) >> 8) & 0x00FF00)
 
+    # Alone in their loops: without AVX-512 one gather keeps everything that shares its loop out of vector lanes.
+    *places, weight_x, weight_y = settle(
+        (row0 + x0, row0 + x1, row1 + x0, row1 + x1, weight_x, weight_y), one
+    )
     c00, c01, c10, c11 = (
-        texels.at[index].get(mode="promise_in_bounds").astype(jnp.uint32)
-        for index in (row0 + x0, row0 + x1, row1 + x0, row1 + x1)
+        c.astype(jnp.uint32)
+        for c in settle(tuple(texels.at[i].get(mode="promise_in_bounds") for i in places), one)
     )
     return between(between(c00, c01, weight_x), between(c10, c11, weight_x), weight_y)
 
