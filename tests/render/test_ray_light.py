@@ -227,3 +227,23 @@ def test_packed_textures_read_back():
 def test_mip_levels_are_nearest():
     widths = np.array([0.1, 1.0, 1.4, 1.5, 2.8, 2.9, 1000.0], np.float32)
     np.testing.assert_array_equal(mip_level(jax.numpy.asarray(widths**2), 8), [0, 0, 0, 1, 1, 2, 7])
+
+
+@pytest.mark.slow
+def test_other_backends_draw_what_a_cpu_draws(monkeypatch):
+    geoms = "".join(f"<geom {kind} pos='{i - 2} 0 .5'/>" for i, kind in enumerate(SHADE.values()))
+    lamps = """<light type='directional' pos='0 0 5' dir='.6 .2 -.8'/>
+               <light type='spot' pos='-1 -2 4' dir='.2 .4 -1' cutoff='60' exponent='1'/>"""
+    mirror = "<asset><material name='mirror' rgba='.5 .4 .3 1' reflectance='.4'/></asset>"
+    room = floor(lamps, geoms, material="material='mirror'")
+    model, data = load(f"<mujoco>{mirror}{room}</mujoco>")
+    assets, camera = make_ray_assets(model), free_camera((0, 0, 0), 4.0, 60.0, -40.0)
+
+    def picture():
+        return np.asarray(jax.jit(lambda scene: render_ray(scene, assets, camera, 24))(scene_from_data(data)))
+
+    here = picture()
+    assert np.unique(here.round(2)).size > 30
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **_: default(*args))
+    there = picture()
+    assert np.mean(np.abs(there - here).max(axis=-1) > 1e-3) < 0.01

@@ -111,7 +111,7 @@ def camera_pose(scene: RayScene, camera: RayCamera) -> tuple[jax.Array, jax.Arra
     Raises `ConfigError` for a model's camera where the scene has none; not where a program is given the camera.
     """
     if scene.camera_pos.shape[0] == 0:
-        if not isinstance(camera.index, jax.core.Tracer) and camera.index >= 0:
+        if not isinstance(camera.index, jax.core.Tracer) and np.asarray(camera.index) >= 0:
             raise ConfigError(
                 f"the view is the model's camera number {camera.index}, and the scene has no cameras; take a free "
                 "camera or a scene with the model's own"
