@@ -3,7 +3,7 @@
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material
-from jaxvlm.reproduce.poses import seeds_of
+from jaxvlm.reproduce.poses import lines_of, seeds_of
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TASKS = (
@@ -52,12 +52,12 @@ def section(found: Material) -> Section:
                 + ", ".join(f"{run.success.value:.2f} at {alpha:g}" for alpha, run in done.items()),
                 caption=f"{words}: at least 99 % of all episodes succeed for {len(solved)} of {len(done)} alphas.",
                 seeds=f"{seeds_of(list(done.values()))} of {next(iter(done.values())).episodes} episodes",
-                interval="Lines: 95 % bootstrap that draws whole seeds",
+                interval=lines_of(list(done.values())),
             )
         )
     return Section(
         found="With a CLIP reward agents solve CartPole, and MountainCar drawn with textures, in 100 % of episodes for "
-        "most strengths of goal-baseline regularisation. MountainCar as the library draws it was not learned: the "
+        "most strengths of goal-baseline regularisation. MountainCar as Gym draws it was not learned: the "
         "authors take it that its line drawing is too far from what CLIP has seen.",
         compared=tuple(compared),
         blocks=tuple(blocks),

@@ -53,7 +53,7 @@ def success_bars(
         ecolor=BLUE,
         height=0.62,
         capsize=2.5,
-        label="mean, 95 %",
+        label="mean",
     )
     first = True
     for place, rates in zip(places, seeds, strict=True):
@@ -157,13 +157,17 @@ def bands(
     ylabel: str,
     title: str = "",
     goal: tuple[float, float] | None = None,
+    ramp: bool = True,
 ) -> Drawing:
-    """Lines with bands, (mean, low, high) by name and from light to dark; `goal` is where the task is achieved."""
+    """Lines with bands, (mean, low, high) by name; `goal` is where the task is achieved.
+
+    With `ramp` series are ordered, and drawn from light to dark.
+    """
     drawing, axes = panel()
     if goal:
         axes.axvspan(*goal, color="#009E73", alpha=0.16, linewidth=0)
     for index, (name, (mean, low, high)) in enumerate(series.items()):
-        colour = shade(index, len(series))
+        colour = shade(index, len(series)) if ramp else PALETTE[index % len(PALETTE)]
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(x, mean, color=colour, linewidth=1.6, label=name)
     axes.set_xlabel(xlabel)
@@ -176,7 +180,11 @@ def bands(
 
 
 def step_histogram(
-    shares: Sequence[np.ndarray], *, title: str = "", rated: Sequence[np.ndarray] | None = None
+    shares: Sequence[np.ndarray],
+    *,
+    title: str = "",
+    rated: Sequence[np.ndarray] | None = None,
+    chosen: int | None = None,
 ) -> Drawing:
     """How long episodes were in the goal state: in five buckets, bars over all seeds' episodes with intervals.
 
@@ -184,6 +192,7 @@ def step_histogram(
       shares: f64[episodes] in [0, 1] for each seed, by predicate.
       title: above.
       rated: f64[n] in [0, 1] for each seed that people rated, where there are ratings.
+      chosen: index of the seed of `shares` whose dots are filled.
     """
     drawing, axes = panel(height=2.6)
     places = np.arange(len(BUCKETS))
@@ -198,10 +207,11 @@ def step_histogram(
             beside, [part.value for part in parts], width, yerr=errors(parts), color=light, ecolor=dark, capsize=2.5,
             label=label,
         )  # fmt: skip
-        for row in rows:
+        for seed, row in enumerate(rows):
             own = np.bincount(bucket_of(row), minlength=len(BUCKETS)) / len(row)
+            filled = dark if rows is shares and seed == chosen else "white"
             axes.plot(
-                beside, own, "o", markersize=3.6, markerfacecolor="white", color=dark, markeredgewidth=0.9
+                beside, own, "o", markersize=3.6, markerfacecolor=filled, color=dark, markeredgewidth=0.9
             )
     if rated is not None:
         axes.legend(fontsize=8, frameon=False)

@@ -19,7 +19,7 @@ from jaxvlm.reproduce.figure import (
     caution,
 )
 from jaxvlm.reproduce.material import Material
-from jaxvlm.reproduce.poses import POSES, seeds_of
+from jaxvlm.reproduce.poses import POSES, lines_of, seeds_of
 from jaxvlm.reproduce.report import shown
 from jaxvlm.reproduce.scaling import (
     ALPHAS,
@@ -80,7 +80,7 @@ def section(found: Material) -> Section:
                 + ", ".join(f"{model.label} {run.success.value:.2f}" for model, run, _ in done),
                 caption="4c. Success of agents that learned from each model.",
                 seeds=f"{seeds_of([run for _, run, _ in done])} of {done[0][1].episodes} episodes; rings are the seeds",
-                interval="Lines: 95 % bootstrap that draws whole seeds",
+                interval=lines_of([run for _, run, _ in done]),
             )
         )
     if lines:

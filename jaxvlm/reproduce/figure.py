@@ -58,8 +58,8 @@ BUDGETS = {
         together=False,
         minutes=30.0,
         classic_minutes=6.0,
-        words="two CPU cores: preset laptop (300,000 steps) and 3 seeds for the humanoid; preset default and 3 seeds "
-        "for CartPole and MountainCar",
+        words="two CPU cores: preset laptop (300,000 steps; sequences 450,000) and 3 seeds for the humanoid; preset "
+        "default (60,000 and 120,000 steps) and 3 seeds for CartPole and MountainCar",
     ),
     "gpu": Budget(
         name="gpu",
@@ -249,15 +249,20 @@ class Figure:
 
 
 CAUTION = (
-    "The embedded CLIP has learned these very scenes, with captions made by the predicates: beside the paper's values "
-    "ours say that the method works here and what changes from row to row, not how a CLIP would do that never saw them."
+    "The embedded CLIP has learned these very scenes, and the tasks' sentences are among its captions, which the "
+    "predicates make. Success is judged by the simulator's state; steps and seeds are those of the budget and not the "
+    "paper's. So beside the paper's values ours say that the method works here and what changes from row to row, not "
+    "how a CLIP would do that never saw them."
 )
 FULL_CAUTION = (
     "The embedded CLIPs are no foundation models. They were trained on pictures of these very scenes, with captions "
-    "made by the predicates that success is judged by. Agents never see the predicates, but their reward knows them. "
+    "made by the predicates that success is judged by; the tasks' own sentences are among them, several times as often "
+    "as others. The humanoid's was also fitted to the graded predicates of its eight goals, and to states that a "
+    "search found it to be wrong about. Agents never see the predicates, but their reward knows them. "
     "So the figures say that the method, the renderer and the algorithms do their part, and how things change from row "
     "to row; they do not say how well a CLIP that never saw these scenes would do, which is what the paper measured. "
-    "Figures of downloaded checkpoints are made with --clip."
+    "Steps and seeds are those of the budget; the paper trained the humanoid for 10 million steps, CartPole and "
+    "MountainCar for 3 million. Figures of downloaded checkpoints are made with --clip."
 )
 
 

@@ -18,6 +18,7 @@ from jaxvlm.runtime.checkpoint import Checkpoints
 from jaxvlm.runtime.metrics import read_rows
 
 REUSED = "reused.json"  # in a run directory that was copied from elsewhere
+FEW_SEEDS = 3  # of so many a bootstrap that draws whole seeds reaches from the lowest to the highest
 LIGHT = "light.json"  # in the folder of a run or a CLIP that came without all or most of its weights
 POLICIES = "policies.safetensors"  # what the best agents of a run act with
 LARGEST_HEADER = 100_000_000  # bytes that safetensors allows
@@ -75,6 +76,12 @@ class Trained:
     def success(self) -> Interval:
         """Success over seeds and episodes, with a bootstrap that draws whole seeds."""
         return success_interval(self.rates, self.episodes)
+
+    @cached_property
+    def sampled(self) -> Interval | None:
+        """The same of actions sampled from the policy; None where an evaluation has none, as of DQN."""
+        rates = (self.evaluation.get("stochastic") or {}).get("per_seed", {}).get("success_rate")
+        return success_interval(rates, self.episodes) if rates else None
 
     @cached_property
     def learned(self) -> list[dict[str, Any]]:

@@ -15,11 +15,14 @@ from jaxvlm.evaluation.parting import WINDOW, Parting, parting, smooth
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, read_json
-from jaxvlm.reproduce.poses import FAILING, POSES, name_of, pose_row, seeds_of
+from jaxvlm.reproduce.poses import FAILING, POSES, drawn, lines_of, name_of, pose_row, seeds_of
 from jaxvlm.reproduce.scaling import SHARED, SIZES, agent_name, agent_rows, clip_rows, full
 from jaxvlm.runtime.plots import BLUE, VERMILION, new_figure
 
 SHOWN = 6  # states of a picture
+LEARNED = (
+    0.1  # share of a rollout's steps at the goal, below which nothing is said of what came after the highest
+)
 ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
 ALPHA = 0.4  # of the remedy on kneeling, with the small CLIP of the other remedies
 SMALL = "s"  # the size of the CLIPs that the remedies are tried with
@@ -137,8 +140,10 @@ def section(found: Material) -> Section:
     if done:
         blocks += [
             Text(
-                "Agents are chosen by the reward, and the reward is what they are trained to raise. While they learn, "
-                "reward and success rise together; afterwards the reward may still rise, and success need not."
+                "Agents are chosen by the reward, and the reward is what they are trained to raise. Where they learn "
+                "the pose, reward and success rise together; but the reward also rises where the pose is never "
+                "learned, "
+                "and may go on once success is as high as it gets."
             ),
             _curves(done),
             _table(done, "pose"),
@@ -146,27 +151,32 @@ def section(found: Material) -> Section:
         blocks += [
             picture for name, run in done if (picture := _fooling(found, run, f"humanoid-{name}")) is not None
         ]
-    blocks += _games(found)
+    games = _games(found)
+    blocks += games
     blocks += _by_hand(found)
     blocks += _helped(found)
-    return Section(
-        found="",
-        blocks=tuple(blocks),
-        caution=(
-            ""
-            if found.place.clips
-            else "The captions of the embedded CLIP grade by the predicates that success is judged by, so what is seen "
-            "here are mistakes of a small tower and not of a sentence that means something else, except in the two "
-            "gamed ones. "
+    words = []
+    if not found.place.clips:
+        words.append(
+            "The captions of the embedded CLIP grade by the predicates that success is judged by, so what is seen here "
+            "are mistakes of a small tower and not of a sentence that means something else"
+            + (", except in the two gamed ones." if games else ".")
         )
-        + "A state that misses by less than a tolerance is left out of the pictures.",
-    )
+    if any(isinstance(block, Picture) and isinstance(block.drawn, Path) for block in blocks):
+        words.append("A state that misses by less than a tolerance is left out of the pictures of states.")
+    return Section(found="", blocks=tuple(blocks), caution=" ".join(words))
 
 
 def partings(run: Trained) -> list[Parting]:
     """How far reward and success part in the training of each seed; rollouts before learning are left out."""
     reward, success = _training(run)
-    return [parting(reward[:, k], success[:, k]) for k in range(reward.shape[1])]
+    found = [parting(reward[:, k], success[:, k]) for k in range(reward.shape[1])]
+    # The highest of a success that is never more than chance tells of no time after it.
+    learned = [smooth(success[:, k]).max() >= LEARNED for k in range(reward.shape[1])]
+    return [
+        each if knows else each._replace(gain_after=math.nan)
+        for each, knows in zip(found, learned, strict=True)
+    ]
 
 
 def _training(run: Trained) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +204,7 @@ def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
     for axes, (name, run) in zip(grid.flat, done, strict=False):
         draw_training(axes, run)
         axes.set_title(name, fontsize=8)
+    _axes_of(grid)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return Picture(
@@ -206,6 +217,14 @@ def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
         seeds=seeds_of([run for _, run in done]),
         interval="bands: 95 %, Student's over seeds",
     )
+
+
+def _axes_of(grid: np.ndarray) -> None:
+    """What panels have on their outer axes."""
+    for axes in grid[-1]:
+        axes.set_xlabel("thousand steps of a seed", fontsize=7)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("reward, share of steps", fontsize=7)
 
 
 def draw_training(axes: Any, run: Trained) -> None:
@@ -244,24 +263,44 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
                 *(_interval(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
             )
         )
-    return Table(
-        header=(
+    ends = drawn(max(run.seeds for _, run in done))
+    header, rows = _known(
+        (
             what,
             "rank correlation, first half",
             "second half",
-            "rise of the reward after success is highest",
+            "share of the reward's rise after success is highest",
             "success lost by choosing by reward",
             "AUC at play",
             "states that fool",
             "clearly",
         ),
-        rows=tuple(lines),
-        caption="Correlation of reward and success over the rollouts of a training; share of the reward's whole rise "
-        f"that came after success was highest (running means of {WINDOW} rollouts); means over "
-        f"{seeds_of([run for _, run in done])} with a 95 % bootstrap over them; empty where no seed tells. At play: "
-        "states of the best agents, actions sampled; a state fools where it earns more than the median held-out state "
-        "of the goal and misses the predicate, clearly by more than a tolerance; 95 % bootstrap that draws whole "
-        "seeds.",
+        lines,
+    )
+    return Table(
+        header=header,
+        rows=rows,
+        caption="Correlation of reward and success over the rollouts of a training, whose actions are sampled; share "
+        f"of the reward's whole rise that came after success was highest (running means of {WINDOW} rollouts; not told "
+        f"where success was never above {LEARNED:g}); highest success less success where the reward is highest, which "
+        f"choosing by the reward costs. Means over {seeds_of([run for _, run in done])}, {ends}; empty "
+        "where no seed tells."
+        + (
+            " At play: states of the best agents, actions sampled; a state fools where it earns more than the median "
+            f"held-out state of the goal and misses the predicate, clearly by more than a tolerance; {ends}."
+            if any(_figures(run) for _, run in done)
+            else " What fools the agents was not looked for yet."
+        ),
+    )
+
+
+def _known(
+    header: tuple[str, ...], rows: Sequence[tuple[str | Interval | None, ...]]
+) -> tuple[tuple[str, ...], tuple[tuple[str | Interval | None, ...], ...]]:
+    """A table without the columns of which nothing is known yet."""
+    held = [column for column in range(len(header)) if any(row[column] is not None for row in rows)]
+    return tuple(header[column] for column in held), tuple(
+        tuple(row[column] for column in held) for row in rows
     )
 
 
@@ -305,8 +344,8 @@ def _games(found: Material) -> list[Block]:
             rows=tuple(
                 (game.wanted, f'"{game.sentence}"', game.hope, game.proxy, run.success) for game, run in done
             ),
-            caption=f"Success by the predicate of what was wanted, {seeds_of([run for _, run in done])}, 95 % "
-            "bootstrap that draws whole seeds.",
+            caption=f"Success by the predicate of what was wanted, {seeds_of([run for _, run in done])}, "
+            f"{drawn(max(run.seeds for _, run in done))}.",
         ),
         _panels([(game.sentence.removeprefix("a humanoid robot "), run) for game, run in done]),
         _table([(f'"{game.sentence}"', run) for game, run in done], "sentence"),
@@ -323,6 +362,7 @@ def _panels(done: Sequence[tuple[str, Trained]], of: str = "gamed sentences") ->
     for axes, (words, run) in zip(grid.flat, done, strict=False):
         draw_training(axes, run)
         axes.set_title(words, fontsize=8)
+    _axes_of(grid)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return Picture(
@@ -358,7 +398,7 @@ def _by_hand(found: Material) -> list[Block]:
             says="success of kneeling: " + ", ".join(f"{name} {r.success.value:.2f}" for name, r in beside),
             caption="Kneeling by the predicate.",
             seeds=f"{seeds_of([r for _, r in beside])} of {run.episodes} episodes",
-            interval="Lines: 95 % bootstrap that draws whole seeds",
+            interval=lines_of([r for _, r in beside]),
         )
     )
     picture = _fooling(found, run, "kneeling by hand")
@@ -390,37 +430,47 @@ def _helped(found: Material) -> list[Block]:
             None,
         ),
     ]
-    lines = []
+    lines, most = [], 1
     # What stands in the folder from before is not of the checkpoints that were given.
     for words, run, clip in tried if found.place.clips else [*tried, *small]:
         if run and (clip is None or _figures(run, clip)):
-            figures = _figures(run, clip)
+            figures, most = _figures(run, clip), max(most, run.seeds)
             lines.append(
                 (
                     words,
                     None if clip else run.success,
-                    _interval(figures, "auc"),
-                    _interval(figures, "fooled_share"),
+                    *(_interval(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
                     seeds_of([run]),
                 )
             )
     if not lines:
         return []
+    header, rows = _known(("remedy", "success", "AUC at play", "states that fool", "clearly", "seeds"), lines)
+    runs = [
+        (pose, alpha, found.run(name_of(pose, alpha, found.place))) for pose in FAILING for alpha in ALPHAS
+    ]
     return [
         Text(
-            "Remedies: goal-baseline regularisation on the poses that fail most"
+            "Remedies: goal-baseline regularisation on the poses that the paper did not learn, beside alpha 0"
             + (
-                "."
-                if found.place.clips
-                else " and on kneeling, a second camera that sees what the first does not, and a CLIP that has learned "
-                "from the states that fooled it. The small CLIPs are trained alike, for 1,500 steps; the figures at "
+                "; on kneeling the same, a second camera that sees what the first does not, and a CLIP that has "
+                "learned from the states that fooled it. The small CLIPs are trained alike, for 1,500 steps; the "
+                "figures at "
                 "play of the one that has learned from states are of episodes that it has not learned from."
+                if plain and not found.place.clips
+                else "."
             )
         ),
         Table(
-            header=("remedy", "success", "AUC at play", "states that fool", "seeds"),
-            rows=tuple(lines),
-            caption="95 % bootstrap that draws whole seeds.",
+            header=header,
+            rows=rows,
+            caption="Success of deterministic actions; at play they are sampled. "
+            f"{drawn(most)[0].upper()}{drawn(most)[1:]}.",
+        ),
+        *(
+            picture
+            for pose, alpha, run in runs
+            if run and (picture := _fooling(found, run, f"humanoid-{pose}, alpha {alpha:g}")) is not None
         ),
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxvlm.reproduce.draw import step_histogram
 from jaxvlm.reproduce.figure import Picture, Place, Row
-from jaxvlm.reproduce.material import Material, Trained
+from jaxvlm.reproduce.material import FEW_SEEDS, Material, Trained
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,34 @@ def histogram(run: Trained, title: str, rated: Sequence[np.ndarray] | None = Non
     if run.shares is None:
         return None
     means = ", ".join(f"{share.mean():.2f}" for share in run.shares)
-    beside, interval = "", f"Bars: {_drawn(len(run.shares))}"
+    beside, interval = "", f"Lines: {drawn(len(run.shares))}"
     if rated is not None:
         seeds = f"{len(rated)} seed{'s' if len(rated) > 1 else ''}"
         beside = f" Beside them {sum(map(len, rated))} ratings by people of {seeds}."
-        if (len(rated) > 1) != (len(run.shares) > 1):
-            interval += f", of ratings {_drawn(len(rated))}"
+        if drawn(len(rated)) != drawn(len(run.shares)):
+            interval += f", of ratings {drawn(len(rated))}"
     return Picture(
-        step_histogram(run.shares, title=title, rated=rated),
+        step_histogram(run.shares, title=title, rated=rated, chosen=run.chosen if run.seeds > 1 else None),
         says=f"{title}: histogram of the share of an episode's steps in the goal state; means by seed {means}",
         caption=f"Mean share by seed: {means}.{beside}",
-        seeds=f"{seeds_of([run])} of {len(run.shares[0])} episodes; rings are the seeds",
+        seeds=f"{seeds_of([run])} of {len(run.shares[0])} episodes; rings are the seeds"
+        + (", filled the one chosen by its reward" if run.seeds > 1 else ""),
         interval=interval + (f"; the run is {run.origin}'s" if run.origin else ""),
     )
 
 
-def _drawn(seeds: int) -> str:
-    """What the interval of a bar of so many seeds is, see `over_seeds`."""
-    return "95 % bootstrap that draws whole seeds" if seeds > 1 else "95 % interval of Wilson's over episodes"
+def drawn(seeds: int) -> str:
+    """What the interval of success over so many seeds is, see `over_seeds`."""
+    if seeds == 1:
+        return "95 % interval of Wilson's over episodes"
+    if seeds <= FEW_SEEDS:
+        return "from the lowest to the highest seed"
+    return "95 % bootstrap that draws whole seeds"
+
+
+def lines_of(runs: Sequence[Trained]) -> str:
+    """The same below a picture of several runs."""
+    return f"Lines: {drawn(max((run.seeds for run in runs), default=1))}"
 
 
 def histograms(found: Material, rows: Sequence[tuple[str, str]]) -> list[Picture]:

@@ -17,7 +17,7 @@ from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.draw import data_uri
 from jaxvlm.reproduce.execute import Outcome
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Row, Section, Table, Text, full_caution
-from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.material import FEW_SEEDS, Material, Trained, read_json
 from jaxvlm.reproduce.plan import Plan, ledger
 from jaxvlm.runtime.files import write_atomic
 
@@ -101,23 +101,31 @@ def _opening(plan: Plan, material: Material, today: date) -> str:
     done = sum(material.has(row) for row in rows)
     papers = ", ".join(f'<a href="{address}">{name}</a>' for name, address in PAPERS.items())
     words = (
-        f"Written on {today.isoformat()} by jaxvlm {__version__}{_commit()}, budget {budget.name} ({budget.words}). "
-        f"{done} of {len(rows)} rows are finished."
+        f"Drawn on {today.isoformat()} by jaxvlm {__version__}{_commit()}; what trained each row stands in its "
+        f"section. Budget {budget.name} ({budget.words}). {done} of {len(rows)} rows are finished."
     )
     return (
         f"<p>Figures and tables of two papers ({papers}), run again with jaxvlm. Beside each value of a paper stands "
         f"ours, with the number of seeds and an interval.</p><p class='soft'>{_escape(words)}</p>"
-        f'<p class="caution">{_escape(_how_to_read())}</p><p class="caution">{_escape(full_caution(plan.place))}</p>'
+        f'<p class="caution">{_escape(_how_to_read(budget.seeds))}</p>'
+        f'<p class="caution">{_escape(full_caution(plan.place))}</p>'
     )
 
 
-def _how_to_read() -> str:
+def _how_to_read(seeds: int) -> str:
+    rough = (
+        f"of {seeds} seeds it reaches from the lowest to the highest, which holds the mean of many seeds about three "
+        "times in four and not 95 times in a hundred"
+        if seeds <= FEW_SEEDS
+        else f"with {seeds} seeds it is rough"
+    )
     return (
-        "Intervals are of 95 %. Success over several seeds: a bootstrap that draws whole seeds, whose episodes "
-        "resemble each other; with three or four seeds it is rough, and where all seeds agree it has no width, which "
+        "Success is of deterministic actions where nothing else is said; the paper's trajectories are sampled from the "
+        "policy, and table 1 shows both. Intervals are of 95 %. Success over several seeds: a bootstrap that draws "
+        f"whole seeds, whose episodes resemble each other; {rough}, and where all seeds agree it has no width, which "
         "means that they agree and not that the value is known exactly. The best of n seeds, chosen by CLIP reward "
         "as in the paper: Wilson's interval over its episodes, for that one agent. Means over seeds of other "
-        "figures: Student's interval."
+        "figures: Student's interval, of differences in steps that of the logarithm of their ratio."
     )
 
 
@@ -220,7 +228,12 @@ def _state(figure: Figure, material: Material) -> str:
     rows, missing = list(figure.rows(material.place)), _missing(figure, material)
     if not missing:
         return ""
-    return "not run yet" if len(missing) == len(rows) else f"{len(missing)} of {len(rows)} rows not run yet"
+    several = [row for row in rows if row.comes_with is None or row in missing]
+    return (
+        "not run yet"
+        if not any(map(material.has, rows))
+        else f"{len(missing)} of {len(several)} rows not run yet"
+    )
 
 
 def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
@@ -230,7 +243,7 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
     if missing:
         listed = "\n".join(_escape(row.command) for row in missing)
         parts.append(
-            f'<p class="state missing">Not run yet: {len(missing)} of {len(rows)} rows. '
+            f'<p class="state missing">Not run yet: {_rows(len(missing))}. '
             f"<code>jaxvlm reproduce</code> runs them:</p><pre>{listed}</pre>"
         )
     taken = [(row, run) for row in rows if row.task and (run := material.run(row.name)) and run.origin]
@@ -255,18 +268,21 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
         )
         commands = "\n".join(_escape(row.command) for row in done)
         parts.append(
-            f"<details><summary>Commands, settings and versions of {len(done)} finished "
-            f"{'row' if len(done) == 1 else 'rows'}</summary>"
+            f"<details><summary>Commands, settings and versions of {_rows(len(done))} that are finished</summary>"
             f"<pre>{commands}</pre>{_table(table)}</details>"
         )
     return "".join(parts)
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | Interval | None, ...]:
     """What a finished row was made with."""
     product = material.file(row.product)
     finished = entry.get("ended") or (_ended(product) if product else "")
-    finished = str(finished).replace("T", " ").replace("+00:00", " UTC")
+    finished = str(finished)[:10]  # a date: earlier versions kept no zone
     run = material.run(row.name) if row.task else None
     if run is None:
         # Most products that are no runs say themselves what made them; of the others the ledger knows.
@@ -276,7 +292,7 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
         return (
             row.name,
             None,
-            None,
+            _flag(row, "--seeds"),
             _models(made),
             device,
             listed(made.get("versions") or {}) or None,
@@ -287,6 +303,12 @@ def _facts(row: Row, material: Material, entry: dict[str, Any]) -> tuple[str | I
     return (
         row.name, f"{run.config.get('steps', 0):,}", str(run.seeds), clip, device_of(run), versions_of(run), finished
     )  # fmt: skip
+
+
+def _flag(row: Row, flag: str) -> str | None:
+    """What a row's command gives after a flag."""
+    words = row.arguments
+    return words[words.index(flag) + 1] if flag in words else None
 
 
 def short(clip: str) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxvlm.evaluation import Interval
+from jaxvlm.evaluation import Interval, rate_interval
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
-from jaxvlm.reproduce.material import Material, Trained, read_json, success_interval
-from jaxvlm.reproduce.poses import POSES, name_of, pose_row, seeds_of
+from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.poses import POSES, lines_of, name_of, pose_row, seeds_of
 from jaxvlm.reproduce.report import short, shown
 from jaxvlm.runtime.files import replace_file
 
@@ -62,7 +62,7 @@ def section(found: Material) -> Section:
                 + ", ".join(f"{p.words} {r.success.value:.2f}" for p, r in done.items()),
                 caption="Success by the predicates, over all seeds; the paper's diamonds are of its best seed, by eye.",
                 seeds=f"{seeds_of(list(done.values()))} of {next(iter(done.values())).episodes} episodes",
-                interval="Lines: 95 % bootstrap that draws whole seeds",
+                interval=lines_of(list(done.values())),
             )
         )
         blocks.append(_table(found))
@@ -92,6 +92,7 @@ def _table(found: Material) -> Table:
                 pose.words,
                 run.success if run else None,
                 _each(run),
+                run.sampled if run else None,
                 run.share if run else None,
                 _control(found, name, "random"),
                 _control(found, name, "zero"),
@@ -99,13 +100,14 @@ def _table(found: Material) -> Table:
                 _each(predicate),
             )
         )
-    header = ("pose", "success, all seeds", "each seed", "share of steps", "random actions", "no action",
-              "CLIP untrained", "predicate as reward")  # fmt: skip
+    header = ("pose", "success, all seeds", "each seed", "of sampled actions", "share of steps", "random actions",
+              "no action", "CLIP untrained", "predicate as reward")  # fmt: skip
     held = [column for column in range(len(header)) if any(line[column] is not None for line in lines)]
     return Table(
         header=tuple(header[column] for column in held),
         rows=tuple(tuple(line[column] for column in held) for line in lines),
-        caption="A star marks the seed that is chosen, the one with the most CLIP reward in training. Controls: "
+        caption="A star marks the seed that is chosen, the one with the most CLIP reward in training. Beside success "
+        "of deterministic actions that of actions sampled from the policy, as the paper's are, all seeds. Controls: "
         "success with random actions, and where they were run with no action, of agents that learn from a CLIP of "
         "random weights, and from the predicate itself.",
     )
@@ -121,7 +123,11 @@ def _each(run: Trained | None) -> str | None:
 def _control(found: Material, name: str, which: str) -> Interval | None:
     path = found.file(f"runs/{name}/evaluation-{which}-100.json")
     result = read_json(path) if path else None
-    return success_interval(result["per_seed"]["success_rate"], result["episodes"]) if result else None
+    if not result:
+        return None
+    # No agent learned here: every episode of every seed is drawn alike.
+    rates, episodes = result["per_seed"]["success_rate"], result["episodes"]
+    return rate_interval(sum(round(rate * episodes) for rate in rates), episodes * len(rates))
 
 
 def _beside(found: Material) -> list[Block]:
@@ -189,7 +195,9 @@ def _agents(found: Material) -> list[Block]:
         Picture(
             path,
             says="moments of an episode of each pose's agent",
-            caption="Ten moments of one episode of the chosen agent, from above: " + "; ".join(words) + ".",
+            caption="Ten moments of one episode of the chosen agent, from top to bottom: "
+            + "; ".join(words)
+            + ".",
             seeds="One seed each",
             interval="In brackets: success of that agent with Wilson's 95 % interval over its episodes",
             wide=True,

@@ -2,14 +2,16 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
-from jaxvlm.evaluation.intervals import Interval, mean_interval
+from jaxvlm.evaluation.intervals import Interval
 from jaxvlm.runtime.files import write_atomic
 from jaxvlm.runtime.plots import GREY, PALETTE, new_figure, save_figure
 from jaxvlm.transfer.arms import ARMS
@@ -65,17 +67,30 @@ def diagnostics_table(found: Sequence[Mapping[str, Diagnostics]]) -> str:
 def difference(steps: np.ndarray, other: np.ndarray) -> tuple[Interval, float]:
     """Difference in steps of two arms, paired by seed, as a share of the other's.
 
+    A ratio of means less one. Its standard error counts what both arms vary by, and not ours alone (the ratio estimator
+    of Cochran 1977, Sampling Techniques, chapter 6).
+
     Args:
       steps: of one arm, [seeds, targets].
       other: of the other one.
 
     Returns:
-      Its mean with Student's 95 % interval, and its standard error; neither for a single seed.
+      The difference with Student's 95 % interval, of the ratio's logarithm and so above -1, and its standard error;
+      neither for a single seed.
     """
     ours, theirs = steps.mean(1), other.mean(1)
-    change = (ours - theirs) / theirs.mean()
-    error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else float("nan")
-    return mean_interval(change), float(error)
+    unknown, count = float("nan"), len(ours)
+    if not theirs.any():  # every start of the other arm was good enough
+        none = 0.0 if not ours.any() else unknown
+        return Interval(none, none, none), none
+    ratio = float(ours.mean() / theirs.mean())
+    if count < 2:
+        return Interval(ratio - 1.0, unknown, unknown), unknown
+    error = float((ours - ratio * theirs).std(ddof=1) / count**0.5 / theirs.mean())
+    if ratio == 0:
+        return Interval(-1.0, -1.0, -1.0), error
+    half = float(stats.t.ppf(0.975, count - 1)) * error / ratio
+    return Interval(ratio - 1.0, ratio * math.exp(-half) - 1.0, ratio * math.exp(half) - 1.0), error
 
 
 def tied(interval: Interval) -> bool:
