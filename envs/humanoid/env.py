@@ -100,7 +100,7 @@ class Humanoid:
     reward: Literal["gymnasium", "goal", "graded", "handwritten"] = "gymnasium"
     contacts: Contacts = "floor"
     reset_noise: float = 0.01
-    pool_size: int = 256
+    pool_size: int = 1024  # of 100 episodes about five begin as another one
 
     def __post_init__(self) -> None:
         if self.observation not in OBSERVATIONS:
@@ -203,7 +203,7 @@ class Humanoid:
                 + params.healthy_reward * _healthy(new)
                 - params.control_weight * jnp.sum(action**2)
             )
-        info = {"success": success, "diverged": ~finite}
+        info = {"success": success & finite, "diverged": ~finite}
         return (
             jnp.where(finite, observation, 0.0),
             new,

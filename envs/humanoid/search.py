@@ -48,7 +48,7 @@ def climb(
         qpos, best = carry
         new = propose(key, qpos)
         value = score(new)
-        better = value > best
-        return (jnp.where(better[:, None], new, qpos), jnp.maximum(value, best)), None
+        better = (value > best) | (jnp.isnan(best) & ~jnp.isnan(value))  # a pose without a score loses
+        return (jnp.where(better[:, None], new, qpos), jnp.where(better, value, best)), None
 
     return jax.lax.scan(one, (qpos, score(qpos)), jax.random.split(key, rounds))[0]

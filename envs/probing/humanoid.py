@@ -121,6 +121,7 @@ def humanoid_search() -> SearchSpace:
         shortfalls=shortfalls,
         contexts=no_context,
         canonical=canonical,
+        quaternion=True,
         hold=hold_poses,
         hold_seconds=HOLD,
         free="poses are not physics: a body may not be able to hold them, or reach them",

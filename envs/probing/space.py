@@ -63,6 +63,7 @@ class SearchSpace:
     periods: np.ndarray | None = (
         None  # f32[d], after how much a canonical parameter comes round; 0 where never
     )
+    quaternion: bool = False  # whether the first four parameters are one
     hold: Callable[[Any], State] | None = None  # f32[n, d] -> states after some physics that holds them still
     hold_seconds: float = 0.0
     free: str = ""  # what the search leaves out that a real state has, a remark for the output

@@ -226,7 +226,10 @@ def usual_reward(built: Built, task: "Task", states: Played) -> tuple[float, str
 
 
 def measure(states: Played, usual: float) -> dict[str, Any]:
-    """AUC and shares with 95 % intervals that draw whole seeds, or whole episodes where there is one seed."""
+    """AUC and shares with 95 % intervals that draw whole seeds, or whole episodes where there is one seed.
+
+    Of two or three seeds they are from the lowest to the highest.
+    """
     # Episodes of one agent resemble each other; agents that learned from other seeds are what a reward is judged by.
     groups = states.seed if len(np.unique(states.seed)) > 1 else states.groups
     fooled = ~states.success & (states.reward > usual)

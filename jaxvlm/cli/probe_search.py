@@ -282,7 +282,10 @@ class Prober:
                     met=met,
                     counts=counts,
                     different=probe.different(
-                        vectors[best_first], self.space.scale, periods=self.space.periods
+                        vectors[best_first],
+                        self.space.scale,
+                        periods=self.space.periods,
+                        quaternion=self.space.quaternion,
                     ),
                     facts=facts,
                     optima=optima,

@@ -30,7 +30,8 @@ class Parting(NamedTuple):
 def smooth(values: Float[np.ndarray, " n"], window: int = WINDOW) -> Float[np.ndarray, " m"]:
     """Running mean, f64[n - window + 1]; a mean over all where there are fewer than `window`."""
     window = min(window, len(values))
-    return np.convolve(values, np.ones(window) / window, mode="valid")
+    # Rounded, so that windows of the same values are a tie wherever they lie.
+    return np.round(np.convolve(values, np.ones(window) / window, mode="valid"), 12)
 
 
 def parting(
@@ -56,7 +57,8 @@ def parting(
         )
     reward, success = smooth(reward, window), smooth(success, window)
     half = len(reward) // 2
-    peak, top = int(np.argmax(success)), int(np.argmax(reward))
+    # The last place where success is highest: what comes before it is not after.
+    peak, top = len(success) - 1 - int(np.argmax(success[::-1])), int(np.argmax(reward))
     rise = float(reward.max() - reward[0])
     gained = float(reward[peak:].max() - reward[peak])
     return Parting(

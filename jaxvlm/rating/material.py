@@ -61,6 +61,10 @@ class Rule:
         """Whether who knows the share of all steps to a quarter knows the success: at least half of all steps."""
         return self.phases == 1 and self.window >= self.length and self.threshold == 0.5
 
+    def told_by_share_of(self, steps: int) -> bool:
+        """The same of an episode of so many steps: those that one which ended early lacks count as missed."""
+        return self.told_by_share and steps >= self.length
+
     @property
     def words(self) -> str:
         """The rule, to be read after "success:"."""

@@ -89,8 +89,9 @@ class Ratings:
         """
         return np.array(
             [
-                self.mode == "frame" or (material.rule is not None and material.rule.told_by_share)
-                for material in self.sources
+                self.mode == "frame"
+                or (material.rule is not None and material.rule.told_by_share_of(item.steps))
+                for material, item in zip(self.sources, self.items, strict=True)
             ]
         )
 
@@ -175,7 +176,7 @@ def _rates(
     ratings: Ratings, values: np.ndarray, verdicts: np.ndarray, mine: np.ndarray, seeds: np.ndarray
 ) -> dict[str, Any] | None:
     """Success and answers of one run by one rater, in all and by seed; None where this rater saw nothing of it."""
-    seen = mine & ~np.isnan(values)
+    seen, episodes = mine & ~np.isnan(values), ratings.groups
     if not seen.any():
         return None
 
@@ -184,23 +185,22 @@ def _rates(
         return {
             **_rate(verdicts[rows]),
             "answers": int(rows.sum()),
-            "share": interval(_mean(values[rows], seeds[rows])),
+            "share": interval(_mean(values[rows], seeds[rows], episodes[rows])),
             "histogram": {str(value): int((nearest == value).sum()) for value in VALUES[ratings.mode]},
         }
 
     per_seed = {
         str(seed): figures(seen & (seeds == seed)) for seed in sorted({int(each) for each in seeds[seen]})
     }
-    rates = [each["rate"] for each in per_seed.values()]
-    return {**figures(seen), "per_seed": per_seed, "over_seeds": interval(mean_interval(rates))}
+    rates = [each["rate"] for each in per_seed.values() if not math.isnan(each["rate"])]
+    over_seeds = mean_interval(rates) if rates else Interval(math.nan, math.nan, math.nan)
+    return {**figures(seen), "per_seed": per_seed, "over_seeds": interval(over_seeds)}
 
 
-def _mean(values: np.ndarray, seeds: np.ndarray) -> Interval:
-    """Mean of answers f64[n]; of several seeds whole ones are drawn, as episodes of one resemble each other."""
-    if values.size == 1:
-        return Interval(float(values[0]), math.nan, math.nan)
+def _mean(values: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> Interval:
+    """Mean of answers f64[n]; of several seeds whole ones are drawn, of one its episodes: those within resemble."""
     several = len(set(seeds.tolist())) > 1
-    return bootstrap(lambda row: float(np.mean(row)), [values], groups=seeds if several else None)
+    return bootstrap(lambda row: float(np.mean(row)), [values], groups=seeds if several else episodes)
 
 
 def _rate(verdicts: np.ndarray) -> dict[str, Any]:
@@ -333,7 +333,12 @@ def lines(summary: dict[str, Any]) -> list[str]:
     text = [
         f"intervals of 95 %; those of success are Wilson's, which take answers as independent: {what} resemble each "
         "other, so look at the seeds too"
-        + ("; those of mean shares draw whole seeds, of one seed its episodes" if share else "")
+        + (
+            "; those of mean shares draw whole seeds, which of two or three is from the lowest to the highest, of one "
+            "seed its episodes"
+            if share
+            else ""
+        )
     ]
     for run, label in zip(summary["runs"], _labels(summary["runs"]), strict=True):
         trained = f", after {run['trained']:,} steps" if run["trained"] else ""

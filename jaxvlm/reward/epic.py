@@ -203,12 +203,13 @@ def goal_correlation(
     chex.assert_equal_shape([scores, goal, weights])
     weights = weights / jnp.sum(weights)
     scores = _centred(scores, weights)
-    share = jnp.sum(weights * goal)
+    # Each class's own sum: what is left of 1 loses all its digits where one of them is rare.
+    share, rest = jnp.sum(weights * goal), jnp.sum(weights * ~goal)
     inside = jnp.sum(weights * goal * scores) / jnp.where(share > 0, share, 1.0)
-    outside = jnp.sum(weights * ~goal * scores) / jnp.where(share < 1, 1.0 - share, 1.0)
+    outside = jnp.sum(weights * ~goal * scores) / jnp.where(rest > 0, rest, 1.0)
     deviation = jnp.sqrt(jnp.sum(weights * scores * scores))
     defined = jnp.any(goal & (weights > 0)) & jnp.any(~goal & (weights > 0)) & (deviation > 0)
-    correlation = jnp.sqrt(share * (1.0 - share)) * (inside - outside) / jnp.where(defined, deviation, 1.0)
+    correlation = jnp.sqrt(share * rest) * (inside - outside) / jnp.where(defined, deviation, 1.0)
     return jnp.where(defined, jnp.clip(correlation, -1.0, 1.0), jnp.nan)
 
 

@@ -175,9 +175,9 @@ def align(
     ]
     state = Aligned(heads[0], heads[1], jnp.log(jnp.float32(config.temperature)))
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    optimiser: Any = optax.adamw(
-        schedule, weight_decay=config.weight_decay
-    )  # optax knows no struct for a pytree
+    # Decay is for the heads' matrices: as CLIP's, temperature and biases have none. optax knows no struct for a pytree.
+    matrices = jax.tree.map(lambda leaf: leaf.ndim > 1, state)
+    optimiser: Any = optax.adamw(schedule, weight_decay=config.weight_decay, mask=matrices)
 
     def loss_of(state: Aligned) -> Array:
         log_temperature = state.log_temperature

@@ -61,6 +61,10 @@ def dense_units(params: Any) -> tuple[Units, ...]:
                         f"{layer!r} has {size} outputs but {other!r} takes {named[f'{other}/kernel'].shape[0]}"
                     )
             own = [(f"{layer}/kernel", 1), *([(f"{layer}/bias", 0)] if f"{layer}/bias" in named else [])]
+            # A normalisation follows the layer of its number, with a scale and an offset for each unit.
+            folder, _, _ = layer.rpartition("/")
+            norm = f"{folder}/" * bool(folder) + f"LayerNorm_{_number(layer)}"
+            own += [(f"{norm}/{leaf}", 0) for leaf in ("scale", "bias") if f"{norm}/{leaf}" in named]
             units.append(Units((*own, *((f"{other}/kernel", 0) for other in following))))
     return tuple(units)
 
@@ -91,7 +95,8 @@ def match_permutations(
       Parameters like `params`, NumPy leaves.
 
     Raises:
-      ConfigError: structures that differ, or units whose axes disagree on their number.
+      ConfigError: structures that differ, units whose axes disagree on their number, or signs of units that are
+        normalised together.
     """
     from jaxvlm.transfer.policies import check_same_structure, policy_spec
 
@@ -103,6 +108,12 @@ def match_permutations(
         sizes = {ours[name].shape[axis] for name, axis in layer.axes}
         if len(sizes) != 1:
             raise ConfigError(f"units run over axes of {sorted(sizes)} entries: {layer.axes}")
+        if signs and any("LayerNorm" in name for name, _ in layer.axes):
+            raise ConfigError(
+                f"signs of {layer.axes[0][0]!r} cannot change: a LayerNorm follows it, whose units depend on each "
+                "other; "
+                "match without signs"
+            )
     generator = np.random.default_rng(seed)
     for _ in range(rounds):
         changed = False

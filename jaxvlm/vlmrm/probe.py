@@ -106,10 +106,15 @@ def improve(
     values = jnp.concatenate([scores, chains.score[:, None]], axis=1)
     top, index = jax.lax.top_k(values, search.kept)
     elite = jnp.take_along_axis(pool, index[..., None], axis=1)
-    old = search.smoothing
-    mean = old * chains.mean + (1 - old) * jnp.mean(elite, axis=1)
+    # What has no score is no elite; a chain of which nothing has one stays where it is.
+    known = jnp.isfinite(top)[..., None]
+    count = jnp.sum(known, axis=1)
+    old = jnp.where(count > 0, search.smoothing, 1.0)
+    elite_mean = jnp.sum(jnp.where(known, elite, 0.0), axis=1) / jnp.maximum(count, 1)
+    mean = old * chains.mean + (1 - old) * elite_mean
     # About the old mean and not their own: on a slope, where elites lie close together ahead of it, spread then grows.
-    about = jnp.sqrt(jnp.mean((elite - chains.mean[:, None]) ** 2, axis=1))
+    square = jnp.where(known, (elite - chains.mean[:, None]) ** 2, 0.0)
+    about = jnp.sqrt(jnp.sum(square, axis=1) / jnp.maximum(count, 1))
     spread = old * chains.spread + (1 - old) * about
     return Chains(
         mean=mean,
@@ -125,17 +130,25 @@ def different(
     radius: float = 1.0,
     *,
     periods: Float[np.ndarray, " d"] | None = None,
+    quaternion: bool = False,
 ) -> int:
     """How many of some vectors, best first, are more than `radius` from every one counted before.
 
     Distance is the root mean square over parameters of their differences in units of `scale`. A parameter comes round
-    after its number of `periods`, or never where that is 0, as all do without it.
+    after its number of `periods`, or never where that is 0, as all do without it. With `quaternion` the first four
+    are one: the other way round it is the same turn.
     """
     around = np.zeros(len(scale)) if periods is None else np.asarray(periods, np.float64)
     turn = np.where(around > 0, around, 1.0)
     counted: list[np.ndarray] = []
+
+    def between(vector: np.ndarray, other: np.ndarray) -> np.ndarray:
+        if quaternion and np.dot(vector[:4], other[:4]) < 0:
+            other = np.concatenate([-other[:4], other[4:]])
+        return vector - other
+
     for vector in np.asarray(vectors, np.float64):
-        apart = (vector - other for other in counted)
+        apart = (between(vector, other) for other in counted)
         short = (np.where(around > 0, step - turn * np.round(step / turn), step) for step in apart)
         if all(np.sqrt(np.mean((step / scale) ** 2)) > radius for step in short):
             counted.append(vector)

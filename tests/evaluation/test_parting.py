@@ -36,6 +36,21 @@ def test_a_reward_that_dips_where_success_is_highest_gains_all_of_its_rise_after
     assert found.gain_after == 1.0
 
 
+def test_success_that_stays_highest_has_nothing_after_it():
+    found = parting(np.arange(40.0), np.minimum(1.0, np.arange(40) / 10))
+    assert (found.gain_after, found.lost) == (0.0, 0.0)
+
+
+def test_windows_of_equal_sums_are_ties():
+    success = (
+        np.asarray([0, 3, 9, 6, 3, 9, 6, 0, 10, 8, 0, 10, 5, 10, 2]) / 10
+    )  # sums 21 30 33 24 28 33 24 28 33 33 27
+    found = parting(np.arange(15.0), success)
+    ranks = [5, 1, 3, 5, 5, 2]  # of the last six sums, 33 24 28 33 33 27, the lowest first
+    assert found.late == pytest.approx(np.corrcoef(np.arange(6), ranks)[0, 1])
+    assert found.gain_after == pytest.approx(0.1)
+
+
 def test_success_that_never_came_tells_no_correlation():
     found = parting(np.arange(12.0), np.zeros(12))
     assert math.isnan(found.early)

@@ -82,6 +82,31 @@ def test_frames_of_one_episode_are_drawn_together(tmp_path):
     assert (pair["kappa"]["low"], pair["kappa"]["high"]) == pytest.approx((-1.0, 1.0))
 
 
+def test_the_mean_of_frames_draws_episodes(tmp_path):
+    """Ten frames of each of ten episodes, all goals or none: a share of frames is one of ten episodes."""
+    material = make_material(tmp_path / "rating", seeds=1, episodes=10, frames=10)
+    session = Session([(material, material.frames)], "frame")
+    for number, item in enumerate(material.frames):
+        session.answer(Answer("ann", item.id, item.episode % 2, f"a{number}"))
+    ratings = Ratings.of(session)
+    session.close()
+    share = summarise(ratings)["runs"][0]["by"]["ann"]["share"]
+    assert share["value"] == pytest.approx(0.5)
+    assert share["high"] - share["low"] > 0.5
+
+
+def test_an_episode_that_ended_early_is_not_told_by_its_share(tmp_path):
+    """Nor does a seed of such episodes only make the mean over seeds unknown."""
+    material = make_material(tmp_path / "rating")
+    short = tuple(replace(item, steps=4) if item.seed == 40 else item for item in material.trajectories)
+    found = summarise(rated(replace(material, trajectories=short)))["runs"][0]
+    assert not found["told_by_raters"]
+    by = found["by"]["ann"]
+    assert by["rated"] == 3
+    assert math.isnan(by["per_seed"]["40"]["rate"])
+    assert by["over_seeds"]["value"] == pytest.approx(by["per_seed"]["41"]["rate"])
+
+
 def test_episodes_of_several_sources_are_not_one(tmp_path):
     material = make_material(tmp_path / "rating", seeds=1, episodes=2, frames=8)
     frames = tuple(replace(item, source=number % 2) for number, item in enumerate(material.frames))

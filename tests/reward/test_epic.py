@@ -81,6 +81,15 @@ def test_lemma_1_by_hand():
     np.testing.assert_allclose(goal_distance(scores, goal), np.sqrt((1 - correlation) / 2), rtol=1e-5)
 
 
+def test_lemma_1_keeps_its_digits_where_a_class_is_rare():
+    scores = jnp.array([*range(10), -5.0])
+    goal, weights = jnp.arange(11) < 10, jnp.array([1.0] * 10 + [1e-7])
+    x, w = np.asarray(scores, np.float64), np.asarray(weights, np.float64)
+    covariance = np.cov(x, np.asarray(goal, np.float64), aweights=w, ddof=0)
+    expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    np.testing.assert_allclose(goal_correlation(scores, goal, weights), expected, rtol=1e-4)
+
+
 def test_lemma_1_is_the_correlation_with_the_indicator():
     generator = np.random.default_rng(2)
     scores = 0.25 + 0.02 * generator.normal(size=3000)

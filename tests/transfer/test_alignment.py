@@ -101,6 +101,17 @@ def test_the_temperature_may_be_learned_and_keys_vmapped():
     assert len(set(np.asarray(losses[:, -1]).tolist())) == 3
 
 
+def test_decay_is_not_for_the_temperature():
+    a, b = data()
+    ends = [
+        align(jax.random.key(0), a, b, AlignConfig(steps=1, learn_temperature=True, weight_decay=decay))[0]
+        for decay in (0.0, 1.0)
+    ]
+    assert float(ends[0].log_temperature) == float(ends[1].log_temperature) != np.log(0.1)
+    norms = [sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(end.policy_head)) for end in ends]
+    assert norms[1] < norms[0]
+
+
 @pytest.mark.slow
 def test_a_given_temperature_is_the_one_that_is_used():
     a, b = data()

@@ -69,3 +69,21 @@ def test_what_cannot_be_matched_is_named():
         dense_units({"Conv_0": {"kernel": jnp.zeros((3, 3, 1, 2))}})
     with pytest.raises(ConfigError, match="has 2 outputs but 'Dense_1' takes 3"):
         dense_units({"Dense_0": {"kernel": jnp.zeros((1, 2))}, "Dense_1": {"kernel": jnp.zeros((3, 1))}})
+
+
+def test_normalised_units_take_their_scales_along():
+    network = MLP((8,), 3, "relu", layer_norm=True)
+    rng = np.random.default_rng(0)
+    reference, other = (
+        jax.tree.map(
+            lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32),
+            network.init(jax.random.key(seed), jnp.zeros(4)),
+        )
+        for seed in (0, 1)
+    )
+    matched = match_permutations(other, reference)
+    assert not np.array_equal(flatten_policy(matched), flatten_policy(other))
+    x = jax.random.normal(jax.random.key(2), (20, 4))
+    np.testing.assert_allclose(network.apply(matched, x), network.apply(other, x), atol=1e-4)
+    with pytest.raises(ConfigError, match="LayerNorm"):
+        match_permutations(other, reference, signs=True)

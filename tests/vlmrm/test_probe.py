@@ -83,6 +83,25 @@ def test_a_round_by_hand():
     assert (float(new.best[0, 0]), float(new.score[0])) == (4.0, 9.0)
 
 
+def test_draws_without_a_score_are_no_elites():
+    """Of a chain's draws one has a score, of another's none, nor has its best so far."""
+    search = CrossEntropy(population=4, elites=0.5, smoothing=0.5, least=0.1)
+    one = jnp.ones((2, 1))
+    chains = Chains(mean=one, spread=one, best=7 * one, score=jnp.full(2, -jnp.inf))
+    drawn = jnp.tile(jnp.asarray([[100.0], [3.0], [-100.0], [50.0]]), (2, 1, 1))
+    nothing = jnp.full(4, jnp.nan)
+    new = improve(chains, drawn, jnp.stack([nothing.at[1].set(2.0), nothing]), np.ones(1, np.float32), search)
+    np.testing.assert_allclose(new.mean[:, 0], [0.5 * 1 + 0.5 * 3, 1.0])
+    np.testing.assert_allclose(new.spread[:, 0], [0.5 * 1 + 0.5 * 2, 1.0])
+
+
+def test_a_turn_is_the_same_by_either_of_its_quaternions():
+    half = np.deg2rad([179.0, -179.0, 120.0]) / 2  # two degrees apart, and sixty
+    vectors = np.stack([np.cos(half), 0 * half, 0 * half, np.sin(half), 0 * half], axis=1)
+    assert different(vectors, np.full(5, 0.2), 0.5) == 3
+    assert different(vectors, np.full(5, 0.2), 0.5, quaternion=True) == 2
+
+
 def test_ends_are_counted_against_the_median_goal_state():
     scores, holds = np.asarray([0.5, 0.5, 0.3, 0.1]), np.asarray([True, False, True, False])
     assert count_ends(scores, holds, 0.4) == Counts(met=2, fooled=1, short=1)
