@@ -145,7 +145,7 @@ def test_the_reward_is_gymnasiums(stepped):
 def test_the_compact_observation_is_positions_and_tenths_of_velocities():
     env = Humanoid()
     pool = env.default_params.pool
-    assert pool.observation.shape == (256, 45)
+    assert pool.observation.shape == (env.pool_size, 45)
     np.testing.assert_allclose(pool.observation[:, :22], pool.motion.qpos[:, 2:], rtol=1e-6)
     np.testing.assert_allclose(pool.observation[:, 22:], 0.1 * np.asarray(pool.motion.qvel), rtol=1e-5)
     observation, state = env.reset(jax.random.key(0), env.default_params)
@@ -194,7 +194,7 @@ def test_physics_that_leaves_the_finite_numbers_is_marked_and_not_learned_from()
 def test_resets_are_gymnasiums_noise_about_the_initial_state():
     env = Humanoid(observation="full")
     pool = env.default_params.pool
-    assert pool.observation.shape == (256, 376)
+    assert pool.observation.shape == (env.pool_size, 376)
     noise = np.asarray(pool.motion.qpos) - load_model().qpos0
     assert np.abs(noise).max() <= 0.01
     assert np.abs(noise).mean() == pytest.approx(0.005, rel=0.1)
