@@ -13,7 +13,7 @@ from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row
 from jaxvlm.reproduce.material import Material, number
 from jaxvlm.runtime.plots import BLUE, GREY
 from jaxvlm.transfer.arms import ARMS
-from jaxvlm.transfer.report import difference
+from jaxvlm.transfer.report import difference, tied
 
 GRIDS = (8, 12, 25)
 MINUTES = {8: 4.0, 12: 7.0, 25: 16.0}
@@ -231,30 +231,42 @@ def section(found: Material) -> Section:
 def _came_out(steps: Mapping[int, Mapping[str, Runs]]) -> str:
     """What the runs say, and what of it their controls say as well."""
 
-    def over(arm: str, other: str) -> str:
-        found = [(grid, percent(table, arm, other)) for grid, table in steps.items()]
-        return "; ".join(f"{grid} x {grid} {words}" for grid, words in found if words) or "not run"
+    def sentence(start: str, arm: str, other: str, end: str = "") -> list[str]:
+        """Differences in the order of sizes, and where they may as well be none; nothing of arms that were not run."""
+        found = {grid: interval for grid, table in steps.items() if (interval := against(table, arm, other))}
+        if not found:
+            return []
+        ties = [f"{grid} x {grid}" for grid, interval in found.items() if tied(interval)]
+        at = f" (a tie at {'every size' if len(ties) == len(found) else listed(ties)})" if ties else ""
+        values = listed([f"{100 * interval.value:+.0f} %" for interval in found.values()])
+        return [f"{start} {values}{at}{end}."]
 
-    def told(arm: str, other: str) -> bool:
-        found = [against(table, arm, other) for table in steps.values()]
-        return any(interval and not interval.low <= 0 <= interval.high for interval in found)
-
+    sizes = listed([f"{grid} x {grid}" for grid in steps])
     words = [
-        "What came out here, in differences of steps. Against the nearest sentence's policy the mean of all known "
-        f"policies, which reads no sentence, has {over('uniform', 'language-nearest')}: that part of a gain is "
-        "averaging.",
-        f"Against that mean clip-rl has {over('clip-rl', 'uniform')}.",
+        f"What came out here, in differences of steps at {sizes}.",
+        *sentence(
+            "Against the nearest sentence's policy the mean of all known policies, which reads no sentence, takes",
+            "uniform",
+            "language-nearest",
+            ": that part of a gain is averaging",
+        ),
+        *sentence("Against that mean clip-rl takes", "clip-rl", "uniform"),
+        *sentence(
+            "Against the same alignment on pairs put together by chance clip-rl takes",
+            "clip-rl",
+            "clip-rl-shuffled",
+        ),
+        *sentence("Against the same on noise in place of policies it takes", "clip-rl", "clip-rl-noise"),
     ]
-    for arm, what in (
-        ("clip-rl-shuffled", "pairs put together by chance"),
-        ("clip-rl-noise", "noise for policies"),
-    ):
-        if any(arm in table for table in steps.values()):
-            tie = "" if told("clip-rl", arm) else ", a tie at every size"
-            words.append(f"Against the same alignment on {what} it has {over('clip-rl', arm)}{tie}.")
-    if not told("clip-rl", "clip-rl-shuffled"):
+    shuffled = [against(table, "clip-rl", "clip-rl-shuffled") for table in steps.values()]
+    if any(shuffled) and all(interval is None or tied(interval) for interval in shuffled):
         words.append("So knowledge of the policies is not what these seeds show to help.")
     return " ".join(words)
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _order(runs: Mapping[str, Runs]) -> Sequence[str]:
