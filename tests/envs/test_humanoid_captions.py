@@ -314,11 +314,14 @@ def test_climbing_keeps_what_scores_higher(qpos):
     start = jnp.asarray(qpos[:64])
 
     def reach(q):
-        return measure(pose_scene(q)).head_clearance
+        height = measure(pose_scene(q)).head_clearance
+        return jnp.where(jnp.all(q == start[0], axis=1), jnp.nan, height)  # one pose has no score
 
     end, best = jax.jit(lambda q: climb(jax.random.key(0), q, reach, 8))(start)
     before = np.asarray(jax.jit(reach)(start))
-    assert (np.asarray(best) >= before - 1e-5).all()
+    assert np.isnan(before[0])
+    assert np.isfinite(best).all()
+    assert (np.asarray(best)[1:] >= before[1:] - 1e-5).all()
     assert np.mean(np.asarray(best) > before + 0.02) > 0.5
     np.testing.assert_allclose(jax.jit(reach)(end), best, atol=1e-5)
 

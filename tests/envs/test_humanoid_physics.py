@@ -149,10 +149,14 @@ def test_the_compact_observation_is_positions_and_tenths_of_velocities():
     np.testing.assert_allclose(pool.observation[:, :22], pool.motion.qpos[:, 2:], rtol=1e-6)
     np.testing.assert_allclose(pool.observation[:, 22:], 0.1 * np.asarray(pool.motion.qvel), rtol=1e-5)
     observation, state = env.reset(jax.random.key(0), env.default_params)
-    observation, state, *_ = jax.jit(env.step)(
-        jax.random.key(1), state, jnp.full(17, 0.2), env.default_params
-    )
+    step, action = jax.jit(env.step), jnp.full(17, 0.2)
+    observation, state, *_, info = step(jax.random.key(1), state, action, env.default_params)
     np.testing.assert_allclose(observation[22:], 0.1 * np.asarray(state.motion.qvel), rtol=1e-5)
+    assert info["success"]  # without a goal: healthy
+    broken = state.replace(motion=state.motion.replace(qvel=state.motion.qvel.at[7].set(1e30)))
+    *_, info = step(jax.random.key(1), broken, action, env.default_params)
+    assert info["diverged"]
+    assert not info["success"]
 
 
 def test_graded_truth_as_reward():
