@@ -54,8 +54,7 @@ def section(found: Material) -> Section:
     return Section(
         found="For the three tasks that were not learned without regularisation, agents were trained with α of 0.2, "
         "0.4 and 0.6 as well. By the histograms of rated episodes they do about as well at 0.2 as at 0 and worse "
-        "above: "
-        "regularisation does not help. The text gives no success for any α but 0.",
+        "above: regularisation does not help. The text gives no success for any α but 0.",
         compared=tuple(
             Compared(
                 f"{WORDS[pose]}, α = {alpha:g}: success over all seeds",

@@ -20,9 +20,7 @@ from jaxvlm.reproduce.scaling import SHARED, SIZES, agent_name, agent_rows, clip
 from jaxvlm.runtime.plots import BLUE, VERMILION, new_figure
 
 SHOWN = 6  # states of a picture
-LEARNED = (
-    0.1  # share of a rollout's steps at the goal, below which nothing is said of what came after the highest
-)
+LEARNED = 0.1  # share of a rollout's steps at the goal, without which nothing is told of what came after it
 ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
 ALPHA = 0.4  # of the remedy on kneeling, with the small CLIP of the other remedies
 SMALL = "s"  # the size of the CLIPs that the remedies are tried with
@@ -142,8 +140,7 @@ def section(found: Material) -> Section:
             Text(
                 "Agents are chosen by the reward, and the reward is what they are trained to raise. Where they learn "
                 "the pose, reward and success rise together; but the reward also rises where the pose is never "
-                "learned, "
-                "and may go on once success is as high as it gets."
+                "learned, and may go on once success is as high as it gets."
             ),
             _curves(done),
             _table(done, "pose"),
@@ -455,8 +452,7 @@ def _helped(found: Material) -> list[Block]:
             + (
                 "; on kneeling the same, a second camera that sees what the first does not, and a CLIP that has "
                 "learned from the states that fooled it. The small CLIPs are trained alike, for 1,500 steps; the "
-                "figures at "
-                "play of the one that has learned from states are of episodes that it has not learned from."
+                "figures at play of the one that has learned from states are of episodes that it has not learned from."
                 if plain and not found.place.clips
                 else "."
             )
