@@ -62,7 +62,12 @@ class Source:
     def _leaves(self) -> list[Any]:
         return jax.tree.leaves(self._shapes)
 
-    def _advance(self, leaves: list[jax.Array], action: jax.Array) -> Any:
+    @cached_property
+    def _advance(self) -> Any:
+        """`_next`, traced once for all programs: it is seconds of Python. Inlined into each of them."""
+        return jax.jit(self._next, inline=True)
+
+    def _next(self, leaves: list[jax.Array], action: jax.Array) -> Any:
         structure = jax.tree.structure(self._shapes)
         with quietly():
             state = self.env.step(jax.tree.unflatten(structure, leaves), action)

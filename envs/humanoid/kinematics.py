@@ -5,7 +5,7 @@ joint, and agrees with it to 1e-5.
 """
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -100,6 +100,7 @@ def skeleton() -> Skeleton:
     )
 
 
+@partial(jax.jit, inline=True)
 def pose_scene(qpos: Float[Array, "... 24"]) -> RayScene:
     """Where the geoms are at joint positions; works on one state or any batch.
 

@@ -4,8 +4,10 @@ Every function works on one state or on any batch: leading axes are written `...
 between the floor and the surface of a geom; lengths are in metres, angles in degrees.
 """
 
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -99,6 +101,7 @@ class Measures:
     )
 
 
+@partial(jax.jit, inline=True)
 def measure(scene: Any) -> Measures:
     """All measures of one state or of a batch.
 

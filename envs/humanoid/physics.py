@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,6 +61,8 @@ def put_model(contacts: Contacts = "floor", iterations: int = 3, ls_iterations: 
     return mjx.put_model(model, impl="jax")
 
 
+# Its trace is seconds of Python. An inlined `jit` keeps it: programs of any batch size copy it and trace nothing.
+@partial(jax.jit, static_argnames="substeps", inline=True)
 def simulate(
     model: mjx.Model, motion: Motion, ctrl: Float[Array, "17"], substeps: int
 ) -> tuple[Motion, mjx.Data]:
@@ -89,6 +92,7 @@ def _step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     return mjx.euler(model, data.tree_replace({"_impl.M": inertia}))
 
 
+@partial(jax.jit, inline=True)
 def contact_forces(model: mjx.Model, data: mjx.Data) -> Float[Array, "14 6"]:
     """`cfrc_ext`: forces from outside on each body, torque in N m first, then force in N."""
     return mjx.rne_postconstraint(model, data)._impl.cfrc_ext  # pyright: ignore[reportAttributeAccessIssue]

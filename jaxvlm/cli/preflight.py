@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envs.registry import Task
 
 SIGNAL = 0.6  # AUC below which a sentence is said to tell nothing; chance is 0.5
+CANDIDATES = 8192  # random states whose truth is asked, which costs little; a few goals hold in one of 50
 NO_GOAL = ("healthy_fraction", "finite_fraction")  # what stands for success where no predicate is known
 MANY_ENVIRONMENTS = 512  # of the humanoid on a CPU, where each costs time
 
@@ -96,9 +97,10 @@ def views_note(config: TrainConfig, task: "Task") -> str | None:
 def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0) -> str | None:
     """A warning where the sentence ranks random states no better than chance, or than the task's opposite sentence.
 
-    None where it does, or nobody knows. The truth is that of the caption which says the same, or of the task's goal for
-    the task's own prompt, which alone has an opposite. Of a task of several phases it is said of the sentence of one of
-    them.
+    None where it does, or nobody knows. Half of the states that are scored are at the goal and half are not, as far as
+    there are so many: of a goal that holds in one state of 50, the AUC of 64 as they come would say little. The truth
+    is that of the caption which says the same, or of the task's goal for the task's own prompt, which alone has an
+    opposite. Of a task of several phases it is said of the sentence of one of them.
     """
     if not has_captions(task.domain):
         return None
@@ -111,9 +113,17 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     assert built.inputs.reward is not None
     reward = in_phase(built.inputs.reward, phase)
     assert program.encode is not None
+    sentence = " + ".join(map(repr, prompts))
     count = 512 if program.frame_size <= 96 else 64  # some seconds of a CPU, most of them compilation
-    states = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(config.seed), count)
+    states = jax.jit(dataset.sample_states, static_argnums=1)(jax.random.key(config.seed), CANDIDATES)
     truth = np.asarray(jax.jit(dataset.concept(concept).holds)(states))
+    if truth.all() or not truth.any():
+        return (
+            f"whether this CLIP tells the goal of {sentence} is not known: {'all' if truth.all() else 'none'} of "
+            f"{CANDIDATES} random states are at it; look at what it ranks highest with `jaxvlm probe`"
+        )
+    chosen = balanced(truth, count, config.seed)
+    states, truth = jax.tree.map(lambda leaf: leaf[chosen], states), truth[chosen]
     scenes: Any = jax.jit(dataset.scenes)(states)
 
     goals = [reward.goal]
@@ -133,9 +143,11 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
         return jax.vmap(lambda goal: score(replace(reward, goal=goal), embeddings).mean(-1))(goals)
 
     area, *opposite = [auc(row, truth) for row in np.asarray(rewards(reward, jnp.stack(goals), scenes))]
-    sentence = " + ".join(map(repr, prompts))
-    measured = f"on {count} random states, chance is 0.5"
-    if area < SIGNAL:  # not a number where no state is at the goal
+    measured = f"on {truth.sum()} states at the goal and {(~truth).sum()} others, chance is 0.5"
+    if np.isnan(area):
+        return f"this CLIP's scores of {sentence} are not finite, so nothing can be learned from them; see `jaxvlm "
+        "clip check`"
+    if area < SIGNAL:
         return (
             f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} {measured}), so training "
             "on it is unlikely to work; see `jaxvlm clip check`"
@@ -147,6 +159,20 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
             "not trust its reward; see `jaxvlm clip check`"
         )
     return None
+
+
+def balanced(truth: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` items, half of them true and half false as far as there are so many, in a random order.
+
+    Args:
+      truth: bool[n], with n of at least `count`.
+      count: how many are taken.
+      seed: of the choice.
+    """
+    order = np.random.default_rng(seed).permutation(truth.size)
+    true, false = order[truth[order]], order[~truth[order]]
+    at_goal = min(true.size, max(count // 2, count - false.size))
+    return np.concatenate([true[:at_goal], false[: count - at_goal]])
 
 
 def goal_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from envs.captions import captioned_dataset
 from envs.humanoid.env import Humanoid
 from envs.registry import make_task
-from jaxvlm.cli.preflight import concept_of, goal_of, preflight, views_note
+from jaxvlm.cli.preflight import balanced, concept_of, goal_of, preflight, views_note
 from jaxvlm.cli.session import build_shown
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import free_camera
@@ -31,7 +32,31 @@ def test_a_sentence_that_says_nothing_is_warned_of():
     """The task's own sentence through a CLIP with random weights."""
     (note,) = told(make_task("cartpole"), clip="untrained")
     assert "does not tell goal frames from others (AUC 0." in note
+    assert "on 256 states at the goal and 256 others" in note
     assert "clip check" in note
+
+
+def test_a_sentence_whose_goal_no_state_is_at_is_said_to_be_unknown(monkeypatch):
+    """Not a number is neither above nor below chance: it must not pass for a signal."""
+    dataset = captioned_dataset("cartpole")
+    never = replace(dataset.concept("upright"), log_odds=lambda states: -1.0 - 0.0 * states.theta)
+    concepts = tuple(never if concept.name == "upright" else concept for concept in dataset.concepts)
+    monkeypatch.setattr(
+        "jaxvlm.cli.preflight.find_dataset", lambda domain: replace(dataset, concepts=concepts)
+    )
+    (note,) = told(make_task("cartpole"))
+    assert "is not known: none of 8192 random states are at it" in note
+
+
+@pytest.mark.parametrize(
+    ("at_goal", "taken"), [(500, 32), (5, 5), (990, 54)], ids=["enough", "few at the goal", "few others"]
+)
+def test_states_at_the_goal_and_others_are_scored_in_equal_numbers(at_goal, taken):
+    truth = np.zeros(1000, bool)
+    truth[np.random.default_rng(0).permutation(1000)[:at_goal]] = True
+    chosen = balanced(truth, 64, seed=0)
+    assert len(set(chosen.tolist())) == 64
+    assert truth[chosen].sum() == taken
 
 
 def test_an_opposite_sentence_that_ranks_as_high_is_warned_of():

@@ -149,6 +149,8 @@ def _check(scene: RayScene, assets: RayAssets, size: int, supersample: int) -> N
         )
 
 
+# Inlined into the caller's program; the `jit` keeps the trace for the next program.
+@partial(jax.jit, static_argnums=(3, 4), inline=True)
 def _draw(
     scene: RayScene, assets: RayAssets, camera: RayCamera, size: int, supersample: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
