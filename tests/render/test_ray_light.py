@@ -33,6 +33,20 @@ def test_a_directional_light_shines_by_the_cosine():
     np.testing.assert_allclose(frame, np.broadcast_to(expected, frame.shape), atol=1e-5)
 
 
+def test_colours_have_derivatives():
+    """Of a picture by its paint, in reverse mode, past what the renderer stores for the compiler."""
+    light = "<light type='directional' pos='0 0 5' dir='.6 0 -.8' ambient='.1 .1 .1' diffuse='.5 1 .5'/>"
+    model, data = load(f"<mujoco>{floor(light)}</mujoco>")
+    scene, assets = scene_from_data(data), make_ray_assets(model)
+
+    def brightness(rgb):
+        return render_ray(scene, assets.replace(rgb=rgb), DOWN, 9).mean()
+
+    by_hand = (0.1 + 0.8 * np.array([0.5, 1.0, 0.5])) / 3.0
+    found = np.asarray(jax.jit(jax.grad(brightness))(assets.rgb))
+    np.testing.assert_allclose(found.sum(axis=0), by_hand, atol=1e-5)
+
+
 def test_without_lights_there_is_a_little_ambient_light():
     np.testing.assert_allclose(draw(floor(""))[4, 4], 0.3 * np.array([0.5, 0.4, 0.3]), atol=1e-6)
 

@@ -105,17 +105,21 @@ class Rays(NamedTuple):
     down: Vec  # f32[] each
 
 
-def camera_pose(scene: RayScene, camera: RayCamera) -> tuple[jax.Array, jax.Array]:
-    """Position f32[3] and quaternion f32[4] of a camera in a scene.
+def check_camera(scene: RayScene, camera: RayCamera) -> None:
+    """Raises `ConfigError` for a model's camera where the scene has none; not where a program is given the camera."""
+    if scene.camera_pos.shape[0] or isinstance(camera.index, jax.core.Tracer):
+        return
+    if np.asarray(camera.index) >= 0:
+        raise ConfigError(
+            f"the view is the model's camera number {camera.index}, and the scene has no cameras; take a free camera "
+            "or a scene with the model's own"
+        )
 
-    Raises `ConfigError` for a model's camera where the scene has none; not where a program is given the camera.
-    """
+
+def camera_pose(scene: RayScene, camera: RayCamera) -> tuple[jax.Array, jax.Array]:
+    """Position f32[3] and quaternion f32[4] of a camera in a scene; errors as `check_camera`."""
+    check_camera(scene, camera)
     if scene.camera_pos.shape[0] == 0:
-        if not isinstance(camera.index, jax.core.Tracer) and np.asarray(camera.index) >= 0:
-            raise ConfigError(
-                f"the view is the model's camera number {camera.index}, and the scene has no cameras; take a free "
-                "camera or a scene with the model's own"
-            )
         return camera.pos, camera.quat
     own, index = camera.index >= 0, jnp.maximum(camera.index, 0)
     return (

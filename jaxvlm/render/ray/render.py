@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.render.ray.assets import RayAssets
-from jaxvlm.render.ray.cameras import RayCamera, Rays, camera_rays
+from jaxvlm.render.ray.cameras import RayCamera, Rays, camera_rays, check_camera
 from jaxvlm.render.ray.haze import with_haze
 from jaxvlm.render.ray.lighting import Light, lit, model_lights
 from jaxvlm.render.ray.primitives import (
@@ -149,12 +149,20 @@ def _check(scene: RayScene, assets: RayAssets, size: int, supersample: int) -> N
         )
 
 
-# Inlined into the caller's program; the `jit` keeps the trace for the next program.
-@partial(jax.jit, static_argnums=(3, 4), inline=True)
 def _draw(
     scene: RayScene, assets: RayAssets, camera: RayCamera, size: int, supersample: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Colour, distance and slot; looks at the camera's numbers, where they are numbers yet, before they are traced."""
     _check(scene, assets, size, supersample)
+    check_camera(scene, camera)
+    return _cast(scene, assets, camera, size, supersample)
+
+
+# Inlined into the caller's program; the `jit` keeps the trace for the next one.
+@partial(jax.jit, static_argnums=(3, 4), inline=True)
+def _cast(
+    scene: RayScene, assets: RayAssets, camera: RayCamera, size: int, supersample: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     spec = assets.spec
     groups = shapes_of(scene, assets)
     rays = camera_rays(scene, camera, size, supersample)

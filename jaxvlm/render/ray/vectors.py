@@ -1,6 +1,7 @@
 """Vectors as triples of arrays: no array here ends in an axis of three, which would waste vector lanes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +134,7 @@ def keep_vector(a: Vec, one: jax.Array) -> Vec:
     return keep(a[0], one), keep(a[1], one), keep(a[2], one)
 
 
+@jax.custom_jvp
 def settle(values: tuple[jax.Array, ...], one: jax.Array) -> tuple[jax.Array, ...]:
     """The same values, computed one by one before anything that needs them, where XLA would rather not.
 
@@ -143,3 +145,9 @@ def settle(values: tuple[jax.Array, ...], one: jax.Array) -> tuple[jax.Array, ..
         return jax.lax.while_loop(lambda _: one > 2.0, lambda s: tuple(-x for x in s), state)
 
     return jax.lax.platform_dependent(values, cpu=never, default=lambda state: state)
+
+
+@settle.defjvp
+def _settle_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """Derivatives pass as if nothing were there; through the loop there would be none in reverse mode."""
+    return settle(*primals), tangents[0]
