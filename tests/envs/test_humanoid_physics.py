@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from humanoid_states import gymnasium_model, random_states, step_all
+from humanoid_states import gymnasium_env, gymnasium_model, random_states, step_all
 
 from envs.humanoid.env import Humanoid, HumanoidState, observe
 from envs.humanoid.kinematics import locate
@@ -125,20 +125,23 @@ def test_each_block_of_the_observation_is_gymnasiums(stepped):
     assert not expected[:, -84:-78].any()  # the world's row
 
 
-def test_the_reward_is_gymnasiums(stepped):
-    (_, _, _, ctrl), (_, state, reward, terminated, truncated, info), theirs = stepped
+def test_the_reward_is_gymnasiums(stepped, monkeypatch):
+    """Gymnasium's own step, with our model in place of its."""
+    (qpos, qvel, warm_start, ctrl), (_, state, reward, terminated, truncated, info), theirs = stepped
     assert not terminated.any()
     assert not truncated.any()
     assert not info["diverged"].any()
-    mass = load_model().body_mass
+    env = gymnasium_env(monkeypatch)
+    env.model = load_model()
     for k, data in enumerate(theirs):
-        before = mujoco.MjData(load_model())
-        before.qpos[:] = stepped[0][0][k]
-        mujoco.mj_forward(load_model(), before)
-        velocity = (mass @ data.xipos - mass @ before.xipos)[0] / mass.sum() / 0.015
-        healthy = 1.0 < data.qpos[2] < 2.0
-        expected = 1.25 * velocity + 5.0 * healthy - 0.1 * (ctrl[k] ** 2).sum()
+        env.data = mujoco.MjData(env.model)
+        env.data.qpos[:], env.data.qvel[:], env.data.qacc_warmstart[:] = qpos[k], qvel[k], warm_start[k]
+        mujoco.mj_kinematics(env.model, env.data)  # where the centre of mass is before
+        _, expected, *_, terms = env.step(ctrl[k])
+        np.testing.assert_array_equal(env.data.qpos, data.qpos)
         assert float(reward[k]) == pytest.approx(expected, abs=0.02)
+        velocity = float(reward[k]) - terms["reward_alive"] - terms["reward_quadctrl"]
+        assert velocity == pytest.approx(terms["reward_linvel"], abs=0.02)
     assert state.com.shape == (24, 3)
 
 
