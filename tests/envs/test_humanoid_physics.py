@@ -162,6 +162,50 @@ def test_the_compact_observation_is_positions_and_tenths_of_velocities():
     assert not info["success"]
 
 
+def depth_of_forearms(contacts, qpos):
+    """How far each of f32[n, 24] has a forearm or hand inside one of the other arm, m."""
+    model = load_model("textured", contacts)
+    data, depths = mujoco.MjData(model), []
+    lower = [[model.geom(f"{side}_{part}").id for part in ("larm", "hand")] for side in ("right", "left")]
+    for positions in np.asarray(qpos, np.float64):
+        data.qpos[:] = positions
+        mujoco.mj_kinematics(model, data)
+        apart = [mujoco.mj_geomDistance(model, data, a, b, 1.0, None) for a in lower[0] for b in lower[1]]
+        depths.append(max(0.0, -min(apart)))
+    return np.asarray(depths)
+
+
+def test_limbs_keep_forearms_apart_that_motors_push_together():
+    """A third of a second of a body that folds its arms before its chest, by MJX; beside it MuJoCo's own steps."""
+    ctrl = np.zeros(17, np.float32)
+    ctrl[11:] = 0.4, 0.4, -0.4, -0.4, -0.4, -0.4  # shoulders and elbow, right then left
+    start = load_model().qpos0
+    native = {}
+    for contacts in ("floor", "limbs"):
+        data, path = mujoco.MjData(load_model("textured", contacts)), []
+        data.ctrl[:] = ctrl
+        for _ in range(110):
+            mujoco.mj_step(load_model("textured", contacts), data)
+            path.append(data.qpos.copy())
+        native[contacts] = depth_of_forearms(contacts, path)
+
+    @jax.jit
+    def run(model, motion):
+        def step(motion, _):
+            motion = simulate(model, motion, jnp.asarray(ctrl), 1)[0]
+            return motion, motion.qpos
+
+        return jax.lax.scan(step, motion, None, 110)[1]
+
+    motion = Motion(jnp.asarray(start, jnp.float32), jnp.zeros(23), jnp.zeros(23))
+    limbs = depth_of_forearms("limbs", run(put_model("limbs"), motion))
+    assert native["floor"].max() > 0.06  # a forearm's thickness: one is inside the other
+    assert native["floor"][-50:].mean() > 0.04
+    assert 0.0 < limbs.max() < 0.035  # the blow, at 3 m/s
+    assert limbs[-30:].max() < 0.01  # pressed, they lie on each other
+    np.testing.assert_allclose(limbs, native["limbs"], atol=0.005)
+
+
 def test_graded_truth_as_reward():
     """The way from a state's pose to the number, by the same steps in the same program."""
     env = Humanoid(goal="standing", reward="graded")
