@@ -33,7 +33,10 @@ def test_paper_preset_holds_the_values_of_appendix_c():
 def test_paper_preset_of_the_humanoid_holds_the_values_of_appendix_c():
     config = preset("humanoid-kneeling", "sac", "paper")
     assert config.steps == 10_000_000
-    assert (config.num_envs, config.rollout_length - 1) == (32, 100)  # 3,200 steps a rollout, beside a reset's rows
+    assert (config.num_envs, config.rollout_length - 1) == (
+        32,
+        100,
+    )  # 3,200 steps a rollout, beside a reset's rows
     assert (config.learning_starts, config.updates, config.batch_size) == (50_000, 100, 512)
     assert config.buffer_size == 1_000_000
     assert config.checkpoint_every * config.num_envs * (config.rollout_length - 1) == 128_000
@@ -49,7 +52,12 @@ def test_paper_preset_of_the_humanoid_holds_the_values_of_appendix_c():
     task = make_task("humanoid-kneeling", config.variant)
     env = task.env.env
     assert (env.observation, env.contacts, env.reset_noise) == ("full", "limbs", 0.01)
-    assert (task.episode_length, task.threshold, task.look, task.cameras) == (100, 0.5, "textured", ("default",))
+    assert (task.episode_length, task.threshold, task.look, task.cameras) == (
+        100,
+        0.5,
+        "textured",
+        ("default",),
+    )
     assert preset("humanoid", "sac", "paper-text").algorithm.bootstrap_at_truncation
 
 
