@@ -11,8 +11,9 @@
 Each row is one `jaxvlm train` with several seeds in one program, in `--folder`, which holds rows of one preset, number
 of seeds and of steps, CLIP and views, as `table1.json` there says. With `--together` all poses share a
 program, those learned from an untrained CLIP too. A finished row is not trained again and a stopped one is resumed.
-The agent of a seed is the one that earned the most CLIP reward, as in the paper; success is by the pose's predicate in
-at least half of an episode's steps.
+The agent of a seed is the one that earned the most CLIP reward in training. Of the seeds that one stands in bold and
+is pictured whose agent earned most, whatever its success, as in the paper. Success is by the pose's predicate in at
+least half of an episode's steps.
 """
 
 import argparse
@@ -21,6 +22,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxvlm.reproduce.material import Trained
 
 # Table 1 of arXiv 2310.12921: ViT-bigG-14, best of 4 seeds, rated by a person.
 PAPER = {
@@ -114,25 +119,31 @@ def result(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def best_and_mean(figures: dict | None) -> str:
-    """Success of the best seed, the mean over seeds, and each seed."""
-    if figures is None:
+def finished(run: Path) -> "Trained | None":
+    """A run that was trained and evaluated; None where there is none yet."""
+    from jaxvlm.reproduce.material import Trained
+
+    return Trained(run) if (run / "evaluation.json").exists() else None
+
+
+def chosen_and_each(run: "Trained | None") -> str:
+    """Success of the seed whose agent earned the most reward in training, and of each seed."""
+    if run is None:
         return "-"
-    rates = figures["per_seed"]["success_rate"]
-    return f"**{max(rates):.2f}** ({', '.join(f'{rate:.2f}' for rate in rates)})"
+    return f"**{run.rates[run.chosen]:.2f}** ({', '.join(f'{rate:.2f}' for rate in run.rates)})"
 
 
 def table(poses: list[str], folder: Path) -> str:
     """Markdown: a row a pose."""
     lines = [
-        "| pose | paper, by eye | CLIP reward: best (each seed) | share of steps | CLIP untrained "
+        "| pose | paper, by eye | CLIP reward: chosen (each seed) | share of steps | CLIP untrained "
         "| predicate as reward | graded truth as reward | random | no action | steps of a seed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for pose in poses:
         names = {variant: folder / f"{pose}-{variant}" for variant in VARIANTS}
-        figures = {variant: result(path / "evaluation.json") for variant, path in names.items()}
-        if not any(figures.values()):
+        runs = {variant: finished(path) for variant, path in names.items()}
+        if not any(runs.values()):
             continue
         controls = []
         for which in CONTROLS:
@@ -140,40 +151,39 @@ def table(poses: list[str], folder: Path) -> str:
                 path for folder_ in names.values() for path in folder_.glob(f"evaluation-{which}-*.json")
             )
             controls.append(f"{result(found[0])['success_rate']:.2f}" if found else "-")  # pyright: ignore[reportOptionalSubscript]
-        trained = figures["clip"]
-        share = f"{trained['pose_fraction']:.2f}" if trained else "-"
+        trained = runs["clip"]
+        share = f"{trained.evaluation['pose_fraction']:.2f}" if trained else "-"
         configs = [json.loads((path / "config.json").read_text()) for path in names.values() if path.exists()]
         lines.append(
-            f"| {pose} | {PAPER[pose]:.2f} | {best_and_mean(trained)} | {share} | "
-            f"{best_and_mean(figures['untrained'])} | {best_and_mean(figures['predicate'])} | "
-            f"{best_and_mean(figures['graded'])} | "
+            f"| {pose} | {PAPER[pose]:.2f} | {chosen_and_each(trained)} | {share} | "
+            f"{chosen_and_each(runs['untrained'])} | {chosen_and_each(runs['predicate'])} | "
+            f"{chosen_and_each(runs['graded'])} | "
             f"{' | '.join(controls)} | {configs[0]['steps']:,} |"
         )
     return "\n".join(lines)
 
 
 def pictures(poses: list[str], folder: Path, output: Path) -> None:
-    """Ten moments of an episode of the best agent of each pose, and of all agents, from the runs' contact sheets."""
+    """Ten moments of an episode of the chosen agent of each pose, and of all agents, from the runs' contact sheets."""
     import matplotlib
-    import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 15)
     best, every = [], []
     for pose in poses:
-        run = folder / f"{pose}-clip"
-        if not (run / "evaluation.json").exists():
+        run = finished(folder / f"{pose}-clip")
+        if run is None:
             continue
-        sheet = Image.open(run / "videos" / "best.png").convert("RGB")
-        rates = result(run / "evaluation.json")["per_seed"]["success_rate"][:4]  # pyright: ignore[reportOptionalSubscript]
+        sheet = Image.open(run.path / "videos" / "best.png").convert("RGB")
+        rates = run.rates[:4]
         # A row of the sheet is an episode of a seed.
         height = sheet.height / 4
         rows = [
             sheet.crop((0, round(k * height), sheet.width, round((k + 1) * height)))
             for k in range(len(rates))
         ]
-        chosen = int(np.argmax(rates))
-        best.append((f"{pose}\n{rates[chosen]:.0%} of the episodes", rows[chosen]))
+        if run.chosen < len(rows):  # the sheet has the first four seeds only
+            best.append((f"{pose}\n{rates[run.chosen]:.0%} of the episodes", rows[run.chosen]))
         every += [(f"{pose}\n{rate:.0%}", row) for rate, row in zip(rates, rows, strict=True)]
     output.mkdir(parents=True, exist_ok=True)
     for name, rows, cell in (("humanoid_table1.png", best, 118), ("humanoid_all_agents.png", every, 64)):
@@ -188,10 +198,10 @@ def pictures(poses: list[str], folder: Path, output: Path) -> None:
 
 def ablation_table(folder: Path) -> str:
     """Markdown: kneeling under other looks and cameras."""
-    lines = ["| look and camera | paper | success: best (each seed) |", "|---|---|---|"]
+    lines = ["| look and camera | paper | success: chosen (each seed) |", "|---|---|---|"]
     for name, (_, _, paper) in ABLATION.items():
-        figures = result(folder / f"kneeling-{name}" / "evaluation.json")
-        lines.append(f"| {name.replace('-', ' look, ')} camera | {paper:.2f} | {best_and_mean(figures)} |")
+        run = finished(folder / f"kneeling-{name}")
+        lines.append(f"| {name.replace('-', ' look, ')} camera | {paper:.2f} | {chosen_and_each(run)} |")
     return "\n".join(lines)
 
 

@@ -39,8 +39,12 @@ def areas():
 
 @pytest.mark.slow
 def test_every_goal_is_ranked(areas):
-    """0.976 to 0.997 on the 2,000 states of the card; 1,200 others may differ by a hundredth."""
-    assert min(areas["tiny"].values()) > 0.97, areas["tiny"]
+    """0.976 to 0.997 on the 2,000 states of the card; 1,200 others may differ by a hundredth.
+
+    The aim is 0.98 for each, which kneeling alone does not meet.
+    """
+    assert areas["tiny"]["kneeling"] > 0.97, areas["tiny"]
+    assert min(area for goal, area in areas["tiny"].items() if goal != "kneeling") > 0.98, areas["tiny"]
     assert np.median(list(areas["tiny"].values())) > 0.985
 
 

@@ -1,6 +1,8 @@
 """States of the humanoid under random actions, from MuJoCo itself with gymnasium's own XML."""
 
 import os
+import sys
+import types
 
 import gymnasium
 import mujoco
@@ -17,6 +19,14 @@ def gymnasium_model(**options):
     for name, value in options.items():
         setattr(model.opt, name, value)
     return model
+
+
+def gymnasium_env(monkeypatch):
+    """Gymnasium's Humanoid-v4 itself, without early termination; the package that writes its videos is not needed."""
+    monkeypatch.setitem(sys.modules, "imageio", types.ModuleType("imageio"))
+    from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
+
+    return HumanoidEnv(terminate_when_unhealthy=False)
 
 
 def random_states(model, count, seed=0):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from humanoid_states import gymnasium_model, random_states, step_all
+from humanoid_states import gymnasium_env, gymnasium_model, random_states, step_all
 
 from envs.humanoid.env import Humanoid, HumanoidState, observe
 from envs.humanoid.kinematics import locate
@@ -125,20 +125,23 @@ def test_each_block_of_the_observation_is_gymnasiums(stepped):
     assert not expected[:, -84:-78].any()  # the world's row
 
 
-def test_the_reward_is_gymnasiums(stepped):
-    (_, _, _, ctrl), (_, state, reward, terminated, truncated, info), theirs = stepped
+def test_the_reward_is_gymnasiums(stepped, monkeypatch):
+    """Gymnasium's own step, with our model in place of its."""
+    (qpos, qvel, warm_start, ctrl), (_, state, reward, terminated, truncated, info), theirs = stepped
     assert not terminated.any()
     assert not truncated.any()
     assert not info["diverged"].any()
-    mass = load_model().body_mass
+    env = gymnasium_env(monkeypatch)
+    env.model = load_model()
     for k, data in enumerate(theirs):
-        before = mujoco.MjData(load_model())
-        before.qpos[:] = stepped[0][0][k]
-        mujoco.mj_forward(load_model(), before)
-        velocity = (mass @ data.xipos - mass @ before.xipos)[0] / mass.sum() / 0.015
-        healthy = 1.0 < data.qpos[2] < 2.0
-        expected = 1.25 * velocity + 5.0 * healthy - 0.1 * (ctrl[k] ** 2).sum()
+        env.data = mujoco.MjData(env.model)
+        env.data.qpos[:], env.data.qvel[:], env.data.qacc_warmstart[:] = qpos[k], qvel[k], warm_start[k]
+        mujoco.mj_kinematics(env.model, env.data)  # where the centre of mass is before
+        _, expected, *_, terms = env.step(ctrl[k])
+        np.testing.assert_array_equal(env.data.qpos, data.qpos)
         assert float(reward[k]) == pytest.approx(expected, abs=0.02)
+        velocity = float(reward[k]) - terms["reward_alive"] - terms["reward_quadctrl"]
+        assert velocity == pytest.approx(terms["reward_linvel"], abs=0.02)
     assert state.com.shape == (24, 3)
 
 
@@ -157,6 +160,50 @@ def test_the_compact_observation_is_positions_and_tenths_of_velocities():
     *_, info = step(jax.random.key(1), broken, action, env.default_params)
     assert info["diverged"]
     assert not info["success"]
+
+
+def depth_of_forearms(contacts, qpos):
+    """How far each of f32[n, 24] has a forearm or hand inside one of the other arm, m."""
+    model = load_model("textured", contacts)
+    data, depths = mujoco.MjData(model), []
+    lower = [[model.geom(f"{side}_{part}").id for part in ("larm", "hand")] for side in ("right", "left")]
+    for positions in np.asarray(qpos, np.float64):
+        data.qpos[:] = positions
+        mujoco.mj_kinematics(model, data)
+        apart = [mujoco.mj_geomDistance(model, data, a, b, 1.0, None) for a in lower[0] for b in lower[1]]
+        depths.append(max(0.0, -min(apart)))
+    return np.asarray(depths)
+
+
+def test_limbs_keep_forearms_apart_that_motors_push_together():
+    """A third of a second of a body that folds its arms before its chest, by MJX; beside it MuJoCo's own steps."""
+    ctrl = np.zeros(17, np.float32)
+    ctrl[11:] = 0.4, 0.4, -0.4, -0.4, -0.4, -0.4  # shoulders and elbow, right then left
+    start = load_model().qpos0
+    native = {}
+    for contacts in ("floor", "limbs"):
+        data, path = mujoco.MjData(load_model("textured", contacts)), []
+        data.ctrl[:] = ctrl
+        for _ in range(110):
+            mujoco.mj_step(load_model("textured", contacts), data)
+            path.append(data.qpos.copy())
+        native[contacts] = depth_of_forearms(contacts, path)
+
+    @jax.jit
+    def run(model, motion):
+        def step(motion, _):
+            motion = simulate(model, motion, jnp.asarray(ctrl), 1)[0]
+            return motion, motion.qpos
+
+        return jax.lax.scan(step, motion, None, 110)[1]
+
+    motion = Motion(jnp.asarray(start, jnp.float32), jnp.zeros(23), jnp.zeros(23))
+    limbs = depth_of_forearms("limbs", run(put_model("limbs"), motion))
+    assert native["floor"].max() > 0.06  # a forearm's thickness: one is inside the other
+    assert native["floor"][-50:].mean() > 0.04
+    assert 0.0 < limbs.max() < 0.035  # the blow, at 3 m/s
+    assert limbs[-30:].max() < 0.01  # pressed, they lie on each other
+    np.testing.assert_allclose(limbs, native["limbs"], atol=0.005)
 
 
 def test_graded_truth_as_reward():

@@ -30,6 +30,37 @@ def test_paper_preset_holds_the_values_of_appendix_c():
     assert sac.algorithm.actor_hidden_sizes == (64, 64)
 
 
+def test_paper_preset_of_the_humanoid_holds_the_values_of_appendix_c():
+    config = preset("humanoid-kneeling", "sac", "paper")
+    assert config.steps == 10_000_000
+    assert (config.num_envs, config.rollout_length - 1) == (
+        32,
+        100,
+    )  # 3,200 steps a rollout, beside a reset's rows
+    assert (config.learning_starts, config.updates, config.batch_size) == (50_000, 100, 512)
+    assert config.buffer_size == 1_000_000
+    assert config.checkpoint_every * config.num_envs * (config.rollout_length - 1) == 128_000
+    assert (config.learning_rate_end, config.hold) == (1.0, 1)  # a constant rate, random actions of one step
+    sac = config.algorithm
+    assert (sac.learning_rate, sac.discount, sac.tau) == (6e-4, 0.95, 0.005)
+    assert sac.actor_hidden_sizes == sac.critic_hidden_sizes == (256, 256)
+    assert not sac.critic_layer_norm
+    assert (sac.entropy, sac.entropy_coefficient, sac.target_entropy) == ("auto", 1.0, None)
+    assert sac.action_noise == 0.0
+    assert not sac.bootstrap_at_truncation  # the reference code stores the horizon as an end
+    assert (config.reward.alpha, config.reward.standardise) == (0.0, False)
+    task = make_task("humanoid-kneeling", config.variant)
+    env = task.env.env
+    assert (env.observation, env.contacts, env.reset_noise) == ("full", "limbs", 0.01)
+    assert (task.episode_length, task.threshold, task.look, task.cameras) == (
+        100,
+        0.5,
+        "textured",
+        ("default",),
+    )
+    assert preset("humanoid", "sac", "paper-text").algorithm.bootstrap_at_truncation
+
+
 def test_paper_text_updates_once_a_step_and_bootstraps():
     config = preset("cartpole", "dqn", "paper-text")
     assert config.updates == config.steps_per_iteration

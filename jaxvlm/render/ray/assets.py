@@ -1,5 +1,6 @@
 """What scenes of a model share: shapes, paints, textures and lights, read from the model once on the host."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,7 @@ def make_ray_assets(
     Args:
       model: `mujoco.MjModel`, or `mjx.Model`. The latter lacks some of what is seen: texrepeat (1, 1), texuniform
         false, no reflectance, MuJoCo's default headlight and visual map, and lights at rest where `light_pos` says.
+        A `UserWarning` names the geoms whose textures or reflections may differ for that; pass the MjModel.
       headlight: ambient, diffuse and specular colour, instead of the model's.
       shadows: whether lights that cast shadows do; without, drawing is faster.
       reflections: whether a reflective plane reflects.
@@ -118,6 +120,8 @@ def make_ray_assets(
     materials = sorted({read.paint_key(geom) for geom in slots})
     paint_of = {geom: materials.index(read.paint_key(geom)) for geom in slots}
     slots.sort(key=lambda geom: (KINDS.index(kinds[geom]), not read.is_sphere(geom), paint_of[geom], geom))
+    if read.lacks_materials:
+        _warn_of_lost_materials(read, slots, kinds)
     used = sorted({t for key in materials if (t := read.texture_of(key)) is not None})
     sky = read.sky_texture()
     if sky is not None:
@@ -189,6 +193,22 @@ def make_ray_assets(
         one=jnp.float32(1.0),
         spec=spec,
     )
+
+
+def _warn_of_lost_materials(read: ModelReader, slots: list[int], kinds: dict[int, str]) -> None:
+    """Names the geoms that the MjModel may draw otherwise: textured ones, and those that could reflect."""
+    differing = []
+    for geom in slots:
+        key = read.paint_key(geom)
+        if read.texture_of(key) is not None or (key[0] >= 0 and kinds[geom] in ("plane", "box")):
+            differing.append(read.geom_name(geom))
+    if differing:
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        warnings.warn(
+            f"an mjx.Model keeps neither texrepeat and texuniform of materials nor their reflectance, so geoms "
+            f"{', '.join(differing[:5])}{more} may look unlike MuJoCo's; give make_ray_assets the MjModel instead",
+            stacklevel=3,
+        )
 
 
 def _floats(values: Any, shape: tuple[int, ...]) -> Any:

@@ -59,6 +59,7 @@ class ModelReader:
         self._type = np.asarray(model.geom_type)
         self._group = np.asarray(model.geom_group)
         self._size = np.asarray(model.geom_size, np.float64)
+        self.lacks_materials = not hasattr(model, "mat_texrepeat")  # as mjx.Model does, all but their colours
         visual = getattr(model, "vis", None)
         self.headlight = np.asarray(HEADLIGHT)
         near, far, clip, self._shadow_scale = ZNEAR, ZFAR, SHADOW_CLIP, SHADOW_SCALE
