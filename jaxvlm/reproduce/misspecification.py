@@ -16,6 +16,7 @@ from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, read_json
 from jaxvlm.reproduce.poses import FAILING, POSES, drawn, lines_of, name_of, pose_row, seeds_of
+from jaxvlm.reproduce.report import shown
 from jaxvlm.reproduce.scaling import SHARED, SIZES, agent_name, agent_rows, clip_rows, full
 from jaxvlm.runtime.plots import BLUE, VERMILION, new_figure
 
@@ -192,6 +193,14 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
     return bootstrap(lambda drawn: float(np.mean(drawn)), [known])
 
 
+def told(values: Sequence[float]) -> str | Interval | None:
+    """The same as a cell of a table, which says of how many seeds it is where that is not all of them."""
+    interval, known = over_seeds(values), sum(map(math.isfinite, values))
+    if interval is None or known == len(values):
+        return interval
+    return f"{shown(interval)} ({known} of {len(values)} seeds)"
+
+
 def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
     """Reward and success over training, a panel for each pose."""
     drawing = new_figure(4.6, 0.5 + 1.35 * ((len(done) + 1) // 2))
@@ -229,11 +238,11 @@ def draw_training(axes: Any, run: Trained) -> None:
     reward, success = _training(run)
     steps = np.asarray([row["step"] for row in run.learned], np.float64)
     least, most = reward.min(0), reward.max(0)
-    shown = (
+    both = (
         ((reward - least) / np.maximum(most - least, 1e-9), BLUE, "reward, rescaled"),
         (success, VERMILION, "success"),
     )
-    for values, colour, label in shown:
+    for values, colour, label in both:
         lines = np.stack([smooth(values[:, k]) for k in range(values.shape[1])], axis=1)
         x = smooth(steps) / 1000
         parts = [mean_interval(line) for line in lines]
@@ -256,7 +265,7 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
         lines.append(
             (
                 name,
-                *(over_seeds(column) for column in columns),
+                *(told(column) for column in columns),
                 *(_interval(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
             )
         )
@@ -280,8 +289,8 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
         caption="Correlation of reward and success over the rollouts of a training, whose actions are sampled; share "
         f"of the reward's whole rise that came after success was highest (running means of {WINDOW} rollouts; not told "
         f"where success was never above {LEARNED:g}); highest success less success where the reward is highest, which "
-        f"choosing by the reward costs. Means over {seeds_of([run for _, run in done])}, {ends}; empty "
-        "where no seed tells."
+        f"choosing by the reward costs. Means over {seeds_of([run for _, run in done])}, {ends}; "
+        "where fewer tell, a cell says how many, and it is empty where none does."
         + (
             " At play: states of the best agents, actions sampled; a state fools where it earns more than the median "
             f"held-out state of the goal and misses the predicate, clearly by more than a tolerance; {ends}."
@@ -399,12 +408,12 @@ def _by_hand(found: Material) -> list[Block]:
         )
     )
     picture = _fooling(found, run, "kneeling by hand")
-    shown = [("by hand", run)]
+    alone = [("by hand", run)]
     return [
         *blocks,
-        _panels(shown, "a reward by hand"),
+        _panels(alone, "a reward by hand"),
         *([picture] if picture else []),
-        _table(shown, "reward"),
+        _table(alone, "reward"),
     ]
 
 

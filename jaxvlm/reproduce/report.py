@@ -372,6 +372,8 @@ def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
     command = f"jaxvlm reproduce {names} --budget {plan.place.budget.name} --folder {plan.place.folder}"
     if plan.place.clips:
         command += " --clip " + " ".join(plan.place.clips)
+    if plan.place.labels != "predicate":
+        command += f" --labels {plan.place.labels}"
     runs = [run for row in plan.rows if row.task and (run := material.run(row.name))]
     versions = sorted(
         {json.dumps(run.sessions[-1]["versions"], sort_keys=True) for run in runs if run.sessions}
