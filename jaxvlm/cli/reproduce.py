@@ -37,7 +37,8 @@ class Reproduce:
     jobs: int = 1
     """Rows that are run at once, each on its share of the cores."""
     publish: Path | None = None
-    """Folder that the report is copied to with what it was drawn from and its agents: a page to publish."""
+    """Folder that the report is copied to with what it was drawn from and its agents: a page to publish. Of `all` it
+    lists every figure, those that were not run yet with their commands."""
     start_from: Path | None = None
     """Such a folder: its rows are finished, and only those are run again of which another row needs what it lacks."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -83,7 +83,10 @@ def section(found: Material) -> Section:
                 says="success on kneeling over the model's parameters: "
                 + ", ".join(f"{model.label} {run.success.value:.2f}" for model, run, _ in done),
                 caption=" ".join(
-                    filter(None, ("4c. Success of agents that learned from each model.", learned_from(found.place)))
+                    filter(
+                        None,
+                        ("4c. Success of agents that learned from each model.", learned_from(found.place)),
+                    )
                 ),
                 seeds=f"{seeds_of([run for _, run, _ in done])} of {done[0][1].episodes} episodes; rings are the seeds",
                 interval=lines_of([run for _, run, _ in done]),
