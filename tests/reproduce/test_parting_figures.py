@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvlm.reproduce import Place, misspecification, sequence
+from jaxvlm.reproduce import Place, fooling, misspecification, sequence
 from jaxvlm.reproduce.figure import Picture, Table, Text
 from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.poses import POSES
@@ -145,9 +145,9 @@ def test_shares_of_phases_are_read_from_the_episodes(folder):
 def test_a_figure_that_nobody_knows_is_left_open(folder):
     """Agents that never meet their goal have no AUC: it is NaN, and null in JSON."""
     figures = {"auc": [None, None, None], "goal_share": [0.5, None, None]}
-    assert misspecification._interval(figures, "auc") is None
-    assert misspecification._interval(figures, "fooled_share") is None
-    value, low, high = misspecification._interval(figures, "goal_share")
+    assert fooling.interval_of(figures, "auc") is None
+    assert fooling.interval_of(figures, "fooled_share") is None
+    value, low, high = fooling.interval_of(figures, "goal_share")
     assert (value, np.isnan(low), np.isnan(high)) == (0.5, True, True)
 
 
