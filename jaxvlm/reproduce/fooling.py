@@ -9,7 +9,7 @@ from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval
 from jaxvlm.reproduce.figure import Picture, Place, Row
 from jaxvlm.reproduce.material import Trained, read_json
-from jaxvlm.reproduce.poses import seeds_of
+from jaxvlm.reproduce.poses import drawn, seeds_of
 
 SHOWN = 6  # states of a picture
 
@@ -73,5 +73,7 @@ def fooling(run: Trained, title: str) -> Picture | None:
         f"and misses {', '.join(first['missed']) or 'the goal'}",
         caption=f"{title}: most reward without the goal, from the reward's view and below it from the side.",
         seeds=f"{seeds_of([run])}, {figures['episodes']} episodes each",
-        interval=f"share of states that fool clearly: {share}" if share else "share not known",
+        interval=f"share of states that fool clearly: {share}, {drawn(run.seeds)}"
+        if share
+        else "share not known",
     )
