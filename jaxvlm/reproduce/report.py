@@ -50,7 +50,7 @@ h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.8rem;bor
 h3{font-size:1rem;margin:1.2rem 0 .4rem}
 p{margin:.6rem 0;max-width:46rem}
 a{color:var(--accent)}
-nav ol{columns:2 18rem;padding-left:1.4rem}
+nav ol{columns:2 18rem;column-gap:3rem;padding-left:1.6rem}
 .soft,figcaption,.state{color:var(--soft);font-size:.88rem}
 .state.missing,.failed{color:var(--bad)}
 .caution{background:var(--note);border-left:3px solid var(--accent);padding:.6rem .9rem;max-width:46rem}
