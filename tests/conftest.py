@@ -1,6 +1,7 @@
 """Settings of the whole test run; they have to stand before jax, jaxvlm and envs are imported."""
 
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from jaxtyping import install_import_hook
 
 # Shapes and dtypes in annotations are checked at every call the tests make.
 install_import_hook(["jaxvlm", "envs"], "typecheck.checked")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_addoption(parser):
@@ -59,3 +62,23 @@ def pytest_collection_modifyitems(config, items):
 
 def _function_of(item):
     return item.nodeid.partition("[")[0]
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """Launches headless Chromium; `launch()` gives a new browser."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # No sandbox: a container's root may not make one.
+        yield lambda: playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    """One browser for all tests; each takes a context of its own."""
+    opened = launch()
+    yield opened
+    opened.close()

@@ -31,10 +31,14 @@ class Reproduce:
     clip: tuple[str, ...] = ()
     """Checkpoints, smallest first, instead of the embedded CLIPs: figures 4, 6 and 7 compare them, all others take the
     last."""
+    labels: Literal["predicate", "human"] = "predicate"
+    """Whose word the EPIC distances of figures 4 and 7 are to: the simulator's predicates, or people's. These label
+    the states of the folder's `datasets/` with `jaxvlm dataset label` first."""
     jobs: int = 1
     """Rows that are run at once, each on its share of the cores."""
     publish: Path | None = None
-    """Folder that the report is copied to with what it was drawn from and its agents: a page to publish."""
+    """Folder that the report is copied to with what it was drawn from and its agents: a page to publish. Of `all` it
+    lists every figure, those that were not run yet with their commands."""
     start_from: Path | None = None
     """Such a folder: its rows are finished, and only those are run again of which another row needs what it lacks."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -59,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.jobs < 1:
         raise ConfigError(f"--jobs must be 1 or more, not {options.jobs}")
     figures = find_figures(options.figures)
-    place = Place(options.folder, BUDGETS[options.budget], options.clip)
+    place = Place(options.folder, BUDGETS[options.budget], options.clip, options.labels)
     if options.start_from is not None:
         if options.dry_run:
             raise ConfigError("--dry-run writes nothing, so it cannot --start-from; leave one of them out")
@@ -149,14 +153,17 @@ def expected(row: "Row") -> Mapping[str, Any] | None:
         return asked(row.arguments[2:])
     if row.arguments[:1] == ("epic",):
         from jaxvlm.cli.epic import Epic
+        from jaxvlm.reproduce.material import read_json
 
         options = parse(Epic, row.arguments[1:], prog="jaxvlm epic")
+        labelled = read_json(Path(options.dataset) / "dataset.json") if options.labels == "human" else None
         return {
             "dataset_name": Path(options.dataset).resolve().name,
             "labels": options.labels,
             "cameras": list(options.camera),
             "models": options.clip,
             "alphas": options.alphas,
+            "labelled": (labelled or {}).get("human", {}),
         }
     return None
 

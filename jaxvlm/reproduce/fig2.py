@@ -99,7 +99,7 @@ def section(found: Material) -> Section:
             series[f"α = {alpha:g}"] = (each.mean(0), each.min(0), each.max(0))
             ranks = mean_interval([spearman(curves[alpha], wanted) for _, curves in read])
             tops = ", ".join(f"{float(x[int(curves[alpha].argmax())]):.2f}" for _, curves in read)
-            lines.append((words, f"{alpha:g}", ranks, tops))
+            lines.append((words, f"{alpha:g}", ranks, tops, count))
             if alpha in (0.0, 1.0):
                 against = "height on the hill" if domain == "mountain_car" else "nearness to upright"
                 what = f"{words}, α = {alpha:g}: rank correlation of reward and {against}"
@@ -129,6 +129,7 @@ def section(found: Material) -> Section:
                     "α",
                     "rank correlation of reward and nearness to upright, height on the hill",
                     "state of the highest reward, of each CLIP",
+                    "of",
                 ),
                 rows=tuple(lines),
                 caption="Means over CLIPs with Student's 95 % interval, where there are several. The goal is 0 "

@@ -18,7 +18,7 @@ from jaxvlm.reproduce.figure import (
     Text,
     caution,
 )
-from jaxvlm.reproduce.material import Material
+from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.poses import POSES, lines_of, seeds_of
 from jaxvlm.reproduce.report import shown
 from jaxvlm.reproduce.scaling import (
@@ -31,9 +31,13 @@ from jaxvlm.reproduce.scaling import (
     choose,
     epic_rows,
     full,
+    judge_of,
+    learned_from,
     measured,
     models,
     parameters_of,
+    seeds_and_clips,
+    trained_alike,
 )
 
 PICTURES = 64  # a step of a CLIP's training
@@ -78,7 +82,12 @@ def section(found: Material) -> Section:
                 ),
                 says="success on kneeling over the model's parameters: "
                 + ", ".join(f"{model.label} {run.success.value:.2f}" for model, run, _ in done),
-                caption="4c. Success of agents that learned from each model.",
+                caption=" ".join(
+                    filter(
+                        None,
+                        ("4c. Success of agents that learned from each model.", learned_from(found.place)),
+                    )
+                ),
                 seeds=f"{seeds_of([run for _, run, _ in done])} of {done[0][1].episodes} episodes; rings are the seeds",
                 interval=lines_of([run for _, run, _ in done]),
             )
@@ -90,7 +99,7 @@ def section(found: Material) -> Section:
         "log-linearly in the number of parameters, from RN50 over ViT-L-14 and H-14 to bigG-14, and goal-baseline "
         "regularisation lowers it at every size, most for small models. Agents do not follow so smoothly: with "
         "bigG-14 all episodes succeed, with every smaller model none.",
-        compared=_compared(found, lines, [(model, run) for model, run in trained]),
+        compared=_compared(found, lines, trained),
         blocks=tuple(blocks),
         caution=caution(found.place, all_clips=True)
         + (
@@ -99,33 +108,31 @@ def section(found: Material) -> Section:
             if own
             else ""
         )
-        + " Distances are to the predicates, on states of our own agents and of random actions.",
+        + f" Distances are to {judge_of(found.place)}, on states of our own agents and of random actions.",
     )
 
 
 def _compared(
-    found: Material, lines: Sequence[Measured], trained: Sequence[tuple[Model, object]]
+    found: Material, lines: Sequence[Measured], trained: Sequence[tuple[Model, Trained | None]]
 ) -> tuple[Compared, ...]:
-    sizes = full(found.place)
     compared = []
-    for model in sizes:
-        line = choose(lines, model=model, goal="kneeling", alpha=0.0)
+    for model in full(found.place):
+        chosen = _chosen(lines, _alike(found, lines, model), goal="kneeling", alpha=0.0)
         compared.append(
             Compared(
                 f"{model.label}: EPIC distance on kneeling, α = 0",
                 "falls with size",
-                line.epic if line else None,
-                "1 CLIP" if line else "",
+                _over_seeds(chosen),
+                f"{len(chosen)} CLIP{'s' if len(chosen) > 1 else ''}" if chosen else "",
             )
         )
     for model, run in trained:
-        rate = getattr(run, "success", None)
         compared.append(
             Compared(
                 f"{model.label}: success on kneeling",
                 "0 % below the largest, 100 % with it",
-                rate,
-                str(getattr(run, "seeds", "")),
+                run.success if run else None,
+                seeds_and_clips(run, found.place),
             )
         )
     return tuple(compared)
@@ -151,7 +158,7 @@ def _over_alpha(found: Material, lines: Sequence[Measured]) -> Picture:
         ),
         says="EPIC distance over alpha, a line for each size of the model",
         caption="4a. Distance over the strength of goal-baseline regularisation.",
-        seeds=f"{_clips_of(alike.values())} a size, {lines[0].states:,} states",
+        seeds=f"{_clips_of(alike.values())}, {lines[0].states:,} states",
         interval=CLIPS_INTERVAL,
     )
 
@@ -168,7 +175,7 @@ def _over_parameters(found: Material, lines: Sequence[Measured]) -> Picture:
                log=True),
         says="EPIC distance over the number of parameters",
         caption="4b. Distance over the size of the model.",
-        seeds=f"{_clips_of(alike)} a size",
+        seeds=_clips_of(alike),
         interval=CLIPS_INTERVAL,
     )  # fmt: skip
 
@@ -191,8 +198,8 @@ def _over_samples(found: Material, lines: Sequence[Measured]) -> Picture:
                title="distance over training, kneeling, α = 0", log=True, ramp=True),
         says="EPIC distance over the number of pictures a model was trained on, a line for each size",
         caption="Distance over the length of the CLIP's training, which the paper could not vary.",
-        seeds=f"{_clips_of([_alike(found, lines, model) for model in full(found.place)])} at the last point of a "
-        "size, one at those before",
+        seeds=f"{_clips_of([_alike(found, lines, model) for model in full(found.place)])} at the last point, "
+        "one at those before",
         interval=CLIPS_INTERVAL,
     )  # fmt: skip
 
@@ -250,14 +257,15 @@ def _grid(found: Material, lines: Sequence[Measured]) -> list[Block]:
             ),
             says="change of the EPIC distance against alpha 0, mean over tasks, a line for each size",
             caption=f"Mean over {len(goals)} tasks, and over a size's CLIPs where there are several.",
-            seeds=f"{_clips_of(alike.values())} a size",
+            seeds=_clips_of(alike.values()),
             interval="Lines: Student's 95 % interval over tasks",
         ),
         Table(
             header=("task", *(model.label for model in sizes)),
             rows=tuple(table),
             caption="EPIC distance at α = 0 and at the best α, with Student's 95 % interval over CLIPs where there are "
-            "several and else a bootstrap over episodes of states; a star where these do not meet.",
+            "several and else a bootstrap over episodes of states; a star where these do not meet. "
+            f"{_clips_of(alike.values())}.",
         ),
     ]
 
@@ -265,11 +273,7 @@ def _grid(found: Material, lines: Sequence[Measured]) -> list[Block]:
 def _alike(found: Material, lines: Sequence[Measured], model: Model) -> list[Model]:
     """The measured CLIPs that differ from a model in their seed at most, itself among them."""
     measured_ones = {line.model for line in lines}
-    return [
-        other
-        for other in models(found.place)
-        if (other.size, other.steps) == (model.size, model.steps) and other in measured_ones
-    ]
+    return [other for other in trained_alike(model, found.place) if other in measured_ones]
 
 
 def _chosen(lines: Sequence[Measured], alike: Sequence[Model], *, goal: str, alpha: float) -> list[Measured]:
@@ -279,11 +283,18 @@ def _chosen(lines: Sequence[Measured], alike: Sequence[Model], *, goal: str, alp
 
 
 def _clips_of(alike: Iterable[Sequence[Model]]) -> str:
-    """`One CLIP`, or `1 to 3 CLIPs` where sizes differ."""
-    counts = sorted({len(models) for models in alike if models})
+    """`One CLIP a size`, or `1 to 3 CLIPs a size (3 of xs and s, 1 of m and l)` where sizes differ."""
+    sizes = [models for models in alike if models]
+    counts = sorted({len(models) for models in sizes})
     if counts in ([], [1]):
-        return "One CLIP"
-    return f"{counts[0]} CLIPs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} CLIPs"
+        return "One CLIP a size"
+    if len(counts) == 1:
+        return f"{counts[0]} CLIPs a size"
+    each = [
+        f"{count} of {' and '.join(models[0].label for models in sizes if len(models) == count)}"
+        for count in reversed(counts)
+    ]
+    return f"{counts[0]} to {counts[-1]} CLIPs a size ({', '.join(each)})"
 
 
 def _over_seeds(lines: Sequence[Measured]) -> Interval | None:

@@ -6,7 +6,7 @@ from jaxvlm.reproduce.draw import two_histograms
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, caution
 from jaxvlm.reproduce.material import Material, read_json
 from jaxvlm.reproduce.report import shown
-from jaxvlm.reproduce.scaling import Model, choose, epic_file, epic_rows, full, measured
+from jaxvlm.reproduce.scaling import Model, choose, epic_file, epic_rows, full, judge_of, measured
 
 GOAL, ALPHA = "kneeling", 0.0
 
@@ -55,7 +55,8 @@ def section(found: Material) -> Section:
         "model: RN50's overlap almost wholly, bigG-14's hardly.",
         compared=tuple(compared),
         blocks=tuple(blocks),
-        caution=caution(found.place, all_clips=True),
+        caution=f"{caution(found.place, all_clips=True)} Which states are goal states is told by "
+        f"{judge_of(found.place)}.",
     )
 
 

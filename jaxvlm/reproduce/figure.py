@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure as Drawing
 
@@ -111,6 +111,7 @@ class Place:
     folder: Path = Path("runs/reproduce")
     budget: Budget = BUDGETS["laptop"]
     clips: tuple[str, ...] = ()  # checkpoints instead of the embedded ones, smallest first
+    labels: Literal["predicate", "human"] = "predicate"  # whose word EPIC distances are to
 
     @property
     def clip(self) -> str | None:

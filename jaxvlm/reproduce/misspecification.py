@@ -2,28 +2,25 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from jaxvlm.clip.naming import label_of
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
 from jaxvlm.evaluation.parting import WINDOW, Parting, parting, smooth
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Figure, Picture, Place, Row, Section, Table, Text
-from jaxvlm.reproduce.material import Material, Trained, read_json
+from jaxvlm.reproduce.fooling import figures_of, fooled, fooling, interval_of, known_columns
+from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.poses import FAILING, POSES, drawn, lines_of, name_of, pose_row, seeds_of
-from jaxvlm.reproduce.scaling import SHARED, SIZES, agent_name, agent_rows, clip_rows, full
+from jaxvlm.reproduce.remedies import ALPHAS, helped, remedy_rows
+from jaxvlm.reproduce.report import shown
 from jaxvlm.runtime.plots import BLUE, VERMILION, new_figure
 
-SHOWN = 6  # states of a picture
 LEARNED = 0.1  # share of a rollout's steps at the goal, without which nothing is told of what came after it
-ALPHAS = (0.2, 0.4, 0.6)  # of the remedy, as in figure 8
-ALPHA = 0.4  # of the remedy on kneeling, with the small CLIP of the other remedies
-SMALL = "s"  # the size of the CLIPs that the remedies are tried with
 
 
 @dataclass(frozen=True)
@@ -68,66 +65,7 @@ def rows(place: Place) -> list[Row]:
     alphas = [pose_row(pose, alpha, place) for pose in FAILING for alpha in ALPHAS]
     trained = [*poses, *gamed, by_hand, *alphas]
     found = [*trained, *(fooled(row, place) for row in trained)]
-    return found if place.clips else [*found, *_remedies(place)]
-
-
-def _remedies(place: Place) -> list[Row]:
-    """Alpha, a second camera, and a CLIP that has learned from what fooled the one before; with CLIPs of one size."""
-    size = next(size for size in SIZES if size.name == SMALL)
-    first = next(model for model in full(place) if model.size == SMALL)
-    base = [row for row in clip_rows(place) if row.name == first.row]
-    agents = next(row for row in agent_rows(place) if row.name == agent_name(first, place))
-    recipe = ("--steps", str(first.steps), "--seed", "0", *SHARED, *size.flags)
-    sides = place.clip_train(
-        "s-1500-sides", "humanoid", *recipe, "--camera", "default", "side", minutes=size.minutes * 1.6
-    )
-    states = str(place.folder / "runs" / agents.name / "fooled.npz")
-    mined = place.clip_train("s-1500-mined", "humanoid", *recipe, "--states", states, minutes=size.minutes)
-    mined = replace(mined, needs=(f"{agents.name}-fooled",))
-    clips = place.folder / "clips"
-    with_alpha = place.train(
-        f"{agents.name}-a{ALPHA:g}", "humanoid-kneeling", "--clip", first.clip, "--alpha", f"{ALPHA:g}",
-        needs=(first.row,) if first.row else (),
-    )  # fmt: skip
-    with_sides = place.train(
-        "humanoid-kneeling-s-sides", "humanoid-kneeling", "--clip", str(clips / "s-1500-sides"),
-        "--camera", "default", "side", needs=(sides.name,), minutes=place.budget.minutes * 1.6,
-    )  # fmt: skip
-    with_mined = place.train(
-        "humanoid-kneeling-s-mined", "humanoid-kneeling", "--clip", str(clips / "s-1500-mined"), needs=(mined.name,)
-    )  # fmt: skip
-    return [
-        *base,
-        agents, fooled(agents, place),
-        with_alpha, fooled(with_alpha, place),
-        sides, with_sides, fooled(with_sides, place),
-        mined, fooled(agents, place, clip="s-1500-mined"), with_mined, fooled(with_mined, place),
-    ]  # fmt: skip
-
-
-def fooled(agents: Row, place: Place, clip: str | None = None) -> Row:
-    """What fools the reward of a run, or on its states that of another checkpoint."""
-    run = agents.name
-    more = ("--clip", str(place.folder / "clips" / clip)) if clip else ()
-    return Row(
-        name=f"{run}-fooled" + (f"-{clip}" if clip else ""),
-        arguments=(
-            "evaluate",
-            str(place.folder / "runs" / run),
-            "--fooled",
-            str(SHOWN if not clip else 1),
-            *more,
-        ),
-        product=f"runs/{run}/{_fooled_file(place.folder, clip)}",
-        # The agents play from what was published of them; the CLIP that they learned from has to be there.
-        needs=(run, *((f"clip-{clip}",) if clip else agents.needs)),
-        minutes=2.0,
-    )
-
-
-def _fooled_file(folder: Path, clip: str | None) -> str:
-    """What `jaxvlm evaluate --fooled` leaves in a run's folder; of another checkpoint, one of the report's folder."""
-    return f"fooled-{label_of(str(folder / 'clips' / clip))}.json" if clip else "fooled.json"
+    return [*found, *remedy_rows(place)]
 
 
 def section(found: Material) -> Section:
@@ -145,13 +83,11 @@ def section(found: Material) -> Section:
             _curves(done),
             _table(done, "pose"),
         ]
-        blocks += [
-            picture for name, run in done if (picture := _fooling(found, run, f"humanoid-{name}")) is not None
-        ]
+        blocks += [picture for name, run in done if (picture := fooling(run, f"humanoid-{name}")) is not None]
     games = _games(found)
     blocks += games
     blocks += _by_hand(found)
-    blocks += _helped(found)
+    blocks += helped(found)
     words = []
     if not found.place.clips:
         words.append(
@@ -192,6 +128,14 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
     return bootstrap(lambda drawn: float(np.mean(drawn)), [known])
 
 
+def told(values: Sequence[float]) -> str | Interval | None:
+    """The same as a cell of a table, which says of how many seeds it is where that is not all of them."""
+    interval, known = over_seeds(values), sum(map(math.isfinite, values))
+    if interval is None or known == len(values):
+        return interval
+    return f"{shown(interval)} ({known} of {len(values)} seeds)"
+
+
 def _curves(done: Sequence[tuple[str, Trained]]) -> Picture:
     """Reward and success over training, a panel for each pose."""
     drawing = new_figure(4.6, 0.5 + 1.35 * ((len(done) + 1) // 2))
@@ -229,11 +173,11 @@ def draw_training(axes: Any, run: Trained) -> None:
     reward, success = _training(run)
     steps = np.asarray([row["step"] for row in run.learned], np.float64)
     least, most = reward.min(0), reward.max(0)
-    shown = (
+    both = (
         ((reward - least) / np.maximum(most - least, 1e-9), BLUE, "reward, rescaled"),
         (success, VERMILION, "success"),
     )
-    for values, colour, label in shown:
+    for values, colour, label in both:
         lines = np.stack([smooth(values[:, k]) for k in range(values.shape[1])], axis=1)
         x = smooth(steps) / 1000
         parts = [mean_interval(line) for line in lines]
@@ -252,16 +196,16 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
     lines = []
     for name, run in done:
         columns = list(zip(*partings(run), strict=True))
-        figures = _figures(run)
+        figures = figures_of(run)
         lines.append(
             (
                 name,
-                *(over_seeds(column) for column in columns),
-                *(_interval(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
+                *(told(column) for column in columns),
+                *(interval_of(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
             )
         )
     ends = drawn(max(run.seeds for _, run in done))
-    header, rows = _known(
+    header, rows = known_columns(
         (
             what,
             "rank correlation, first half",
@@ -280,52 +224,14 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
         caption="Correlation of reward and success over the rollouts of a training, whose actions are sampled; share "
         f"of the reward's whole rise that came after success was highest (running means of {WINDOW} rollouts; not told "
         f"where success was never above {LEARNED:g}); highest success less success where the reward is highest, which "
-        f"choosing by the reward costs. Means over {seeds_of([run for _, run in done])}, {ends}; empty "
-        "where no seed tells."
+        f"choosing by the reward costs. Means over {seeds_of([run for _, run in done])}, {ends}; "
+        "where fewer tell, a cell says how many, and it is empty where none does."
         + (
             " At play: states of the best agents, actions sampled; a state fools where it earns more than the median "
             f"held-out state of the goal and misses the predicate, clearly by more than a tolerance; {ends}."
-            if any(_figures(run) for _, run in done)
+            if any(figures_of(run) for _, run in done)
             else " What fools the agents was not looked for yet."
         ),
-    )
-
-
-def _known(
-    header: tuple[str, ...], rows: Sequence[tuple[str | Interval | None, ...]]
-) -> tuple[tuple[str, ...], tuple[tuple[str | Interval | None, ...], ...]]:
-    """A table without the columns of which nothing is known yet."""
-    held = [column for column in range(len(header)) if any(row[column] is not None for row in rows)]
-    return tuple(header[column] for column in held), tuple(
-        tuple(row[column] for column in held) for row in rows
-    )
-
-
-def _figures(run: Trained, clip: str | None = None) -> dict[str, Any]:
-    """`fooled.json` of a run; empty where there is none."""
-    return read_json(run.path / _fooled_file(run.path.parents[1], clip)) or {}
-
-
-def _interval(figures: dict[str, Any], key: str) -> Interval | None:
-    """A figure with its ends; None where it is not known, as the AUC of agents that never meet their goal."""
-    value, *ends = figures.get(key) or (None,)
-    return None if value is None else Interval(value, *(math.nan if end is None else end for end in ends))
-
-
-def _fooling(found: Material, run: Trained, title: str) -> Picture | None:
-    """The states that fool a run's reward."""
-    path, figures = run.path / "plots" / "fooled.png", _figures(run)
-    share = _interval(figures, "clearly_fooled_share") or _interval(figures, "fooled_share")
-    if not path.exists() or not figures.get("shown"):
-        return None
-    first = figures["shown"][0]
-    return Picture(
-        path,
-        says=f"{title}: states at play with the most reward that miss the goal; the first earns {first['reward']:.2f} "
-        f"and misses {', '.join(first['missed']) or 'the goal'}",
-        caption=f"{title}: most reward without the goal, from the reward's view and below it from the side.",
-        seeds=f"{seeds_of([run])}, {figures['episodes']} episodes each",
-        interval=f"share of states that fool clearly: {share}" if share else "share not known",
     )
 
 
@@ -347,7 +253,7 @@ def _games(found: Material) -> list[Block]:
         _panels([(game.sentence.removeprefix("a humanoid robot "), run) for game, run in done]),
         _table([(f'"{game.sentence}"', run) for game, run in done], "sentence"),
     ]
-    return [*blocks, *(p for game, run in done if (p := _fooling(found, run, f'"{game.sentence}"')))]
+    return [*blocks, *(p for game, run in done if (p := fooling(run, f'"{game.sentence}"')))]
 
 
 def _panels(done: Sequence[tuple[str, Trained]], of: str = "gamed sentences") -> Picture:
@@ -398,76 +304,13 @@ def _by_hand(found: Material) -> list[Block]:
             interval=lines_of([r for _, r in beside]),
         )
     )
-    picture = _fooling(found, run, "kneeling by hand")
-    shown = [("by hand", run)]
+    picture = fooling(run, "kneeling by hand")
+    alone = [("by hand", run)]
     return [
         *blocks,
-        _panels(shown, "a reward by hand"),
+        _panels(alone, "a reward by hand"),
         *([picture] if picture else []),
-        _table(shown, "reward"),
-    ]
-
-
-def _helped(found: Material) -> list[Block]:
-    """What the remedies do."""
-    tried: list[tuple[str, Trained | None, str | None]] = [
-        (f"{pose}, alpha {alpha:g}", found.run(name_of(pose, alpha, found.place)), None)
-        for pose in FAILING
-        for alpha in (0.0, *ALPHAS)
-    ]
-    plain = found.run("humanoid-kneeling-s")
-    small = [
-        ("kneeling, small CLIP, front", plain, None),
-        (f"the same with alpha {ALPHA:g}", found.run(f"humanoid-kneeling-s-a{ALPHA:g}"), None),
-        ("the agents of alpha 0, judged by the CLIP that has learned from them", plain, "s-1500-mined"),
-        ("agents of that CLIP", found.run("humanoid-kneeling-s-mined"), None),
-        (
-            "agents of a small CLIP of two cameras, front and side",
-            found.run("humanoid-kneeling-s-sides"),
-            None,
-        ),
-    ]
-    lines, most = [], 1
-    # What stands in the folder from before is not of the checkpoints that were given.
-    for words, run, clip in tried if found.place.clips else [*tried, *small]:
-        if run and (clip is None or _figures(run, clip)):
-            figures, most = _figures(run, clip), max(most, run.seeds)
-            lines.append(
-                (
-                    words,
-                    None if clip else run.success,
-                    *(_interval(figures, key) for key in ("auc", "fooled_share", "clearly_fooled_share")),
-                    seeds_of([run]),
-                )
-            )
-    if not lines:
-        return []
-    header, rows = _known(("remedy", "success", "AUC at play", "states that fool", "clearly", "seeds"), lines)
-    runs = [
-        (pose, alpha, found.run(name_of(pose, alpha, found.place))) for pose in FAILING for alpha in ALPHAS
-    ]
-    return [
-        Text(
-            "Remedies: goal-baseline regularisation on the poses that the paper did not learn, beside alpha 0"
-            + (
-                "; on kneeling the same, a second camera that sees what the first does not, and a CLIP that has "
-                "learned from the states that fooled it. The small CLIPs are trained alike, for 1,500 steps; the "
-                "figures at play of the one that has learned from states are of episodes that it has not learned from."
-                if plain and not found.place.clips
-                else "."
-            )
-        ),
-        Table(
-            header=header,
-            rows=rows,
-            caption="Success of deterministic actions; at play they are sampled. "
-            f"{drawn(most)[0].upper()}{drawn(most)[1:]}.",
-        ),
-        *(
-            picture
-            for pose, alpha, run in runs
-            if run and (picture := _fooling(found, run, f"humanoid-{pose}, alpha {alpha:g}")) is not None
-        ),
+        _table(alone, "reward"),
     ]
 
 

@@ -307,6 +307,14 @@ def measures(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether the file of `jaxvlm epic` has all of some models and alphas, and perhaps others, from the same states."""
     if any(found.get(name, wanted[name]) != wanted[name] for name in ("dataset_name", "labels", "cameras")):
         return False
+    # People may have labelled more states since.
+    counts = {
+        str(line["goal"]): (line["n"], line["positives"]) for line in found["rows"] if "positives" in line
+    }
+    for goal, known in wanted.get("labelled", {}).items():
+        count, positives = known["labelled"], known["positives"]
+        if 0 < positives < count and counts.get(goal) != (count, positives):
+            return False
     alphas: dict[str, set[float]] = {}
     for line in found["rows"]:
         alphas.setdefault(str(line["model"]), set()).add(round(float(line["alpha"]), 6))

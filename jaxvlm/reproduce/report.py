@@ -14,9 +14,21 @@ from typing import Any
 from jaxvlm import __version__
 from jaxvlm.errors import JaxvlmError
 from jaxvlm.evaluation import Interval
+from jaxvlm.reproduce import find_figures
 from jaxvlm.reproduce.draw import data_uri
 from jaxvlm.reproduce.execute import Outcome
-from jaxvlm.reproduce.figure import Block, Figure, Picture, Row, Section, Table, Text, full_caution
+from jaxvlm.reproduce.figure import (
+    Block,
+    Figure,
+    Picture,
+    Place,
+    Row,
+    Section,
+    Table,
+    Text,
+    full_caution,
+    typed,
+)
 from jaxvlm.reproduce.material import FEW_SEEDS, Material, Trained, read_json
 from jaxvlm.reproduce.plan import Plan, ledger
 from jaxvlm.runtime.files import write_atomic
@@ -38,7 +50,7 @@ h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.8rem;bor
 h3{font-size:1rem;margin:1.2rem 0 .4rem}
 p{margin:.6rem 0;max-width:46rem}
 a{color:var(--accent)}
-nav ol{columns:2 18rem;padding-left:1.4rem}
+nav ol{columns:2 18rem;column-gap:3rem;padding-left:1.6rem}
 .soft,figcaption,.state{color:var(--soft);font-size:.88rem}
 .state.missing,.failed{color:var(--bad)}
 .caution{background:var(--note);border-left:3px solid var(--accent);padding:.6rem .9rem;max-width:46rem}
@@ -68,12 +80,15 @@ def write_report(plan: Plan, outcome: Outcome | None = None, *, today: date | No
     """Writes `report/index.html` from what there is; a section that cannot be drawn says why. Returns the file."""
     material = Material(plan.place, others=plan.others)
     outcome = outcome or Outcome()
-    parts = [_section(figure, material, outcome) for figure in plan.figures]
-    contents = "".join(
-        f'<li><a href="#{figure.name}">{_escape(figure.title)}</a> <span class="state{" missing" if missing else ""}">'
-        f"{_state(figure, material)}</span></li>"
-        for figure, missing in ((figure, _missing(figure, material)) for figure in plan.figures)
-    )
+    parts, contents = [], ""
+    for figure in plan.figures:
+        section, drawn = _draw(figure, material)
+        state = _state(figure, section, material)
+        parts.append(_section(figure, section, drawn, material, outcome))
+        contents += (
+            f'<li><a href="#{figure.name}">{_escape(figure.title)}</a> '
+            f'<span class="state{" missing" if state else ""}">{state}</span></li>'
+        )
     body = "".join(
         [
             "<h1>The papers' figures, reproduced by jaxvlm</h1>",
@@ -103,12 +118,28 @@ def _opening(plan: Plan, material: Material, today: date) -> str:
     words = (
         f"Drawn on {today.isoformat()} by jaxvlm {__version__}{_commit()}; what trained each row stands in its "
         f"section. Budget {budget.name} ({budget.words}). {done} of {len(rows)} rows are finished."
+        + _left_out(plan, material)
     )
     return (
         f"<p>Figures and tables of two papers ({papers}), run again with jaxvlm. Beside each value of a paper stands "
-        f"ours, with the number of seeds and an interval.</p><p class='soft'>{_escape(words)}</p>"
+        f"ours, with the number of seeds and an interval.</p><p class='soft'>{_words(words)}</p>"
         f'<p class="caution">{_escape(_how_to_read(budget.seeds))}</p>'
         f'<p class="caution">{_escape(full_caution(plan.place))}</p>'
+    )
+
+
+def _left_out(plan: Plan, material: Material) -> str:
+    """Says which figures are not on the page, as it was not asked for them, and counts all rows there are."""
+    shown_here = {figure.name for figure in plan.figures}
+    every = find_figures(["all"])
+    absent = [figure for figure in every if figure.name not in shown_here]
+    if not absent:
+        return ""
+    rows = {row.name: row for figure in every for row in figure.rows(plan.place)}
+    done = sum(map(material.has, rows.values()))
+    return (
+        f" This page leaves out {', '.join(figure.name for figure in absent)}; with them {done} of {len(rows)} rows "
+        "are finished. `jaxvlm reproduce all` has every figure."
     )
 
 
@@ -129,17 +160,30 @@ def _how_to_read(seeds: int) -> str:
     )
 
 
-def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
-    """A figure's part of the page; one that breaks costs nobody else's."""
-    rows = list(figure.rows(material.place))
+def _draw(figure: Figure, material: Material) -> tuple[Section, list[str]]:
+    """A figure's section and its blocks; one that breaks costs nobody else's."""
     try:
         section = figure.section(material)
-        drawn = _blocks(section.blocks)
+        return section, _blocks(section.blocks)
     except (OSError, LookupError, ValueError, TypeError, StopIteration, JaxvlmError) as error:
         section = Section(
             found="", blocks=(Text(f"This section could not be drawn: {type(error).__name__}: {error}"),)
         )
-        drawn = _blocks(section.blocks)
+        return section, _blocks(section.blocks)
+
+
+def _is_empty(section: Section) -> bool:
+    """Whether there is nothing yet to see or to compare."""
+    return not any(isinstance(block, (Picture, Table)) for block in section.blocks) and all(
+        line.ours is None for line in section.compared
+    )
+
+
+def _section(
+    figure: Figure, section: Section, drawn: Sequence[str], material: Material, outcome: Outcome
+) -> str:
+    """A figure's part of the page."""
+    rows = list(figure.rows(material.place))
     parts = [f'<section id="{figure.name}"><h2>{_escape(figure.title)}</h2>']
     if section.found:
         parts.append(f"<p><strong>What the paper found.</strong> {_words(section.found)}</p>")
@@ -150,9 +194,9 @@ def _section(figure: Figure, material: Material, outcome: Outcome) -> str:
         )
         parts.append(_table(table, empty="not run yet"))
     parts += drawn
-    if section.caution:
+    if section.caution and not _is_empty(section):
         parts.append(f'<p class="caution">{_escape(section.caution)}</p>')
-    parts.append(_details(rows, material, outcome))
+    parts.append(_details(figure, rows, material, outcome))
     return "".join([*parts, "</section>"])
 
 
@@ -213,10 +257,6 @@ def shown(interval: Interval) -> str:
     return f"{value} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def _missing(figure: Figure, material: Material) -> list[Row]:
-    return _not_run(figure.rows(material.place), material)
-
-
 def _not_run(rows: Sequence[Row], material: Material) -> list[Row]:
     """Rows that are missing, without those that come with another one that is missing."""
     missing = [row for row in rows if not material.has(row)]
@@ -224,19 +264,18 @@ def _not_run(rows: Sequence[Row], material: Material) -> list[Row]:
     return [row for row in missing if row.comes_with not in names]
 
 
-def _state(figure: Figure, material: Material) -> str:
-    rows, missing = list(figure.rows(material.place)), _missing(figure, material)
+def _state(figure: Figure, section: Section, material: Material) -> str:
+    """What the contents say of a figure that is not whole."""
+    rows = list(figure.rows(material.place))
+    missing = _not_run(rows, material)
     if not missing:
         return ""
     several = [row for row in rows if row.comes_with is None or row in missing]
-    return (
-        "not run yet"
-        if not any(map(material.has, rows))
-        else f"{len(missing)} of {len(several)} rows not run yet"
-    )
+    # Rows that are there are other figures', as long as nothing is drawn from them.
+    return "not run yet" if _is_empty(section) else f"{len(missing)} of {len(several)} rows not run yet"
 
 
-def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
+def _details(figure: Figure, rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
     """Commands, settings and versions of a figure's rows; those that are missing in sight."""
     missing = _not_run(rows, material)
     parts = []
@@ -244,7 +283,7 @@ def _details(rows: Sequence[Row], material: Material, outcome: Outcome) -> str:
         listed = "\n".join(_escape(row.command) for row in missing)
         parts.append(
             f'<p class="state missing">Not run yet: {_rows(len(missing))}. '
-            f"<code>jaxvlm reproduce</code> runs them:</p><pre>{listed}</pre>"
+            f"<code>{_escape(_command([figure], material.place))}</code> runs them:</p><pre>{listed}</pre>"
         )
     taken = [(row, run) for row in rows if row.task and (run := material.run(row.name)) and run.origin]
     if taken:
@@ -368,10 +407,6 @@ def _models(made: Mapping[str, Any]) -> str | None:
 
 def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
     """The last section: how to make the report again, and what it is made of."""
-    names = " ".join(figure.name for figure in plan.figures)
-    command = f"jaxvlm reproduce {names} --budget {plan.place.budget.name} --folder {plan.place.folder}"
-    if plan.place.clips:
-        command += " --clip " + " ".join(plan.place.clips)
     runs = [run for row in plan.rows if row.task and (run := material.run(row.name))]
     versions = sorted(
         {json.dumps(run.sessions[-1]["versions"], sort_keys=True) for run in runs if run.sessions}
@@ -383,7 +418,7 @@ def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
     devices = sorted({device_of(run) for run in runs})
     parts = [
         '<section id="made"><h2>How it was made</h2>',
-        f"<pre>{_escape(command)}</pre>",
+        f"<pre>{_escape(_command(plan.figures, plan.place))}</pre>",
         "<p>Rows that exist are reused once their settings fit, rows that were stopped are resumed, missing ones "
         "are run. Every training keeps its settings, versions and devices in its run directory.</p>",
         f"<p>Trained on: {_escape(', '.join(devices) or 'nothing yet')}. Versions:</p><ul>{listed}</ul>",
@@ -394,6 +429,14 @@ def _made(plan: Plan, material: Material, outcome: Outcome) -> str:
     if outcome.stopped:
         parts.append('<p class="failed">The command was stopped; the same command goes on.</p>')
     return "".join([*parts, "</section>"])
+
+
+def _command(figures: Sequence[Figure], place: Place) -> str:
+    """What runs rows of figures."""
+    flags = ["--budget", place.budget.name, "--folder", str(place.folder)]
+    flags += ["--clip", *place.clips] if place.clips else []
+    flags += ["--labels", place.labels] if place.labels != "predicate" else []
+    return typed(["reproduce", *(figure.name for figure in figures), *flags])
 
 
 def _commit() -> str:

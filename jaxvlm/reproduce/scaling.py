@@ -156,7 +156,9 @@ def epic_rows(place: Place) -> list[Row]:
             name=f"epic-{name}",
             arguments=(
                 "epic", str(place.folder / Path(states.product).parent), "--clip", *(model.clip for model in clips),
-                "--alphas", *(f"{alpha:g}" for alpha in ALPHAS), "--name", name, "--output", str(place.folder / "epic"),
+                "--alphas", *(f"{alpha:g}" for alpha in ALPHAS),
+                *(() if place.labels == "predicate" else ("--labels", place.labels)),
+                "--name", name, "--output", str(place.folder / "epic"),
             ),
             product=epic_file(place),
             needs=(states.name, *(model.row for model in clips if model.row)),
@@ -180,11 +182,16 @@ class Measured:
 
 
 def epic_file(place: Place) -> str:
-    """What `jaxvlm epic` leaves, relative to the folder of the report; another file for every set of checkpoints."""
+    """What `jaxvlm epic` leaves, relative to the folder of the report.
+
+    Another file for every set of checkpoints, and for people's labels.
+    """
     name = place.named("scaling")
     if len(place.clips) > 1:
         together = "\n".join(map(label_of, place.clips))
         name += f"-{len(place.clips)}-{hashlib.sha256(together.encode()).hexdigest()[:8]}"
+    if place.labels == "human":
+        name += "-human"
     return f"epic/{name}.json"
 
 
@@ -239,6 +246,32 @@ def count_parameters(path: Path) -> int | None:
         return None
     shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
     return sum(math.prod(shape) for shape in shapes)
+
+
+def judge_of(place: Place) -> str:
+    """Whose word distances are to."""
+    return "the predicates" if place.labels == "predicate" else "the labels that people gave"
+
+
+def learned_from(place: Place) -> str:
+    """What stands below figures of agents: how many CLIPs of a size they learned from; "" of checkpoints given."""
+    if place.clips:
+        return ""
+    single = [model.label for model in full(place) if len(trained_alike(model, place)) == 1]
+    words = "All agents of a size learned from one CLIP of it (seed 0), so their seeds say nothing of how CLIPs differ"
+    return f"{words}; of {' and '.join(single)} there is no other" if single else words
+
+
+def trained_alike(model: Model, place: Place) -> list[Model]:
+    """The models that differ from one in their seed at most, itself among them."""
+    return [other for other in models(place) if (other.size, other.steps) == (model.size, model.steps)]
+
+
+def seeds_and_clips(run: Trained | None, place: Place) -> str:
+    """The seeds of agents and, where there could be others of its size, the CLIP that they learned from."""
+    if run is None:
+        return ""
+    return str(run.seeds) if place.clips else f"{run.seeds} from 1 CLIP"
 
 
 def agents(found: Material) -> list[tuple[Model, Trained | None]]:

@@ -10,7 +10,7 @@ from jaxvlm.evaluation import Interval, rate_interval
 from jaxvlm.reproduce.draw import success_bars
 from jaxvlm.reproduce.figure import Block, Compared, Figure, Picture, Place, Row, Section, Table, caution
 from jaxvlm.reproduce.material import Material, Trained, read_json
-from jaxvlm.reproduce.poses import POSES, lines_of, name_of, pose_row, seeds_of
+from jaxvlm.reproduce.poses import POSES, drawn, lines_of, name_of, pose_row, seeds_of
 from jaxvlm.reproduce.report import short, shown
 from jaxvlm.runtime.files import replace_file
 
@@ -81,10 +81,11 @@ def section(found: Material) -> Section:
 
 def _table(found: Material) -> Table:
     """A line a pose: every seed, the share of steps, and the controls there are."""
-    lines = []
+    lines, runs = [], list[Trained]()
     for pose in POSES:
         name = name_of(pose.name, 0.0, found.place)
         run = found.run(name)
+        runs += [run] if run else []
         untrained = found.run(found.place.named(f"{pose.task}-untrained"))
         predicate = found.run(f"{pose.task}-predicate")
         lines.append(
@@ -103,13 +104,15 @@ def _table(found: Material) -> Table:
     header = ("pose", "success, all seeds", "each seed", "of sampled actions", "share of steps", "random actions",
               "no action", "CLIP untrained", "predicate as reward")  # fmt: skip
     held = [column for column in range(len(header)) if any(line[column] is not None for line in lines)]
+    ends = drawn(max(run.seeds for run in runs))
     return Table(
         header=tuple(header[column] for column in held),
         rows=tuple(tuple(line[column] for column in held) for line in lines),
         caption="A star marks the seed that is chosen, the one with the most CLIP reward in training. Beside success "
         "of deterministic actions that of actions sampled from the policy, as the paper's are, all seeds. Controls: "
         "success with random actions, and where they were run with no action, of agents that learn from a CLIP of "
-        "random weights, and from the predicate itself.",
+        f"random weights, and from the predicate itself. {seeds_of(runs)}; intervals: {ends}, with random or no "
+        "actions Wilson's 95 % over all episodes.",
     )
 
 
@@ -158,7 +161,8 @@ def _beside(found: Material) -> list[Block]:
                     if (run := runs.get(pose.name))
                 ),
                 caption=f"Beside them, {kind}; {' or '.join(f'{step:,}' for step in steps)} steps of each of "
-                f"{seeds_of(list(runs.values()))}.",
+                f"{seeds_of(list(runs.values()))}; best: Wilson's 95 % interval, all: "
+                f"{drawn(max(run.seeds for run in runs.values()))}.",
             )
         )
     return blocks

@@ -1,6 +1,8 @@
 """`jaxvlm reproduce`: what it lists, refuses and writes."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,14 @@ def test_checkpoints_in_place_of_the_embedded_ones(reproduce):
     assert "clip train" not in out
     assert "--clip RN50/openai ViT-L-14/openai --alphas 0 0.2" in out
     assert "train humanoid-kneeling --preset laptop --seeds 3 --clip RN50/openai" in out
+
+
+def test_distances_to_peoples_labels(reproduce):
+    code, out = reproduce("fig7", "--labels", "human", "--dry-run")
+    assert code == 0
+    assert "--labels human --name scaling-human --output runs/reproduce/epic" in out
+    code, out = reproduce("fig7", "--dry-run")
+    assert "human " not in out
 
 
 @pytest.mark.parametrize(
@@ -138,8 +148,8 @@ def test_the_published_report_is_whole(reproduce):
     published = Path(__file__).parents[2] / "docs" / "report"
     rows = json.loads((published / "data" / "rows.json").read_text())
     done = {name for name, row in rows.items() if row.get("code", 0) == 0}  # none: it came with another row
+    assert reproduce("all", "--report-only", "--start-from", published)[0] == 0
     figures = ("classic", "clip-rl", "fig2", "table1", "fig3", "fig5", "sequence", "fig8")
-    assert reproduce(*figures, "misspecification", "--report-only", "--start-from", published)[0] == 0
     _, out = reproduce(*figures, "--dry-run")
     # Agents whose weights other rows need are to be made again.
     there = {
@@ -150,3 +160,25 @@ def test_the_published_report_is_whole(reproduce):
     assert there == done - fooled
     _, out = reproduce("misspecification", "--dry-run")
     assert all(f"finished  {name}\n" in out for name in fooled)
+    # The page has every figure, what is missing with its command, and says of all rows how many are there.
+    from jaxvlm.reproduce import Place, find_figures
+    from jaxvlm.reproduce.material import exists
+
+    every = find_figures(["all"])
+    page = html.unescape((published / "index.html").read_text())
+    assert re.findall(r'<section id="([\w-]+)"', page) == [*(figure.name for figure in every), "made"]
+    assert "could not be drawn" not in page
+    assert "leaves out" not in page
+    place = Place(Path("runs/reproduce"))
+    rows = {row.name: row for figure in every for row in figure.rows(place)}
+    there = {name for name, row in rows.items() if exists(row, place.folder)}
+    assert f"{len(there)} of {len(rows)} rows are finished." in page
+    assert all(row.command in page for row in rows.values() if row.comes_with is None)
+    absent = rows.keys() - there
+    for figure in every:
+        start = page.index(f'<section id="{figure.name}"')
+        section = page[start : page.index("</section>", start)]
+        missing = [row for row in figure.rows(place) if row.name in absent and row.comes_with not in absent]
+        assert (f"Not run yet: {len(missing)} row" in section) == bool(missing), figure.name
+        listed = section.partition("Not run yet: ")[2].partition("</pre>")[0].splitlines()
+        assert all(any(row.command in line for line in listed) for row in missing), figure.name

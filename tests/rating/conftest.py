@@ -1,8 +1,7 @@
-"""A server in a process of its own, and a real browser where there is one."""
+"""A server in a process of its own."""
 
 import http.client
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 from jaxvlm.rating.server import HOST
 
 SERVE = Path(__file__).with_name("serve.py")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 class Server:
@@ -94,26 +92,6 @@ def serve():
     yield start
     for server in servers:
         server.stop(signal.SIGKILL)
-
-
-@pytest.fixture(scope="session")
-def launch():
-    """Launches headless Chromium; `launch()` gives a new browser."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        # No sandbox: a container's root may not make one.
-        yield lambda: playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-
-
-@pytest.fixture(scope="session")
-def browser(launch):
-    """One browser for all tests; each takes a context of its own."""
-    opened = launch()
-    yield opened
-    opened.close()
 
 
 def wait_until(condition, seconds=10.0):

@@ -1,14 +1,15 @@
 """Sections on how rewards part and on sequences, from run directories that are made up."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvlm.reproduce import Place, misspecification, sequence
-from jaxvlm.reproduce.figure import Picture, Table
+from jaxvlm.reproduce import Place, fooling, misspecification, sequence
+from jaxvlm.reproduce.figure import Picture, Table, Text
 from jaxvlm.reproduce.material import Material, Trained
 from jaxvlm.reproduce.poses import POSES
 
@@ -88,7 +89,7 @@ def test_every_picture_has_its_seeds_and_its_interval(figure, folder):
     assert len(pictures) > 4
     for picture in pictures:
         assert "3 seeds" in picture.seeds
-        assert picture.interval
+        assert re.search(r"95 %|lowest to the highest", picture.interval), picture.interval
         assert picture.says
     for block in section.blocks:
         if isinstance(block, Table):
@@ -112,6 +113,30 @@ def test_reward_and_success_part_in_the_table(folder):
     assert (auc.value, fooled.value, clearly.value) == (0.9, 0.1, 0.02)
 
 
+def test_a_mean_of_fewer_seeds_says_of_how_many_it_is(tmp_path):
+    """What came after the highest success is told of no seed that never had any; two of three never had."""
+    for pose in POSES[:2]:
+        run = make_run(tmp_path, f"humanoid-{pose.name}-a0", fooled=False)
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for row in rows:
+            row["success"] = [row["success"][0], 0.0, 0.0 if pose is POSES[0] else row["success"][0]]
+        (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    section = misspecification.section(Material(Place(tmp_path)))
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    column = next(k for k, name in enumerate(table.header) if name.startswith("share of the reward's rise"))
+    one, two = (row[column] for row in table.rows)
+    assert one == f"{over_seeds_of(tmp_path, POSES[0])[0]:.2f} (1 of 3 seeds)"
+    assert two.endswith("] (2 of 3 seeds)")
+    assert "Means over 3 seeds" in table.caption
+    assert "where fewer tell, a cell says how many" in table.caption
+
+
+def over_seeds_of(folder, pose):
+    """Share of the reward's rise after the highest success of those seeds that tell."""
+    each = misspecification.partings(Trained(folder / "runs" / f"humanoid-{pose.name}-a0"))
+    return [seed.gain_after for seed in each if np.isfinite(seed.gain_after)]
+
+
 def test_shares_of_phases_are_read_from_the_episodes(folder):
     run = Trained(folder / "runs" / "humanoid-stand-then-kneel")
     first, second = sequence.phase_shares(run)
@@ -121,9 +146,9 @@ def test_shares_of_phases_are_read_from_the_episodes(folder):
 def test_a_figure_that_nobody_knows_is_left_open(folder):
     """Agents that never meet their goal have no AUC: it is NaN, and null in JSON."""
     figures = {"auc": [None, None, None], "goal_share": [0.5, None, None]}
-    assert misspecification._interval(figures, "auc") is None
-    assert misspecification._interval(figures, "fooled_share") is None
-    value, low, high = misspecification._interval(figures, "goal_share")
+    assert fooling.interval_of(figures, "auc") is None
+    assert fooling.interval_of(figures, "fooled_share") is None
+    value, low, high = fooling.interval_of(figures, "goal_share")
     assert (value, np.isnan(low), np.isnan(high)) == (0.5, True, True)
 
 
@@ -155,6 +180,27 @@ def test_remedies_of_other_checkpoints_are_not_shown(folder, tmp_path):
     assert not any("small CLIP" in str(row) for table in tables for row in table.rows)
     shown = [b for b in misspecification.section(Material(Place(folder))).blocks if isinstance(b, Table)]
     assert any("small CLIP" in str(row) for table in shown for row in table.rows)
+    texts = [b.words for b in misspecification.section(Material(Place(folder))).blocks if isinstance(b, Text)]
+    assert any("That is one round" in words for words in texts)
+
+
+@pytest.mark.slow
+def test_remedies_that_ask_for_no_clip_of_their_own_are_tried_on_given_checkpoints(tmp_path):
+    given = Place(tmp_path, clips=("OTHER",))
+    rows = {row.name: row for row in misspecification.rows(given)}
+    alpha, cameras = rows["humanoid-kneeling-a0.4-OTHER"], rows["humanoid-kneeling-cameras-OTHER"]
+    assert "--alpha 0.4" in alpha.command
+    assert "--clip OTHER --camera default side" in cameras.command
+    assert not any(row.arguments[:2] == ("clip", "train") for row in rows.values())
+    for name in ("humanoid-kneeling-a0-OTHER", alpha.name, cameras.name):
+        assert f"{name}-fooled" in rows
+        make_run(tmp_path, name)
+    *_, table = [b for b in misspecification.section(Material(given)).blocks if isinstance(b, Table)]
+    assert [row[0] for row in table.rows] == [
+        "kneeling, front", "the same with alpha 0.4", "agents of two cameras, front and side",
+    ]  # fmt: skip
+    texts = [b.words for b in misspecification.section(Material(given)).blocks if isinstance(b, Text)]
+    assert not any("one round" in words for words in texts)
 
 
 def test_every_remedy_has_what_fools_it():

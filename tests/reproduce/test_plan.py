@@ -185,6 +185,31 @@ def test_distances_are_finished_with_all_models_and_alphas_on_the_rows_states(tm
         assert list(epic_plan(place).states.values()) == ["outdated"], text
 
 
+def test_distances_to_people_are_made_again_once_more_states_are_labelled(tmp_path):
+    place = Place(tmp_path, clips=("C",), labels="human")
+    (row,) = [row for row in epic_rows(place) if row.arguments[0] == "epic"]
+    assert row.arguments[row.arguments.index("--labels") + 1] == "human"
+    path = measured(place, ["C"])
+    found = json.loads(path.read_text())
+    assert list(epic_plan(place).states.values()) == ["outdated"]  # those are to the predicates
+    states = tmp_path / "datasets" / "humanoid-play-C" / "dataset.json"
+    states.parent.mkdir(parents=True)
+
+    def standing(labelled, positives, others=None):
+        human = {"kneeling": {"labelled": labelled, "positives": positives}, **(others or {})}
+        states.write_text(json.dumps({"human": human}))
+        return epic_plan(place).states[row.name]
+
+    lines = [{**line, "goal": "kneeling", "n": 60, "positives": 20} for line in found["rows"]]
+    path.write_text(json.dumps({**found, "labels": "human", "rows": lines}))
+    assert standing(60, 20) == "finished"
+    assert (
+        standing(60, 20, {"lotus": {"labelled": 9, "positives": 0}}) == "finished"
+    )  # of which none is measured
+    assert standing(60, 20, {"lotus": {"labelled": 9, "positives": 1}}) == "outdated"
+    assert standing(61, 20) == standing(60, 21) == "outdated"
+
+
 def test_states_of_other_sources_are_outdated_and_so_are_distances_on_them(tmp_path):
     place = Place(tmp_path, clips=("C",))
     *_, states, epic = epic_rows(place)

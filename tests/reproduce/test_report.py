@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 
@@ -12,10 +13,10 @@ from filled_folder import filled
 from PIL import Image
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
-from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, find_figures, scaling
+from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, fig6, find_figures, scaling
 from jaxvlm.reproduce.draw import bands, curves, step_histogram
 from jaxvlm.reproduce.execute import Outcome
-from jaxvlm.reproduce.figure import Picture, Section, Table, Text
+from jaxvlm.reproduce.figure import BUDGETS, Picture, Section, Table, Text
 from jaxvlm.reproduce.material import Material, Trained, over_seeds, success_interval
 from jaxvlm.reproduce.plan import make_plan
 from jaxvlm.reproduce.report import shown, write_report
@@ -98,6 +99,27 @@ def test_every_figure_says_its_seeds_and_its_interval(whole):
         assert re.search(r"95 %|[Bb]ands|lowest to the highest", caption), caption
 
 
+def test_every_table_with_intervals_says_its_seeds_and_what_they_are(whole):
+    _, text = whole
+    beside, others = 0, 0
+    for table in re.findall(r"<table>.*?</table>", text):
+        caption, head, *rows = re.split(r"<thead>|<tbody>|</tr>(?=<tr>)", table)
+        if not re.search(r"\[[-+]?\d", table):
+            continue
+        if ">paper</th><th scope='col'>ours</th><th scope='col'>seeds</th>" in head:
+            beside += 1
+            for row in rows:
+                *_, ours, seeds = re.findall(r"<td>(.*?)</td>", row)
+                assert "[" not in ours or re.search(r"\d", seeds), row
+        else:
+            others += 1
+            # In the caption or in its cells; what the intervals are stands in the caption.
+            assert re.search(r"\b\d+ seeds?\b|\b(\d|[Oo]ne) CLIPs?\b", table), caption
+            assert re.search(r"95 %|lowest to the highest", caption), caption
+    assert beside == 10
+    assert others >= 6
+
+
 def test_details_give_commands_versions_and_dates(whole):
     _, text = whole
     assert "jaxvlm train humanoid-kneeling --preset laptop --seeds 3 --name humanoid-kneeling-a0" in text
@@ -115,6 +137,52 @@ def test_an_empty_folder_lists_what_is_missing(tmp_path):
     assert "jaxvlm evaluate" in text  # the controls
     assert not re.search(r"jaxvlm evaluate \S+\n", text)  # tables of episodes come with their trainings
     assert page.figures == []
+    contents, *sections = text.split("<section ")
+    assert contents.count("not run yet") == len(sections) - 1  # all but how it was made
+    assert all("caution" not in section for section in sections)
+    assert "<code>jaxvlm reproduce fig4 --budget laptop --folder " in text
+
+
+@pytest.mark.slow
+def test_a_figure_without_anything_to_see_is_not_run_yet(tmp_path):
+    """Figures 4 and 7 need table 1's runs, which show nothing of theirs."""
+    plan = filled(tmp_path, ["fig5"])
+    _, text = page_of(
+        make_plan(find_figures(["table1", "fig4", "fig5", "fig7"]), plan.place, lambda row: None)
+    )
+    states = dict(re.findall(r'<a href="#([\w-]+)">[^<]*</a> <span class="state[^"]*">([^<]*)<', text))
+    assert (states["fig5"], states["fig4"], states["fig7"]) == ("", "not run yet", "not run yet")
+    assert states["table1"] == "8 of 16 rows not run yet"
+
+
+def test_a_page_of_some_figures_says_which_it_leaves_out_and_counts_all_rows(tmp_path):
+    plan = make_plan(find_figures(["fig2", "clip-rl"]), Place(tmp_path), lambda row: None)
+    _, text = page_of(plan)
+    every = {row.name for figure in find_figures(["all"]) for row in figure.rows(plan.place)}
+    assert (
+        f"0 of {len(plan.rows)} rows are finished. This page leaves out classic, table1, fig3, fig4, " in text
+    )
+    assert f"with them 0 of {len(every)} rows are finished" in text
+    _, text = page_of(make_plan(find_figures(["all"]), plan.place, lambda row: None))
+    assert "leaves out" not in text
+    assert f"0 of {len(every)} rows are finished" in text
+
+
+@pytest.mark.slow
+def test_distances_to_peoples_labels_say_so(tmp_path):
+    plan = filled(tmp_path, ["fig7"])
+    people = replace(plan.place, labels="human")
+    row = scaling.epic_rows(people)[-1]
+    assert row.product == "epic/scaling-human.json"
+    material = Material(people)
+    assert fig4.section(material).blocks == ()  # those to the predicates are not taken for them
+    fake_jaxvlm.main(list(row.arguments))
+    section = fig4.section(material)
+    assert len(section.blocks) > 3
+    assert "Distances are to the labels that people gave" in section.caution
+    _, text = page_of(make_plan(find_figures(["fig7"]), people, lambda row: None))
+    assert "told by the labels that people gave" in text
+    assert f"--folder {tmp_path} --labels human" in text
 
 
 @pytest.mark.slow
@@ -152,8 +220,30 @@ def test_several_clips_of_a_size_count_as_several(made):
     assert [other.seed for other in alike] == [0, 1, 2]
     each = [line.epic.value for line in fig4._chosen(lines, alike, goal="kneeling", alpha=0.4)]
     assert fig4._over_seeds(fig4._chosen(lines, alike, goal="kneeling", alpha=0.4)) == mean_interval(each)
-    captions = [block for block in fig4.section(material).blocks if isinstance(block, Picture)]
-    assert any(caption.seeds.startswith("1 to 3 CLIPs a size") for caption in captions)
+    section = fig4.section(material)
+    captions = [block for block in section.blocks if isinstance(block, Picture)]
+    assert any(
+        caption.seeds.startswith("1 to 3 CLIPs a size (3 of xs and s, 1 of m and l)") for caption in captions
+    )
+    # The value beside the paper's is the pictures'.
+    compared = {line.what.partition(":")[0]: line for line in section.compared if "EPIC" in line.what}
+    each = [line.epic.value for line in fig4._chosen(lines, alike, goal="kneeling", alpha=0.0)]
+    assert (compared["xs"].ours, compared["xs"].seeds) == (mean_interval(each), "3 CLIPs")
+    assert compared["l"].seeds == "1 CLIP"
+
+
+def test_agents_of_a_size_are_said_to_be_of_one_clip(made):
+    material = Material(made.place)
+    agents = [block for block in fig4.section(material).blocks if "4c" in getattr(block, "caption", "")]
+    histograms = fig6.section(material).blocks
+    assert (len(agents), len(histograms)) == (1, 4)
+    for picture in (*agents, *histograms):
+        assert "learned from one CLIP of it (seed 0)" in picture.caption
+        assert picture.caption.endswith("of m and l there is no other")
+    assert {line.seeds for line in fig6.section(material).compared} == {"3 from 1 CLIP"}
+    # With several CLIPs of every size nothing is said of those that have one, and of checkpoints given nothing at all.
+    assert "no other" not in scaling.learned_from(Place(budget=BUDGETS["gpu"]))
+    assert scaling.learned_from(Place(clips=("RN50/openai",))) == ""
 
 
 def test_a_part_of_the_rows_gives_a_part_of_the_page(tmp_path):
