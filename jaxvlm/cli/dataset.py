@@ -56,7 +56,8 @@ class Make:
     states: int = 5000
     """States in all, the same number of each source and checkpoint as far as they have them; 0 keeps all of runs."""
     checkpoint: tuple[Literal["best", "last", "all"], ...] = ("best",)
-    """Which agents of a run play: those that earned the most, the newest, or those of every checkpoint it kept."""
+    """Which agents of a run play: those that earned the most; the newest; or `all`, the best and those that it kept
+    evenly along its whole training (`jaxvlm train --keep-policies`), or its two newest where it has none."""
     actions: Literal["deterministic", "sampled", "both"] = "deterministic"
     """How they act; deterministic episodes are those of `jaxvlm evaluate`."""
     episodes: int = 16
@@ -167,22 +168,13 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
     from jaxvlm.errors import RunError
     from jaxvlm.runtime import Run
     from jaxvlm.vlmrm import TrainConfig, build
-    from jaxvlm.vlmrm.policies import best_step
+    from jaxvlm.vlmrm.policies import best_step, is_whole, steps_along
 
     run = Run.open(name, runs_dir=options.runs_dir)
     config = TrainConfig.from_dict({key: value for key, value in run.config.items() if key != "sinks"})
     task = find_task(config.task, config.variant)
-    # Agents act the same whatever they were rewarded by, and a large CLIP would be loaded for nothing.
-    blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
-    built = build(
-        blind,
-        task.env,
-        task.params,
-        domain=task.domain,
-        holds_buffer=set(options.checkpoint) != {"best"},
-    )
     best = best_step(run)
-    kept = ([] if best is None else [("best", best)]) + [("step", step) for step in run.checkpoints.steps()]
+    kept = ([] if best is None else [("best", best)]) + [("step", step) for step in steps_along(run)]
     chosen: dict[tuple[str, int], None] = {}
     for wanted in options.checkpoint:
         match = {
@@ -195,6 +187,10 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
             way = f"(kept: {has}); choose another --checkpoint" if kept else "and no other: leave it out"
             raise RunError(f"run {run.path} has no {wanted} checkpoint {way}")
         chosen |= dict.fromkeys(match)
+    # Agents act the same whatever they were rewarded by, and a large CLIP would be loaded for nothing.
+    blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
+    whole = any(kind == "step" and is_whole(run, step) for kind, step in chosen)
+    built = build(blind, task.env, task.params, domain=task.domain, holds_buffer=whole)
     ways = ("deterministic", "sampled") if options.actions == "both" else (options.actions,)
     return [
         Plan(
@@ -284,8 +280,8 @@ class Players:
         from jaxvlm.evaluation.collect import choose_rows, make_player
         from jaxvlm.evaluation.states import StateDataset
         from jaxvlm.rl import make_control
-        from jaxvlm.vlmrm.policies import best_agent
-        from jaxvlm.vlmrm.train import abstract_state, seeds_of
+        from jaxvlm.vlmrm.policies import agent_after, best_agent
+        from jaxvlm.vlmrm.train import seeds_of
 
         assert plan.task is not None
         task = plan.task
@@ -303,8 +299,7 @@ class Players:
             if plan.source["checkpoint"] == "best":
                 agent = best_agent(plan.run, plan.built)
             else:
-                template = abstract_state(plan.built)
-                agent = plan.run.checkpoints.restore(template, plan.source["step"])[0].agent
+                agent = agent_after(plan.run, plan.built, plan.source["step"])
         block = min(BLOCK, episodes)
         key = (env, algorithm, block)
         if key not in self._compiled:

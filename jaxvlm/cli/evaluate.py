@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 
 from jaxvlm.cli.common import parse
 from jaxvlm.errors import ConfigError
+
+CHECKPOINTS = ("best", "last", "random", "zero")
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,10 @@ class Evaluate:
 
     run: tyro.conf.Positional[str]
     """Run directory, or its name."""
-    checkpoint: Literal["best", "last", "random", "zero"] = "best"
-    """`best` earned the most reward in training, of each seed; `last` is the newest; `random` and `zero` are controls:
-    uniform actions, and none."""
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="{best,last,STEP,random,zero}")] = "best"
+    """`best` earned the most reward in training, of each seed; `last` is the newest; a number of steps is the agent as
+    it was then, one of those that training kept (`runs/NAME/policies`); `random` and `zero` are controls: uniform
+    actions, and none."""
     episodes: int | None = None
     """Episodes of each seed; the default is the number after training."""
     fooled: int = 0
@@ -34,6 +37,10 @@ class Evaluate:
 def run(arguments: Sequence[str]) -> None:
     """Evaluates and draws."""
     evaluate = parse(Evaluate, arguments, prog="jaxvlm evaluate")
+    if evaluate.checkpoint not in CHECKPOINTS and not evaluate.checkpoint.isdecimal():
+        raise ConfigError(
+            f"checkpoint is {evaluate.checkpoint!r}; choose {', '.join(CHECKPOINTS)} or a number of steps"
+        )
     if evaluate.fooled:
         if evaluate.checkpoint != "best" or evaluate.episodes is not None:
             given = "--checkpoint" if evaluate.checkpoint != "best" else "--episodes"

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -33,13 +33,17 @@ class Rate:
     """Write the answers to this CSV file: a row an answer; of a set of states, what `jaxvlm dataset label` reads."""
     episodes: int | None = None
     """Episodes of each seed; the default is what is recorded already, or 25."""
+    actions: Literal["deterministic", "sampled"] = "deterministic"
+    """How the agents of runs act: as `jaxvlm evaluate` judges them, or sampled, as in the paper's trajectories. Sampled
+    episodes and what is said of them are kept apart, in `rating-sampled`."""
     frames: int = 0
     """Ask for single frames, goal or not: this many of each episode, drawn at random. Of a set of states: this many in
     all; 0 takes what is recorded already, or 500."""
     goal: str | None = None
     """Of a set of states: the goal that they are labelled for."""
     output: Path | None = None
-    """Folder for pictures and answers; the default is `rating` in each run."""
+    """Folder for pictures and answers; the default is `rating` in each run, with `--actions sampled`
+    `rating-sampled`."""
     size: int | None = None
     """Pixels a side of a picture; the default is what is recorded already, or 224."""
     camera: tuple[str, ...] = ()

@@ -58,16 +58,25 @@ def gather(options: "Rate", *, only_read: bool) -> list[Shown]:
     if sets:
         if len(options.runs) > 1:
             raise ConfigError("a set of states is labelled alone: name it and nothing else")
+        if options.actions != "deterministic":
+            raise ConfigError("--actions says how agents of runs act; the states of a set are there already")
         return [_states(sets[0], options, only_read)]
     if options.goal is not None:
         raise ConfigError("--goal says what states of a set are labelled for; a run's goal is its task's")
     runs = [Run.open(path, runs_dir=options.runs_dir) for path in options.runs]
-    folders = [options.output / run.name if options.output else run.path / "rating" for run in runs]
+    own = "rating" if options.actions == "deterministic" else "rating-sampled"
+    folders = [options.output / run.name if options.output else run.path / own for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError(
             f"two of {', '.join(options.runs)} would share a folder: name each run once, or leave --output out"
         )
     found = [Material.open(folder) if Material.exists(folder) else None for folder in folders]
+    for material in filter(None, found):
+        if material.actions != options.actions:
+            raise RunError(
+                f"{material.folder} holds episodes whose actions are {material.actions}: give --actions "
+                f"{material.actions} to go on with them, or choose another --output"
+            )
     shown = []
     for run, folder, material in zip(runs, folders, found, strict=True):
         if not only_read:
@@ -101,7 +110,8 @@ def _run(
             "were recorded, and further ones would be of other agents: choose another --output, or leave --episodes out"
         )
     if material is None or wanted > recorded:
-        material = _record(run, task, folder, drawing, trained, range(recorded, wanted), material)
+        numbers = range(recorded, wanted)
+        material = _record(run, task, folder, drawing, trained, numbers, material, options.actions)
     elif material.trained != trained:
         print(
             f"note: {run.path} has been trained from {material.trained:,} to {trained:,} steps since its episodes were "
@@ -221,6 +231,7 @@ def _record(
     trained: int,
     episodes: range,
     before: Material | None,
+    actions: str,
 ) -> Material:
     """Plays a run's best agents and keeps every step's pose and predicate, behind those of the episodes before.
 
@@ -250,6 +261,7 @@ def _record(
             step=config.steps,
             episodes=episodes,
             rule=rule,
+            deterministic=actions == "deterministic",
             progress=progress.update,
         )
     # An episode whose physics broke down in its first step has nothing to show.
@@ -274,6 +286,7 @@ def _record(
         goal=_goal(task, config.reward.prompt, config.at),
         drawing=before.drawing if before else drawing,
         trained=trained,
+        actions=actions,
         origin=str(run.path.resolve()),
         rule=rule,
         trajectories=(*(before.trajectories if before else ()), *items),

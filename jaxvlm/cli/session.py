@@ -48,7 +48,16 @@ from jaxvlm.vlmrm import (
     summarise,
 )
 from jaxvlm.vlmrm.build import validate_run
-from jaxvlm.vlmrm.policies import FILE, best_agent, best_step, came_without_checkpoints, save_policies
+from jaxvlm.vlmrm.policies import (
+    agent_after,
+    best_agent,
+    best_step,
+    came_without_checkpoints,
+    is_whole,
+    save_policies,
+    step_called,
+)
+from jaxvlm.vlmrm.policy_files import FILE, discard_kept_after
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
 if TYPE_CHECKING:
@@ -110,7 +119,7 @@ def train_on(path: str, *, runs_dir: Path) -> None:
 
 
 def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint: str) -> None:
-    """Evaluates a run's best or last agents and draws them.
+    """Evaluates a run's best or last agents, those of a step, or a control, and draws them.
 
     Training's own figures stay in `evaluation.json`; other episodes or another checkpoint get a file of their own.
     """
@@ -121,28 +130,30 @@ def evaluate_run(path: str, *, runs_dir: Path, episodes: int | None, checkpoint:
     config, _ = read_config(run)
     episodes = episodes or config.episodes
     task = find_task(config.task, config.variant)
-    # Of the checkpoints only the last one has the replay buffer in it.
-    built = build_shown(replace(config, episodes=episodes), task, holds_buffer=checkpoint == "last")
+    step = None if checkpoint in (*CONTROLS, "best") else step_called(run, checkpoint)
+    # Of what is kept of the agents only whole checkpoints have the replay buffer in them.
+    whole = step is not None and is_whole(run, step)
+    built = build_shown(replace(config, episodes=episodes), task, holds_buffer=whole)
     for difference in run.differences(clip_digest=built.clip_digest, task_digest=source_of(built)):
         print(f"note: not the same as in training, so figures may differ: {difference}")
     # What is read now is judged, also where the run is trained on in the meantime.
     actor, kept, trained = None, run.checkpoints.best(), trained_steps(run)
     if checkpoint in CONTROLS:
         actor, agent = make_control(checkpoint, built.program.action_space), seeds_of(built)
-    elif checkpoint == "best":
+    elif step is None:
         agent = best_agent(run, built)
-    elif came_without_checkpoints(run):
-        raise RunError(
-            f"run {run.path} came without its checkpoints: only its best agents can be there; leave --checkpoint out"
-        )
-    else:
+    elif checkpoint == "last" and whole:  # of which there may be a newer one by now, or this one be damaged
         agent = run.checkpoints.restore(abstract_state(built))[0].agent
+    else:
+        agent = agent_after(run, built, step)
     total = config.iterations * config.steps_per_iteration
-    if actor is None and trained < total:
+    if checkpoint in ("best", "last") and trained < total:
         on = "" if came_without_checkpoints(run) else f"; go on with: jaxvlm resume {run.path}"
         print(
             f"note: the run has been trained for {trained:,} of {total:,} steps, so these agents are not finished{on}"
         )
+    if checkpoint.isdecimal():  # asked for by its step
+        checkpoint, trained = f"step-{step}", step
     usual = checkpoint == "best" and episodes == config.episodes
     name = "evaluation" if usual else f"evaluation-{checkpoint}-{episodes}"
     finish(built, run, agent, checkpoint=checkpoint, name=name, actor=actor, kept=kept, trained=trained)
@@ -211,39 +222,47 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
         print(f"all {total:,} steps are done", flush=True)
     else:
         print("compiling the training program (once; the next start finds it in the cache) ...", flush=True)
-    try:
-        with stop_flag() as stop:
-            # A run that was stopped before its first checkpoint begins anew.
-            session = start(built, run if resumed and run.checkpoints.steps() else None)
-            if session.compiled is not None:
-                print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
-            if session.compiled is not None and built.program.frame_size > LARGE_FRAME:
-                frames = config.steps_per_iteration * config.seeds * len(config.reward.camera)
-                size = built.program.frame_size
-                print(f"progress appears every {frames:,} frames of {size} x {size} pixels", flush=True)
-            if resumed:
-                run.checkpoints.discard_after(session.env_steps)
-            with (
-                MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps)) as metrics,
-                Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress,
-            ):
-                metrics.truncate(session.env_steps)
-                for row in iterate(session, [run], [metrics], lambda: bool(stop)):
-                    progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
-    except KeyboardInterrupt:
-        print(f"stopped at once; go on from the newest checkpoint with:\n  jaxvlm resume {run.path}")
-        raise SystemExit(130) from None
-    if session.iteration < config.iterations:
-        print(f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Go on with:")
-        print(f"  jaxvlm resume {run.path}")
-        raise SystemExit(130)
-    try:
-        finish(built, run, session.state.best.agent, checkpoint="best")
-    except KeyboardInterrupt:
-        print(
-            f"the training is saved, its evaluation is not; evaluate it with:\n  jaxvlm evaluate {run.path}"
-        )
-        raise SystemExit(130) from None
+    with contextlib.ExitStack() as homes:  # of the metrics, open until the evaluation is among them
+        try:
+            with stop_flag() as stop:
+                # A run that was stopped before its first checkpoint begins anew.
+                session = start(built, run if resumed and run.checkpoints.steps() else None)
+                if session.compiled is not None:
+                    print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+                if session.compiled is not None and built.program.frame_size > LARGE_FRAME:
+                    frames = config.steps_per_iteration * config.seeds * len(config.reward.camera)
+                    size = built.program.frame_size
+                    print(f"progress appears every {frames:,} frames of {size} x {size} pixels", flush=True)
+                if resumed:
+                    run.checkpoints.discard_after(session.env_steps)
+                    discard_kept_after(run, session.env_steps)
+                metrics = homes.enter_context(
+                    MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps))
+                )
+                with Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress:
+                    metrics.truncate(session.env_steps)
+                    for row in iterate(session, [run], [metrics], lambda: bool(stop)):
+                        progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
+        except KeyboardInterrupt:
+            print(f"stopped at once; go on from the newest checkpoint with:\n  jaxvlm resume {run.path}")
+            raise SystemExit(130) from None
+        if session.iteration < config.iterations:
+            print(f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Go on with:")
+            print(f"  jaxvlm resume {run.path}")
+            raise SystemExit(130)
+        try:
+            conclude(metrics, finish(built, run, session.state.best.agent, checkpoint="best"))
+        except KeyboardInterrupt:
+            print(
+                f"the training is saved, its evaluation is not; evaluate it with:\n  jaxvlm evaluate {run.path}"
+            )
+            raise SystemExit(130) from None
+
+
+def conclude(metrics: MetricsWriter, result: dict[str, Any]) -> None:
+    """Sends the evaluation after a training to its sinks: the figures of deterministic episodes, a number a seed."""
+    figures = {name: values for name, values in result["per_seed"].items() if np.ndim(values) == 1}
+    metrics.conclude(result["trained_steps"], figures)
 
 
 @contextlib.contextmanager

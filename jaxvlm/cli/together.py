@@ -9,7 +9,7 @@ from typing import Any
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.provenance import facts
-from jaxvlm.cli.session import build_shown, describe, finish, in_use
+from jaxvlm.cli.session import build_shown, conclude, describe, finish, in_use
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.metrics import mean
@@ -40,41 +40,46 @@ def train_together(
     print("run directories: " + ", ".join(str(run.path) for run in runs), flush=True)
     print(f"compiling one program for {len(tasks)} tasks ...", flush=True)
     total = config.iterations * config.steps_per_iteration
-    try:
-        with stop_flag() as stop, contextlib.ExitStack() as stack:
-            for run in runs:
-                stack.enter_context(in_use(run))
-            session = start_joint(joint)
-            print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
-            writers = [
-                stack.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0)))
-                for run in runs
-            ]
-            unit = f"x {config.seeds * len(tasks)} steps"
-            progress = stack.enter_context(Progress(total, unit=unit, compiled=True))
-            for row in iterate(session, runs, writers, lambda: bool(stop)):
-                progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
-    except KeyboardInterrupt:
-        print("stopped at once; each task goes on alone from its newest checkpoint, with `jaxvlm resume RUN`")
-        raise SystemExit(130) from None
-    if session.env_steps < total:
-        print(
-            f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. Each task goes on alone with:"
-        )
-        for run in runs:
-            print(f"  jaxvlm resume {run.path}")
-        raise SystemExit(130)
-    for index, run in enumerate(runs):
-        print(flush=True)
+    with contextlib.ExitStack() as homes:  # of the metrics, open until the evaluation is among them
         try:
-            finish(joint.alone(index), run, task_state(session.state, index).best.agent, checkpoint="best")
-        except (KeyboardInterrupt, JaxvlmError) as error:
-            print("the training is saved, the evaluation of these tasks is not; evaluate each with:")
-            for left in runs[index:]:
-                print(f"  jaxvlm evaluate {left.path}")
-            if isinstance(error, JaxvlmError):
-                raise
+            with stop_flag() as stop, contextlib.ExitStack() as stack:
+                for run in runs:
+                    stack.enter_context(in_use(run))
+                session = start_joint(joint)
+                print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
+                writers = [
+                    homes.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0)))
+                    for run in runs
+                ]
+                unit = f"x {config.seeds * len(tasks)} steps"
+                progress = stack.enter_context(Progress(total, unit=unit, compiled=True))
+                for row in iterate(session, runs, writers, lambda: bool(stop)):
+                    progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
+        except KeyboardInterrupt:
+            print(
+                "stopped at once; each task goes on alone from its newest checkpoint, with `jaxvlm resume RUN`"
+            )
             raise SystemExit(130) from None
+        if session.env_steps < total:
+            print(
+                f"stopped at step {session.env_steps:,} of {total:,}; everything is saved. "
+                "Each task goes on alone with:"
+            )
+            for run in runs:
+                print(f"  jaxvlm resume {run.path}")
+            raise SystemExit(130)
+        for index, (run, metrics) in enumerate(zip(runs, writers, strict=True)):
+            print(flush=True)
+            try:
+                best = task_state(session.state, index).best.agent
+                conclude(metrics, finish(joint.alone(index), run, best, checkpoint="best"))
+            except (KeyboardInterrupt, JaxvlmError) as error:
+                print("the training is saved, the evaluation of these tasks is not; evaluate each with:")
+                for left in runs[index:]:
+                    print(f"  jaxvlm evaluate {left.path}")
+                if isinstance(error, JaxvlmError):
+                    raise
+                raise SystemExit(130) from None
     return runs
 
 

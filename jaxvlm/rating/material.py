@@ -106,6 +106,7 @@ class Material:
     goal: Goal
     drawing: Drawing
     trained: int = 0  # environment steps of the agent that is seen
+    actions: str = "deterministic"  # or "sampled": how it acts
     digest: str = ""  # of the poses, where they lie in a set of states
     origin: str = ""  # path of the run or data set; it tells those of one name apart
     rule: Rule | None = None  # of the task; None for a set of states, and where nobody noted it

@@ -18,6 +18,7 @@ def bars(
     labels: Sequence[str],
     *,
     xlabel: str,
+    caption: str = "",
 ) -> Path:
     """Counts of answers, a panel a run and a colour a rater.
 
@@ -26,6 +27,7 @@ def bars(
       panels: title, and counts by rater, in the order of `labels`.
       labels: of the answers.
       xlabel: below every panel.
+      caption: below all of them.
 
     Raises:
       RunError: the file cannot be written.
@@ -52,6 +54,8 @@ def bars(
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("count")
+    if caption:
+        figure.supxlabel(caption, fontsize=8, color=GREY)
     figure.legend(
         list(handles.values()), list(handles), loc="outside upper right", ncols=len(handles), frameon=False
     )

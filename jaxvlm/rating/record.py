@@ -37,9 +37,10 @@ def record(
     step: int,
     episodes: range,
     rule: Rule,
+    deterministic: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Recorded:
-    """Plays episodes deterministically; episode i of a seed is the one that `jaxvlm evaluate` counts.
+    """Plays episodes; episode i of a seed is the one that `jaxvlm evaluate` counts, where it acts the same way.
 
     Args:
       env: environment with its time limit.
@@ -50,6 +51,7 @@ def record(
       step: environment steps the agents have behind them.
       episodes: numbers of those of each seed that are played.
       rule: of the task, with the steps an episode may take.
+      deterministic: greedy or mean actions; else they are sampled.
       progress: called with the number of episodes of each seed that are played.
     """
     block = min(BLOCK, len(episodes))
@@ -58,9 +60,8 @@ def record(
     judged = jax.jit(partial(judge, env, window=rule.window, threshold=rule.threshold, starts=starts))
     blocks = []
     for first in episodes[::block]:
-        played = jax.device_get(
-            play(env_params, agent, seeds, jnp.int32(first), jnp.asarray(True), jnp.int32(step))
-        )
+        how = (jnp.int32(first), jnp.asarray(deterministic), jnp.int32(step))
+        played = jax.device_get(play(env_params, agent, seeds, *how))
         arrays = {
             "holds": played.success & played.counted,
             "counted": played.counted,

@@ -157,6 +157,7 @@ def _runs(ratings: Ratings, voices: dict[str, np.ndarray]) -> list[dict[str, Any
                 "success": _success(ratings.mode, material),
                 "told_by_raters": bool(ratings.told[mine].all()),
                 "trained": material.trained,
+                "actions": material.actions,
                 "items": int(mine.sum()),
                 "seeds": sorted({int(seed) for seed in seeds[mine]}),
                 "by": {name: found for name, found in by.items() if found},
@@ -184,6 +185,7 @@ def _rates(
         nearest = ratings.bucket(values[rows])
         return {
             **_rate(verdicts[rows]),
+            "drawn": interval(_drawn(verdicts[rows], seeds[rows], episodes[rows])),
             "answers": int(rows.sum()),
             "share": interval(_mean(values[rows], seeds[rows], episodes[rows])),
             "histogram": {str(value): int((nearest == value).sum()) for value in VALUES[ratings.mode]},
@@ -201,6 +203,20 @@ def _mean(values: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> Interv
     """Mean of answers f64[n]; of several seeds whole ones are drawn, of one its episodes: those within resemble."""
     several = len(set(seeds.tolist())) > 1
     return bootstrap(lambda row: float(np.mean(row)), [values], groups=seeds if several else episodes)
+
+
+def _drawn(verdicts: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> Interval:
+    """Share of successes of the verdicts f64[n] that are known, with an interval for answers that resemble each other.
+
+    Of several seeds whole ones are drawn, of one its episodes. Seeds that happen to agree would promise too much, so
+    the interval is never narrower than Wilson's, which takes all answers as independent.
+    """
+    known = ~np.isnan(verdicts)
+    if not known.any():
+        return Interval(math.nan, math.nan, math.nan)
+    value, low, high = rate_interval(int(verdicts[known].sum()), int(known.sum()))
+    drawn = _mean(verdicts[known], seeds[known], episodes[known])
+    return Interval(value, float(np.fmin(low, drawn.low)), float(np.fmax(high, drawn.high)))
 
 
 def _rate(verdicts: np.ndarray) -> dict[str, Any]:
@@ -329,20 +345,18 @@ def table(ratings: Ratings) -> str:
 def lines(summary: dict[str, Any]) -> list[str]:
     """The summary in words."""
     share = summary["mode"] == "share"
-    what = "episodes of one agent" if share else "frames of one episode"
     text = [
-        f"intervals of 95 %; those of success are Wilson's, which take answers as independent: {what} resemble each "
-        "other, so look at the seeds too"
-        + (
-            "; those of mean shares draw whole seeds, which of two or three is from the lowest to the highest, of one "
-            "seed its episodes"
-            if share
-            else ""
-        )
+        "intervals of 95 %. Of success"
+        + (" and of mean shares" if share else "")
+        + " they draw whole seeds, which of two or three is from the lowest to the highest, and of one seed its "
+        "episodes; those of success are never narrower than Wilson's, which takes answers as independent. Agreement in "
+        "per cent has Wilson's"
     ]
     for run, label in zip(summary["runs"], _labels(summary["runs"]), strict=True):
         trained = f", after {run['trained']:,} steps" if run["trained"] else ""
-        text += ["", f"{label}: {run['items']} items of {len(run['seeds'])} seeds{trained}", _rule(run)]
+        sampled = ", actions sampled" if run["actions"] == "sampled" else ""
+        counted = f"{run['items']} items of {_counted(run['seeds'])}"
+        text += ["", f"{label}: {counted}{trained}{sampled}", _rule(run)]
         for name, found in run["by"].items():
             counts = " ".join(f"{value}:{count}" for value, count in found["histogram"].items())
             mean = f"mean share {_mean_share(found)} " if share else ""
@@ -440,7 +454,8 @@ def _mean_share(found: dict[str, Any]) -> str:
 
 
 def _percent(found: dict[str, Any]) -> str:
-    return f"{found['rate']:6.1%} [{found['low']:.0%}, {found['high']:.0%}]"
+    ends = found.get("drawn", found)
+    return f"{found['rate']:6.1%} [{ends['low']:.0%}, {ends['high']:.0%}]"
 
 
 def _figure(found: dict[str, float]) -> str:
@@ -454,8 +469,9 @@ def _figure(found: dict[str, float]) -> str:
 def histograms(path: Any, summary: dict[str, Any]) -> Any:
     """Figure 5 of the paper: how many episodes were in the goal how much of the time, a panel a run.
 
-    Bars side by side are the raters, and the predicate's share beside them, in the nearest of the same answers. Runs
-    that nobody has rated are left out.
+    Bars side by side are the raters, and the predicate's share beside them, in the nearest of the same answers. A
+    panel's title has the number of answers and success, or the mean share, with its interval. Runs that nobody has
+    rated are left out.
 
     Raises:
       RunError: the file cannot be written.
@@ -475,8 +491,19 @@ def histograms(path: Any, summary: dict[str, Any]) -> Any:
         figure = (
             f"success {_percent(found).strip()}" if found["rated"] else f"mean share {_mean_share(found)}"
         )
-        title = f"{label}\n{found['answers']} of {len(run['seeds'])} seeds, {figure}"
+        label += ", actions sampled" if run["actions"] == "sampled" else ""
+        title = f"{label}\nn = {found['rated'] or found['answers']}, {_counted(run['seeds'])}, {figure}"
         panels.append((title, groups))
     frame = summary["mode"] == "frame"
     labels = ["not the goal", "goal"] if frame else [f"{value}" for value in VALUES["share"]]
-    return bars(path, panels, labels, xlabel="verdict" if frame else "time in the goal (%)")
+    return bars(
+        path,
+        panels,
+        labels,
+        xlabel="verdict" if frame else "time in the goal (%)",
+        caption="95 % intervals draw whole seeds, of one seed its episodes",
+    )
+
+
+def _counted(seeds: Sequence[int]) -> str:
+    return "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"

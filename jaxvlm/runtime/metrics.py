@@ -16,6 +16,7 @@ from jaxvlm.errors import RunError
 from jaxvlm.runtime.files import reason, write_atomic
 
 Value = float | int | Sequence[float | int]  # a scalar, or one number a seed
+EVALUATION = "evaluation/"  # before the names of figures that come after the last row
 
 
 @runtime_checkable
@@ -78,6 +79,17 @@ class MetricsWriter:
             raise RunError(f"cannot write {self.path.parent}/metrics: {reason(error)}") from error
         if not set(row) <= set(self._header):
             self._rewrite_csv(read_rows(self.path))
+        for sink in self._sinks:
+            sink.write(int(step), _scalars(row))
+
+    def conclude(self, step: int, values: Mapping[str, Value]) -> None:
+        """Sends an evaluation to the sinks, as `evaluation/<name>`; the files hold training's rows alone.
+
+        Args:
+            step: of the last row.
+            values: as those of `write`.
+        """
+        row = {f"{EVALUATION}{name}": _numbers(value) for name, value in values.items()}
         for sink in self._sinks:
             sink.write(int(step), _scalars(row))
 

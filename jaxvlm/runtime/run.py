@@ -6,7 +6,8 @@ runs/<name>/
     metrics.jsonl      a row a log step, per-seed lists included
     metrics.csv        the same rows, means over seeds
     checkpoints/       Orbax, see `jaxvlm.runtime.checkpoint`
-    policies.safetensors   what the best agents act with, see `jaxvlm.vlmrm.policies`
+    policies.safetensors   what the best agents act with, see `jaxvlm.vlmrm.policy_files`
+    policies/          the same of the agents after some of the steps, along the whole training
     videos/  plots/
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime.files import reason, write_atomic
-from jaxvlm.runtime.metrics import Sink
+from jaxvlm.runtime.metrics import EVALUATION, Sink
 
 if TYPE_CHECKING:
     from jaxvlm.runtime.run import Run
@@ -106,9 +106,11 @@ class WandbSink:
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Logs one row against `env_steps`; one that an earlier session logged stays, as wandb takes no point back."""
-        if step >= self._next_step:
+        # wandb takes one row a step, and an evaluation comes after the last of training.
+        place = step + any(name.startswith(EVALUATION) for name in scalars)
+        if place >= self._next_step:
             # With a step of ours, wandb would hold the row back until the next one.
-            self._run.log({"env_steps": step, **scalars}, step=step, commit=True)
+            self._run.log({"env_steps": step, **scalars}, step=place, commit=True)
 
     def close(self) -> None:
         """Finishes the run."""

@@ -151,6 +151,9 @@ class TrainConfig:
     """Evaluation episodes of each seed."""
     checkpoint_every: int = 10
     """Iterations between checkpoints."""
+    keep_policies: int = 20
+    """Agents that are kept along the whole training, evenly, in a small file each: for `jaxvlm evaluate --checkpoint
+    STEP` and `jaxvlm dataset make --checkpoint all`; 0 for none."""
     reward: RewardSettings = field(default_factory=RewardSettings)
     algorithm: DQNSettings | SACSettings = field(default_factory=DQNSettings)
 
@@ -218,6 +221,8 @@ def validate_config(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value < 1:
             raise ConfigError(f"{name.replace('_', '-')} is {value}; it has to be at least 1")
+    if config.keep_policies < 0:
+        raise ConfigError(f"keep-policies is {config.keep_policies}; give a number of files, and 0 for none")
     if config.learning_starts < 0:
         raise ConfigError(f"learning-starts is {config.learning_starts}; it may not be negative")
     last_seed = config.seed + config.seeds - 1

@@ -201,6 +201,13 @@ class JointSession(Session):
         # One after another, as each is a copy.
         return (task_state(self.state, index) for index in range(self._tasks))
 
+    def agents(self) -> Iterator[Any]:
+        """The agents of each task."""
+        return (
+            jax.tree.map(lambda leaf, index=index: leaf[index], self.state.agent)
+            for index in range(self._tasks)
+        )
+
     def metrics(self, fetched: dict[str, Any]) -> list[dict[str, Any]]:
         """The metrics of each task."""
         return [{name: value[index] for name, value in fetched.items()} for index in range(self._tasks)]

@@ -1,32 +1,31 @@
-"""The best agents of a run as one small file: what they act with, and nothing that only their training needs.
-
-    runs/<name>/policies.safetensors    actor/params/Linear_0/kernel  f32[seed, ...]   of SAC
-                                        params/params/Linear_0/kernel  f32[seed, ...]   of DQN
-                                        hyper/...                     f32[seed]        of either
+"""A run's agents, to act with: its best ones, and those that it was on the way.
 
 A run directory that was passed on without its checkpoints is played, shown, rated and searched for what fools its
-reward from this file. Training cannot go on from it: critics, optimiser states and replay buffer are not in it.
+reward from the small files of `jaxvlm.vlmrm.policy_files`. Training cannot go on from them: critics, optimiser states
+and replay buffer are not in them.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvlm.errors import RunError
 from jaxvlm.rl import DQN, SAC
 from jaxvlm.runtime import Run
-from jaxvlm.runtime.files import reason, replace_file
 from jaxvlm.vlmrm.build import Built, build_agent
 from jaxvlm.vlmrm.config import TrainConfig
+from jaxvlm.vlmrm.policy_files import (
+    FILE,
+    kept_file,
+    kept_steps,
+    read_policies,
+    read_step,
+    write_policies,
+)
 from jaxvlm.vlmrm.program import Best
 from jaxvlm.vlmrm.train import abstract_state
-
-FILE = "policies.safetensors"
-PARTS = ("actor", "params", "hyper")  # of `SACState` and `DQNState`: what `act` reads
 
 
 def save_policies(run: Run, agent: Any, step: int) -> Path:
@@ -40,18 +39,53 @@ def save_policies(run: Run, agent: Any, step: int) -> Path:
     Raises:
       RunError: the folder cannot be written or the disk is full; an earlier file is left as it was.
     """
-    from safetensors.numpy import save
+    return write_policies(run.path / FILE, run, agent, step)
 
-    leaves = {name: np.asarray(leaf) for name, leaf in _named(agent).items() if _acts(name)}
-    config = run.config
-    about = {
-        "format": "jaxvlm policies 1",
-        "task": str(config.get("task", "")),
-        "first_seed": str(config.get("seed", 0)),
-        "step": str(step),
-    }
-    data = save(leaves, metadata=about)
-    return replace_file(run.path / FILE, lambda draft: Path(draft).write_bytes(data))
+
+def steps_along(run: Run) -> list[int]:
+    """Steps after which there are agents along the whole training, ascending.
+
+    Those of the kept files and of the newest checkpoint; of a run without such files, those of its checkpoints.
+    """
+    kept, whole = kept_steps(run), run.checkpoints.steps()
+    return sorted({*kept, *whole[-1:]}) if kept else whole
+
+
+def step_called(run: Run, checkpoint: str) -> int:
+    """The step that `last` or a number of steps means.
+
+    Raises:
+      RunError: the run has no agents of that step.
+    """
+    kept, whole = kept_steps(run), run.checkpoints.steps()
+    if checkpoint == "last":
+        if kept or whole:
+            return (whole or kept)[-1]
+        why = "has no checkpoint yet: resume it"
+        if came_without_checkpoints(run):
+            why = "came without its checkpoints: only its best agents can be there; leave --checkpoint out"
+        raise RunError(f"run {run.path} {why}")
+    known = sorted({*kept, *whole})
+    if int(checkpoint) not in known:
+        others = f"choose one of {', '.join(map(str, known))}" if known else "leave --checkpoint out"
+        raise RunError(f"run {run.path} has no agents of step {checkpoint}: {others}")
+    return int(checkpoint)
+
+
+def is_whole(run: Run, step: int) -> bool:
+    """Whether the agents of a step are in a checkpoint alone, which has to be read with its replay buffer."""
+    return step not in kept_steps(run)
+
+
+def agent_after(run: Run, built: Built, step: int) -> Any:
+    """The agents of a run as they were after `step` environment steps: from a kept file, or from a checkpoint.
+
+    Arguments, returns and errors are those of `best_agent`.
+    """
+    template = abstract_state(built)
+    if is_whole(run, step):
+        return run.checkpoints.restore(template, step)[0].agent
+    return read_policies(kept_file(run, step), template.agent)
 
 
 def best_step(run: Run) -> int | None:
@@ -59,7 +93,7 @@ def best_step(run: Run) -> int | None:
     if not _from_file(run):
         best = run.checkpoints.best()
         return None if best is None else best[0]
-    return _read(run, lambda opened: int((opened.metadata() or {})["step"]))
+    return read_step(run.path / FILE)
 
 
 def best_agent(run: Run, built: Built) -> Any:
@@ -121,27 +155,7 @@ def _restore(run: Run, template: Best) -> Any:
                 why = "passed on without them: train anew under another --name"
             raise RunError(f"run {run.path} has no agents; it was {why}")
         return run.checkpoints.restore_best(template)[0].agent
-    found = _read(run, lambda opened: {name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
-    wanted = _named(template.agent)
-    different = set(found) ^ set(filter(_acts, wanted))
-    if different:
-        raise RunError(
-            f"{run.path / FILE} and the run's configuration differ in {sorted(different)[0]}: use the version it was "
-            "made with"
-        )
-    leaves = []
-    for name, leaf in wanted.items():
-        if name not in found:
-            missing = np.nan if np.issubdtype(leaf.dtype, np.floating) else 0
-            leaves.append(np.full(leaf.shape, missing, leaf.dtype))
-            continue
-        if (found[name].shape, found[name].dtype) != (leaf.shape, leaf.dtype):
-            raise RunError(
-                f"{run.path / FILE}: {name} is {found[name].dtype}{list(found[name].shape)}, expected "
-                f"{leaf.dtype}{list(leaf.shape)}; use the configuration it was made with"
-            )
-        leaves.append(found[name])
-    return jax.tree.unflatten(jax.tree.structure(template.agent), leaves)
+    return read_policies(run.path / FILE, template.agent)
 
 
 def came_without_checkpoints(run: Run) -> bool:
@@ -154,25 +168,3 @@ def _from_file(run: Run) -> bool:
     """Whether the file is what the agents are taken from: beside checkpoints it may be of an earlier time."""
     checkpoints = run.checkpoints
     return (run.path / FILE).exists() and checkpoints.best() is None and not checkpoints.steps()
-
-
-def _named(agent: Any) -> dict[str, Any]:
-    """Leaves by their path, such as actor/params/Linear_0/kernel, in the tree's order."""
-    leaves = jax.tree_util.tree_flatten_with_path(agent)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
-def _acts(name: str) -> bool:
-    return name.partition("/")[0] in PARTS
-
-
-def _read(run: Run, what: Callable[[Any], Any]) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(run.path / FILE, framework="numpy") as opened:
-            return what(opened)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{run.path / FILE} cannot be read ({reason(error)}); fetch it again, or train the run anew"
-        ) from error

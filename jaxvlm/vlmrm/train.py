@@ -13,6 +13,7 @@ from jaxvlm.compiler import compiler_options
 from jaxvlm.runtime import MetricsWriter, Run
 from jaxvlm.vlmrm.build import Built
 from jaxvlm.vlmrm.config import TrainConfig
+from jaxvlm.vlmrm.policy_files import kept_file, kept_iterations, write_policies
 from jaxvlm.vlmrm.program import Inputs, TrainState
 
 
@@ -31,6 +32,10 @@ class Session:
     def states(self) -> Iterator[TrainState]:
         """The state that each run directory keeps; one here."""
         yield self.state
+
+    def agents(self) -> Iterator[Any]:
+        """The agents of each of these states, leading axis seed; nothing else of them is copied."""
+        yield self.state.agent
 
     def metrics(self, fetched: dict[str, Any]) -> list[dict[str, Any]]:
         """The metrics that belong into each run directory."""
@@ -102,6 +107,12 @@ def save(session: Session, runs: Sequence[Run]) -> None:
         save_best(run, session.env_steps, state)
 
 
+def keep_policies(session: Session, runs: Sequence[Run]) -> None:
+    """Writes what the agents act with now, beside those of before, for each run directory."""
+    for run, agent in zip(runs, session.agents(), strict=True):
+        write_policies(kept_file(run, session.env_steps), run, agent, session.env_steps)
+
+
 def save_best(run: Run, step: int, state: TrainState) -> None:
     """Writes the best agents of a state, after `step` environment steps; nothing before learning starts."""
     run.checkpoints.save_best(step, state.best, float(jnp.mean(state.best.reward)))
@@ -116,7 +127,8 @@ def iterate(
     """Trains to the end or until `should_stop()`; yields each iteration's metrics after writing them.
 
     Every run directory gets its metrics after each iteration, and a checkpoint of everything with the best agents by
-    reward every `checkpoint_every` iterations, at the end, and on stopping.
+    reward every `checkpoint_every` iterations, at the end, and on stopping. What its agents act with is kept beside
+    that at most `keep_policies` times, evenly over the whole training.
 
     Args:
       session: at the beginning or between two iterations; it moves on.
@@ -128,6 +140,7 @@ def iterate(
       `step` and `steps_per_second`, of all states together, and the program's metrics, f64[..., seed].
     """
     config = session.config
+    kept = kept_iterations(config)
     clock = time.perf_counter()
     while session.iteration < config.iterations:
         compiled = session.compiled
@@ -144,6 +157,8 @@ def iterate(
             writer.write(session.env_steps, row | {name: value.tolist() for name, value in own.items()})
         stopping = should_stop()
         finished = session.iteration == config.iterations
+        if runs and session.iteration in kept:
+            keep_policies(session, runs)
         if runs and (stopping or finished or session.iteration % config.checkpoint_every == 0):
             save(session, runs)
             clock = time.perf_counter()

@@ -106,7 +106,8 @@ def test_steps_of_a_copy_without_checkpoints_are_those_of_its_metrics(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_evaluated_from_its_agents_alone_and_not_trained_on(copied, capsys):
-    shutil.rmtree(copied / "checkpoints")
+    for folder in ("checkpoints", "policies"):
+        shutil.rmtree(copied / folder)
     before = json.loads((copied / "evaluation.json").read_text())
     agents = (copied / "policies.safetensors").read_bytes()
     assert call("evaluate", copied) == 0
@@ -158,8 +159,12 @@ def test_the_evaluation_is_there_once_its_pictures_are(copied, monkeypatch):
 @pytest.mark.slow
 def test_the_best_agents_are_evaluated_where_the_replay_buffer_would_not_fit(copied, capsys, monkeypatch):
     monkeypatch.setattr("jaxvlm.rl.buffer.free_memory", lambda device=None: 1000)
-    for checkpoint in ("best", "zero"):
+    for checkpoint in ("best", "last"):
         assert call("evaluate", copied, "--checkpoint", checkpoint) == 0
+    shutil.rmtree(
+        copied / "policies"
+    )  # as of an earlier version, whose last agents are in the checkpoint alone
+    assert call("evaluate", copied, "--checkpoint", "zero") == 0
     capsys.readouterr()
     for arguments in (("resume", copied), ("evaluate", copied, "--checkpoint", "last")):
         assert call(*arguments) == 2
@@ -192,14 +197,25 @@ def test_a_run_killed_before_its_best_agents_were_written_gets_them_when_it_resu
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied):
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(copied, monkeypatch):
+    """Its metrics, and in the end its evaluation, go where they were asked to."""
+    sent, closed = [], []
+    sink = SimpleNamespace(
+        write=lambda step, scalars: sent.append((step, scalars)), close=lambda: closed.append(len(sent))
+    )
+    monkeypatch.setattr(sessions, "make_sinks", lambda names, run, step: [sink])
     expected = rows(copied)
+    result = json.loads((copied / "evaluation.json").read_text())
     for path in (copied / "checkpoints").iterdir():
         shutil.rmtree(path)
     for left in ("policies.safetensors", "evaluation.json"):
         (copied / left).unlink()
     assert call("resume", copied) == 0
     assert rows(copied) == expected
+    assert [step for step, _ in sent] == [40, 80, 80]
+    assert closed == [3]
+    names = ("success_rate", "upright_fraction", "mean_ground_truth_return")
+    assert sent[-1][1] == {f"evaluation/{name}": pytest.approx(result[name]) for name in names}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import gc
 import json
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxvlm.cli import together
 from jaxvlm.cli.session import train_on
 from jaxvlm.errors import RunError
 from jaxvlm.runtime import Run
+from jaxvlm.vlmrm.policy_files import kept_steps
 from tests.vlmrm.conftest import build_random, tiny_config
 
 # From the environment's own reward, so that little has to be compiled.
@@ -28,7 +30,14 @@ def steps(run):
 
 
 @pytest.mark.slow
-def test_each_task_has_a_run_of_its_own(tmp_path, capsys):
+def test_each_task_has_a_run_of_its_own(tmp_path, capsys, monkeypatch):
+    sent = {"one": [], "two": []}
+
+    def make_sinks(names, run, first_step):
+        write = lambda step, scalars: sent[run.name].append((step, scalars))  # noqa: E731
+        return [SimpleNamespace(write=write, close=lambda: None)]
+
+    monkeypatch.setattr(together, "make_sinks", make_sinks)
     runs = train(tmp_path)
     assert [run.name for run in runs] == ["one", "two"]
     for run in runs:
@@ -38,6 +47,9 @@ def test_each_task_has_a_run_of_its_own(tmp_path, capsys):
         assert found["seeds"] == [0, 1]
         assert run.sessions()[0]["together"] == 2
         assert (run.videos / "best.gif").stat().st_size > 1000
+        assert kept_steps(run) == [30, 60, 90, 120]
+        assert [step for step, _ in sent[run.name]] == [30, 60, 90, 120, 120]
+        assert sent[run.name][-1][1]["evaluation/success_rate"] == pytest.approx(found["success_rate"])
     assert capsys.readouterr().out.count("success  ") == 2
 
 

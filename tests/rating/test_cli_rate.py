@@ -101,6 +101,29 @@ def test_episodes_are_those_that_the_evaluation_counted(recorded):
 
 
 @pytest.mark.slow
+def test_sampled_episodes_are_those_that_the_evaluation_sampled_and_kept_apart(run, page, capsys):
+    flags = ("--actions", "sampled", "--size", 16, "--episodes", 3)
+    assert call("rate", run, *flags) == 0
+    material, first = (Material.open(run / name) for name in ("rating-sampled", "rating"))
+    assert (material.actions, first.actions) == ("sampled", "deterministic")
+    assert json.loads((run / "rating-sampled" / "material.json").read_text())["actions"] == "sampled"
+    sampled = json.loads((run / "evaluation.json").read_text())["stochastic"]["per_seed"]["upright_fraction"]
+    shares = np.array([item.share for item in material.trajectories]).reshape(2, 3)
+    np.testing.assert_allclose(shares.mean(1), sampled, atol=1e-5)
+    assert not (material.read_holds()[:2] == first.read_holds()[:2]).all()
+    answer_all(page[0], "ann")
+    assert call("rate", run, *flags, "--report") == 0
+    printed = capsys.readouterr().out
+    assert "6 items of 2 seeds, after 80 steps, actions sampled" in printed
+    report = json.loads((run / "rating-sampled" / "report-share.json").read_text())
+    assert report["runs"][0]["actions"] == "sampled"
+    # One folder does not hold both.
+    (run / "rating-sampled").rename(run.parent / run.name / run.name)
+    assert call("rate", run, "--output", run) == 2
+    assert "whose actions are sampled: give --actions sampled to go on" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_nothing_is_played_or_drawn_twice(run, page, capsys):
     before = {path: path.stat().st_mtime_ns for path in (run / "rating").rglob("*.*z*")}
     assert call("rate", run) == 0
@@ -365,6 +388,7 @@ def test_refusals(tmp_path, capsys, monkeypatch):
         (["x", "--frames", -1], "frames is -1"),
         (["set", "x"], "a set of states is labelled alone"),
         (["set"], "its dataset.json names no format"),
+        (["set", "--actions", "sampled"], "--actions says how agents of runs act"),
     ):
         assert call("rate", *arguments) == 2
         error = capsys.readouterr().err

@@ -254,6 +254,56 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(
+    ("values", "printed"),
+    [
+        # One seed succeeds always and the other never: six episodes would promise 19 to 81 %.
+        ((100, 75, 50, 0, 25, 0), "50.0% [0%, 100%] of 6"),
+        # Seeds that agree say nothing of other seeds: Wilson's interval of six successes.
+        ((100, 75, 50, 75, 50, 100), "100.0% [61%, 100%] of 6"),
+    ],
+)
+def test_success_draws_whole_seeds(tmp_path, monkeypatch, values, printed):
+    summary = summarise(rated(make_material(tmp_path / "rating"), values=values))
+    ann = summary["runs"][0]["by"]["ann"]
+    wilson = rate_interval(ann["successes"], 6)
+    assert (ann["low"], ann["high"]) == pytest.approx((wilson.low, wilson.high))
+    assert ann["drawn"]["low"] <= wilson.low
+    assert ann["drawn"]["high"] >= wilson.high
+    text = lines(summary)
+    assert "draw whole seeds" in text[0]
+    (line,) = (line for line in text if line.startswith("  ann  ") and "mean share" in line)
+    assert printed in line
+    # Of one seed it is Wilson's of its own episodes.
+    alone = rate_interval(ann["per_seed"]["40"]["successes"], 3)
+    assert ann["per_seed"]["40"]["drawn"] == pytest.approx(
+        {"value": alone.value, "low": alone.low, "high": alone.high}
+    )
+    drawn = []
+    monkeypatch.setattr(
+        "jaxvlm.rating.plot.bars", lambda path, panels, labels, **texts: drawn.append((panels, texts))
+    )
+    histograms(tmp_path / "histograms.png", summary)
+    (([(title, _)], texts),) = drawn
+    assert title == f"secret-run\nn = 6, 2 seeds, success {printed.removesuffix(' of 6')}"
+    assert "draw whole seeds" in texts["caption"]
+
+
+def test_success_in_frames_of_one_seed_draws_episodes(tmp_path):
+    """Ten frames of each of four episodes, all goals or none: they say what four episodes say."""
+    material = make_material(tmp_path / "rating", seeds=1, episodes=4, frames=10)
+    session = Session([(material, material.frames)], "frame")
+    for number, item in enumerate(material.frames):
+        session.answer(Answer("ann", item.id, item.episode % 2, f"a{number}"))
+    ratings = Ratings.of(session)
+    session.close()
+    summary = summarise(ratings)
+    found = summary["runs"][0]["by"]["ann"]
+    assert found["high"] - found["low"] < 0.35
+    assert (found["drawn"]["low"], found["drawn"]["high"]) == pytest.approx((0.0, 1.0))
+    assert "items of 1 seed, after" in "\n".join(lines(summary))
+
+
 @pytest.mark.parametrize("name", ["predicate", "all raters"])
 def test_a_rater_called_as_a_row_of_the_report_is_refused(tmp_path, name):
     material = make_material(tmp_path / "rating")

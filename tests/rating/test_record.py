@@ -40,7 +40,10 @@ def test_success_is_the_tasks(monkeypatch, rule, expected):
     phase = np.tile(np.arange(6) // 3, (5, 1)) if rule.phases > 1 else None
     by_time = lambda array: jnp.asarray(array.T[None])  # noqa: E731
 
-    def play(env_params, agent, seeds, first, *rest):
+    asked = []
+
+    def play(env_params, agent, seeds, first, deterministic, step):
+        asked.append(bool(deterministic))
         rows = slice(int(first), int(first) + 5)
         return Played(
             scene=Scene(by_time(HOLDS[rows].astype(np.float32))),
@@ -51,6 +54,7 @@ def test_success_is_the_tasks(monkeypatch, rule, expected):
         )
 
     monkeypatch.setattr("jaxvlm.rating.record.make_player", lambda *arguments, **settings: play)
+    deterministic = rule.window == 6
     played = record(
         SimpleNamespace(phases=rule.phases, transition=1),
         lambda *arguments: None,
@@ -60,7 +64,9 @@ def test_success_is_the_tasks(monkeypatch, rule, expected):
         step=0,
         episodes=range(5),
         rule=rule,
+        deterministic=deterministic,
     )
+    assert asked == [deterministic]
     assert played.success.tolist() == [expected]
     assert played.steps.tolist() == [LENGTHS.tolist()]
     np.testing.assert_array_equal(played.holds[0], HOLDS & counted)

@@ -127,6 +127,23 @@ def test_sinks_get_means_and_seeds(tmp_path):
     assert recorder.closed
 
 
+def test_an_evaluation_goes_to_the_sinks_alone(tmp_path):
+    recorder = Recorder()
+    with MetricsWriter(tmp_path / "metrics.jsonl", [recorder]) as writer:
+        writer.write(5, {"reward": 0.5})
+        writer.conclude(5, {"success_rate": [0.25, 0.75], "mean_clip_reward": [math.nan]})
+        writer.truncate(5)
+    (_, (step, scalars)) = recorder.rows
+    assert step == 5
+    assert math.isnan(scalars.pop("evaluation/mean_clip_reward"))
+    assert scalars == {
+        "evaluation/success_rate": 0.5,
+        "evaluation/success_rate/seed0": 0.25,
+        "evaluation/success_rate/seed1": 0.75,
+    }
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 5, "reward": 0.5}]
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_missing_extra_is_named(tmp_path, monkeypatch, name):
     for module in [module for module in sys.modules if module.split(".")[0] == name]:
@@ -151,10 +168,12 @@ def test_tensorboard_reads_what_was_written(tmp_path, checkpoint):
             writer.truncate(first_step)
             for step in steps:
                 writer.write(step, {"reward": [step + first_step, step + first_step + 2.0]})
+            writer.conclude(steps[-1], {"success_rate": [0.5]})
     written = {2: [(1, 2.0), (2, 3.0), (3, 6.0), (4, 7.0)], 0: [(1, 2.0), (2, 3.0), (3, 4.0), (4, 5.0)]}
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     points = [(event.step, event.value) for event in events.Scalars("reward")]
     assert points == written[checkpoint]
-    assert events.Tags()["scalars"] == ["reward", "reward/seed0", "reward/seed1"]
+    assert events.Tags()["scalars"] == ["reward", "reward/seed0", "reward/seed1", "evaluation/success_rate"]
+    assert [(event.step, event.value) for event in events.Scalars("evaluation/success_rate")] == [(4, 0.5)]
     assert "tensorflow" not in sys.modules

@@ -113,6 +113,23 @@ def test_wandb_gets_each_row_once_with_means_and_seeds(tmp_path, wandb):
     assert wandb.sessions[0].history[1:] == [(60, second)]
 
 
+def test_wandb_gets_the_evaluation_at_the_last_step_once(tmp_path, wandb):
+    run = Run.create({}, name="x", runs_dir=tmp_path)
+    for _ in range(2):  # evaluated again by a resume, with nothing left to train
+        with MetricsWriter(run.metrics_path, make_sinks(["wandb"], run)) as writer:
+            writer.write(90, {"reward": 1.0})
+            writer.conclude(90, {"success_rate": [0.5, 1.0]})
+    (_, row), (place, evaluation) = wandb.sessions[-1].history
+    assert row == {"env_steps": 90, "reward": 1.0}
+    assert evaluation == {
+        "env_steps": 90,
+        "evaluation/success_rate": 0.75,
+        "evaluation/success_rate/seed0": 0.5,
+        "evaluation/success_rate/seed1": 1.0,
+    }
+    assert place == 91  # wandb's own count, which takes one row a step
+
+
 def test_wandb_goes_on_with_the_same_curves(tmp_path, wandb):
     run = Run.create({}, name="x", runs_dir=tmp_path)
     train(run, [30, 60, 90])

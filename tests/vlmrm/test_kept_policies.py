@@ -14,8 +14,17 @@ from envs.registry import make_task
 from jaxvlm.errors import RunError
 from jaxvlm.runtime import Run
 from jaxvlm.vlmrm import load_policy
-from jaxvlm.vlmrm.policies import FILE, best_agent, best_step, came_without_checkpoints, save_policies
-from jaxvlm.vlmrm.train import init_state, save_best
+from jaxvlm.vlmrm.policies import (
+    agent_after,
+    best_agent,
+    best_step,
+    came_without_checkpoints,
+    save_policies,
+    step_called,
+    steps_along,
+)
+from jaxvlm.vlmrm.policy_files import FILE, discard_kept_after, kept_file, kept_iterations, kept_steps
+from jaxvlm.vlmrm.train import init_state, iterate, save_best, start
 from tests.vlmrm.conftest import build_random, tiny_config
 
 
@@ -130,3 +139,67 @@ def test_a_full_disk_is_one_clear_error(built, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"cannot write .*policies.safetensors: no space left"):
         save_policies(run, agent, 40)
     assert not list(run.path.glob("*policies*"))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "most", "kept"),
+    [
+        (6, 4, [2, 3, 5, 6]),
+        (6, 6, [1, 2, 3, 4, 5, 6]),
+        (4, 20, [1, 2, 3, 4]),
+        (115, 5, [23, 46, 69, 92, 115]),
+        (115, 0, []),
+    ],
+)
+def test_agents_are_kept_evenly(iterations, most, kept):
+    config = tiny_config(steps=30 * iterations, keep_policies=most)
+    assert config.iterations == iterations
+    assert sorted(kept_iterations(config)) == kept
+
+
+def test_a_step_is_looked_for_in_files_and_checkpoints(tmp_path):
+    run = Run.create({}, name="run", runs_dir=tmp_path)
+    assert steps_along(run) == kept_steps(run) == []
+    with pytest.raises(RunError, match="no agents of step 40: leave --checkpoint out"):
+        step_called(run, "40")
+    for step in (60, 90):
+        (run.path / "checkpoints" / str(step)).mkdir()
+    assert steps_along(run) == [60, 90]  # of an earlier version
+    (run.path / "policies").mkdir()
+    for name in ("20", "40", "80", ".80.x1", "notes"):
+        (run.path / "policies" / f"{name}.safetensors").touch()
+    # Stopped after 90 steps, which were none of those that are kept.
+    assert steps_along(run) == [20, 40, 80, 90]
+    assert [step_called(run, name) for name in ("last", "40", "60")] == [90, 40, 60]
+    with pytest.raises(RunError, match="no agents of step 50: choose one of 20, 40, 60, 80, 90"):
+        step_called(run, "50")
+    shutil.rmtree(run.path / "checkpoints")
+    assert step_called(run, "last") == 80  # as it was passed on
+    discard_kept_after(run, 40)
+    left = ["20.safetensors", "40.safetensors", "notes.safetensors"]
+    assert sorted(path.name for path in (run.path / "policies").iterdir()) == left
+
+
+@pytest.mark.slow
+def test_kept_agents_are_those_of_the_checkpoints_and_come_back(tmp_path):
+    """Of a run that was killed after its last agents were kept and before their checkpoint was."""
+    built = build_random(tiny_config(reward_reward="ground-truth", checkpoint_every=1, keep_policies=3))
+    run = Run.create(built.program.config.to_dict(), name="run", runs_dir=tmp_path)
+    list(iterate(start(built), [run], [], lambda: False))
+    kept = {step: load_file(kept_file(run, step)) for step in kept_steps(run)}
+    assert list(kept) == [60, 90, 120]
+    from_file = agent_after(run, built, 120)
+    kept_file(run, 120).write_bytes(b"half")
+    with pytest.raises(RunError, match=r"120.safetensors cannot be read"):
+        agent_after(run, built, 120)
+    kept_file(run, 120).unlink()
+    from_checkpoint = agent_after(run, built, 120)
+    for one, other in zip(*map(jax.tree.leaves, (from_file.params, from_checkpoint.params)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.isnan(jax.tree.leaves(from_file.target_params)[0]).all()
+    shutil.rmtree(run.path / "checkpoints" / "120")
+    discard_kept_after(run, 90)
+    list(iterate(start(built, run), [run], [], lambda: False))
+    assert kept_steps(run) == list(kept)
+    for name, leaf in load_file(kept_file(run, 120)).items():
+        np.testing.assert_array_equal(leaf, kept[120][name])

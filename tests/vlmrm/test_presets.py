@@ -145,6 +145,7 @@ def test_unknown_preset_and_unknown_setting():
             "steps is 30 and one iteration takes 30.*raise --steps above that",
         ),
         ({"learning_starts": -1}, "learning-starts is -1"),
+        ({"keep_policies": -1}, "keep-policies is -1"),
         ({"learning_starts": 10**9}, "the last rollout begins at step 90"),
         ({"learning_starts": 90}, "the last rollout begins at step 90"),
         ({"algorithm_exploration_fraction": -2.0}, "exploration-fraction is -2"),
