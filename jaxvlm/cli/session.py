@@ -224,7 +224,9 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
             if resumed:
                 run.checkpoints.discard_after(session.env_steps)
             with (
-                MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps)) as metrics,
+                MetricsWriter(
+                    run.metrics_path, make_sinks(sinks, run, session.env_steps), config.seed
+                ) as metrics,
                 Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress,
             ):
                 metrics.truncate(session.env_steps)

@@ -47,7 +47,7 @@ def train_together(
             session = start_joint(joint)
             print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
             writers = [
-                stack.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0)))
+                stack.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0), config.seed))
                 for run in runs
             ]
             unit = f"x {config.seeds * len(tasks)} steps"
