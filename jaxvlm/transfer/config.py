@@ -23,18 +23,12 @@ class TransferConfig:
     match: bool = True  # independent policies get their hidden units into the order of the first known one's
     probes: int = 16  # states in which behaviour is looked at
     arms: tuple[str, ...] = USUAL  # ways to start a new task that are compared
-    temperatures: tuple[float, ...] = (
-        0.03,
-        0.1,
-        0.3,
-        1.0,
-    )  # of the softmax over similarities, to choose from
-    actor_scales: tuple[float, ...] = (
-        0.3,
-        0.6,
-        1.0,
-    )  # of the start's last layer, to choose from; small ones explore
-    critic_scales: tuple[float, ...] = (0.0, 1.0)  # of the critic's last layer, to choose from; 0: it says 0
+    # Of the softmax over similarities, to choose from.
+    temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    # Of the start's last layer, to choose from; small ones explore.
+    actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
+    # Of the critic's last layer, to choose from; with 0 it says 0.
+    critic_scales: tuple[float, ...] = (0.0, 1.0)
     # Weights are similarities over their sum in place of a softmax, as in the paper; not the oracle's.
     plain: bool = False
     tune: bool = True  # choose on validation tasks; else the last temperature and scales 1
