@@ -118,9 +118,10 @@ def check_frame(env: Any, look: str, cameras: Sequence[str]) -> None:
       cameras: some of its cameras.
 
     Raises:
-      ConfigError: a frame holds what is not finite or not in [0, 1].
+      ConfigError: a frame cannot be drawn, or holds what is not finite or not in [0, 1].
     """
-    name, params, assets = type(env).__name__, env.default_params, env.assets(look)
+    name, params = type(env).__name__, env.default_params
+    assets = _ask(f"{name}.assets({look!r})", lambda: env.assets(look))
     if isinstance(assets, RayAssets):
         return
 
@@ -129,7 +130,8 @@ def check_frame(env: Any, look: str, cameras: Sequence[str]) -> None:
         scene = env.scene(env.reset(key, params)[1], params)
         return [env.render(scene, assets, env.cameras[camera], SIZE) for camera in cameras]
 
-    for camera, frame in zip(cameras, map(np.asarray, draw(jax.random.key(0), params, assets)), strict=True):
+    frames = _ask(f"{name}.render", lambda: [np.asarray(x) for x in draw(jax.random.key(0), params, assets)])
+    for camera, frame in zip(cameras, frames, strict=True):
         if not np.isfinite(frame).all():
             raise ConfigError(
                 f"a frame of {name}.render from camera {camera!r} holds numbers that are not finite"
