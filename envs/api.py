@@ -55,7 +55,8 @@ class Environment(Protocol):
 
         `info` always holds `success`, bool[]: whether the task is achieved in that state. It may hold
         `diverged`, bool[]: the physics left the finite numbers, the state returned is finite all the same,
-        and the transition is not to be learned from.
+        and the transition is not to be learned from. A task of phases says which one counts in `phase`; no training
+        reads other keys.
         """
         ...
 

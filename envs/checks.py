@@ -1,17 +1,20 @@
-"""Whether an environment keeps the contract of `api.py`, found out by tracing it: nothing is compiled or run."""
+"""Whether an environment keeps the contract of `api.py`: shapes and types by tracing, pictures by drawing one."""
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxvlm.errors import ConfigError
+from jaxvlm.render import RayAssets
 from jaxvlm.spaces import Box, Discrete
 
-SIZE = 32  # pixels a side of the frame that is traced
+SIZE = 32  # pixels a side of the frame that is traced or drawn
+OUTSIDE = 0.5 / 255  # half a grey level: what rounding may leave of [0, 1]
 MEMBERS = (
     "name",
     "looks",
@@ -28,7 +31,7 @@ MEMBERS = (
 
 
 def check_environment(env: Any, params: Any = None) -> None:
-    """Checks shapes and types of everything that training asks of an environment.
+    """Checks shapes and types of everything that training asks of an environment; nothing is compiled or run.
 
     Args:
       env: what should follow the contract of `api.Environment`; with or without a time limit.
@@ -102,6 +105,42 @@ def check_environment(env: Any, params: Any = None) -> None:
 
     frame = _trace(f"{name}.render", draw, scene, assets, cameras["default"], place=env.render)
     _check_array(f"a frame of {name}.render at {SIZE} pixels", frame, (SIZE, SIZE, 3), jnp.float32)
+
+
+def check_frame(env: Any, look: str, cameras: Sequence[str]) -> None:
+    """Draws a first state from each of `cameras`: what is not in [0, 1] would be cut off there, and trained on unseen.
+
+    Pictures of the ray caster are not drawn: they take long to compile, and are in [0, 1].
+
+    Args:
+      env: what `check_environment` has let pass.
+      look: one of its looks.
+      cameras: some of its cameras.
+
+    Raises:
+      ConfigError: a frame cannot be drawn, or holds what is not finite or not in [0, 1].
+    """
+    name, params = type(env).__name__, env.default_params
+    assets = _ask(f"{name}.assets({look!r})", lambda: env.assets(look))
+    if isinstance(assets, RayAssets):
+        return
+
+    @jax.jit
+    def draw(key: jax.Array, params: Any, assets: Any) -> list[jax.Array]:
+        scene = env.scene(env.reset(key, params)[1], params)
+        return [env.render(scene, assets, env.cameras[camera], SIZE) for camera in cameras]
+
+    frames = _ask(f"{name}.render", lambda: [np.asarray(x) for x in draw(jax.random.key(0), params, assets)])
+    for camera, frame in zip(cameras, frames, strict=True):
+        if not np.isfinite(frame).all():
+            raise ConfigError(
+                f"a frame of {name}.render from camera {camera!r} holds numbers that are not finite"
+            )
+        if frame.min() < -OUTSIDE or frame.max() > 1 + OUTSIDE:
+            raise ConfigError(
+                f"a frame of {name}.render from camera {camera!r} holds values from {frame.min():g} to "
+                f"{frame.max():g}; they have to be in [0, 1], so divide grey levels by 255"
+            )
 
 
 def _ask(what: str, function: Callable[[], Any]) -> Any:

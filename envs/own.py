@@ -28,7 +28,7 @@ from jaxvlm.spaces import Box
 from jaxvlm.vlmrm.config import TrainConfig
 
 from .adapters.sources import SOURCES
-from .checks import check_environment
+from .checks import check_environment, check_frame
 from .registry import Task
 from .wrappers import TimeLimit
 
@@ -186,6 +186,10 @@ def _finished(domain: str, name: str) -> Task:
     }
     continuous = isinstance(env.action_space(env.default_params), Box)
     algorithm = task.algorithm or ("sac" if continuous else "dqn")
+    if algorithm not in ("sac", "dqn"):
+        raise ConfigError(
+            f"algorithm of {full} is {algorithm!r}; choose sac, for continuous actions, or dqn, for discrete ones"
+        )
     if algorithm != ("sac" if continuous else "dqn"):
         kind = "continuous" if continuous else "discrete"
         raise ConfigError(f"algorithm of {full} is {algorithm!r}, but its actions are {kind}; leave it out")
@@ -200,6 +204,7 @@ def _finished(domain: str, name: str) -> Task:
             raise ConfigError(
                 f"{full} names a camera {camera!r}; its environment has {', '.join(env.cameras)}"
             )
+    check_frame(env, look, task.cameras)
     return replace(
         task,
         name=full,

@@ -101,7 +101,6 @@ class Measures:
     )
 
 
-@partial(jax.jit, inline=True)
 def measure(scene: Any) -> Measures:
     """All measures of one state or of a batch.
 
@@ -109,8 +108,13 @@ def measure(scene: Any) -> Measures:
       scene: anything with `geom_pos` f32[..., 18, 3] in m and `geom_quat` f32[..., 18, 4] (wxyz) in the world's frame,
         geoms in the order of `GEOMS`; the floor is the plane z = 0.
     """
-    position = jnp.asarray(scene.geom_pos)
-    axis = axis_of(jnp.asarray(scene.geom_quat), 2)
+    return _measures(jnp.asarray(scene.geom_pos), jnp.asarray(scene.geom_quat))
+
+
+@partial(jax.jit, inline=True)  # every program that asks copies one trace
+def _measures(position: Float[Array, "... 18 3"], quaternion: Float[Array, "... 18 4"]) -> Measures:
+    """The measures of where geoms are and of how they are turned."""
+    axis = axis_of(quaternion, 2)
     reach = axis * HALF_LENGTH[:, None]
     # MuJoCo's z axis points from a capsule's second end to its first, here the one nearer to the trunk.
     near, far = position + reach, position - reach
@@ -118,7 +122,7 @@ def measure(scene: Any) -> Measures:
 
     # The trunk's capsules lie along y: turned by 90 degrees about x, so that their y axis points up the body.
     torso, pelvis = INDEX["torso1"], INDEX["butt"]
-    trunk_quat = jnp.asarray(scene.geom_quat)[..., np.asarray([torso, pelvis]), :]
+    trunk_quat = quaternion[..., np.asarray([torso, pelvis]), :]
     forward, left, up = axis_of(trunk_quat, 0), -axis_of(trunk_quat, 2), axis_of(trunk_quat, 1)
     torso_frame = jnp.stack([forward[..., 0, :], left[..., 0, :], up[..., 0, :]], axis=-2)
     facing = _level(left[..., 1, :], forward[..., 1, :])

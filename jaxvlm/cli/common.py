@@ -141,12 +141,17 @@ def parse(
     prog: str,
     default: Settings | None = None,
     prefixes: bool = False,
+    description: str | None = None,
 ) -> Settings:
-    """Reads flags into a dataclass; nested settings need no prefix, or with `prefixes` theirs."""
+    """Reads flags into a dataclass; nested settings need no prefix, or with `prefixes` theirs.
+
+    `description` stands above the flags of `--help`; None takes the dataclass's docstring.
+    """
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         settings,
         prog=prog,
+        description=description,
         args=list(arguments),
         config=(
             *(() if prefixes else (tyro.conf.OmitArgPrefixes,)),

@@ -1,4 +1,4 @@
-"""What is looked at before hours are spent: size of the preset, views of the cameras, signal of the sentence."""
+"""What is looked at before hours are spent: size of the preset, views of the cameras, signal of sentence and reward."""
 
 import json
 from dataclasses import replace
@@ -19,6 +19,7 @@ from jaxvlm.reward import auc
 from jaxvlm.reward.label import encode_scenes, in_phase, phases_of, score
 from jaxvlm.vlmrm import Built, TrainConfig
 from jaxvlm.vlmrm.presets import is_humanoid
+from jaxvlm.vlmrm.program import RewardStats
 
 if TYPE_CHECKING:
     from envs.registry import Task
@@ -173,6 +174,20 @@ def balanced(truth: np.ndarray, count: int, seed: int) -> np.ndarray:
     true, false = order[truth[order]], order[~truth[order]]
     at_goal = min(true.size, max(count // 2, count - false.size))
     return np.concatenate([true[:at_goal], false[: count - at_goal]])
+
+
+def flat_note(config: TrainConfig, stats: RewardStats) -> str | None:
+    """A remark where CLIP's rewards were all alike until learning starts, with what was seen of them by then."""
+    count, mean, m2 = (np.asarray(leaf, np.float64) for leaf in (stats.count, stats.mean, stats.m2))
+    if config.reward.reward != "clip" or not count.all():
+        return None
+    deviation = np.sqrt(m2 / count)
+    if (deviation > 1e-5 * np.abs(mean)).any():  # more than rounding makes
+        return None
+    return (
+        f"all {int(count.sum()):,} frames of random actions earned the same reward, {mean.mean():.4g}: there is "
+        "nothing to learn from until a frame earns another; does the picture show what actions change?"
+    )
 
 
 def goal_of(dataset: CaptionedDataset, task: "Task", prompts: tuple[str, ...]) -> str | None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_task
-from jaxvlm.cli.preflight import preflight
+from jaxvlm.cli.preflight import flat_note, preflight
 from jaxvlm.cli.provenance import facts, refuse_other_weights, source_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError, RunError
@@ -237,12 +237,17 @@ def _train(built: Built, run: Run, sinks: Sequence[str], *, resumed: bool) -> No
                     run.checkpoints.discard_after(session.env_steps)
                     discard_kept_after(run, session.env_steps)
                 metrics = homes.enter_context(
-                    MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps))
+                    MetricsWriter(run.metrics_path, make_sinks(sinks, run, session.env_steps), config.seed)
                 )
                 with Progress(total, initial=session.env_steps, unit=unit, compiled=True) as progress:
                     metrics.truncate(session.env_steps)
+                    warming = session.env_steps < config.learning_starts
                     for row in iterate(session, [run], [metrics], lambda: bool(stop)):
                         progress.update(row["step"], reward=mean(row["reward"]), success=mean(row["success"]))
+                        if warming and row["step"] >= config.learning_starts:
+                            warming = False
+                            if note := flat_note(config, session.state.reward_stats):
+                                progress.announce(f"note: {note}")
         except KeyboardInterrupt:
             print(f"stopped at once; go on from the newest checkpoint with:\n  jaxvlm resume {run.path}")
             raise SystemExit(130) from None

@@ -48,7 +48,9 @@ def train_together(
                 session = start_joint(joint)
                 print(f"compiled in {session.compile_seconds:.1f} s", flush=True)
                 writers = [
-                    homes.enter_context(MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0)))
+                    homes.enter_context(
+                        MetricsWriter(run.metrics_path, make_sinks(sinks, run, 0), config.seed)
+                    )
                     for run in runs
                 ]
                 unit = f"x {config.seeds * len(tasks)} steps"

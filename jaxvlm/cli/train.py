@@ -65,7 +65,14 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
         camera=task.cameras,
     )
     default = Train(preset=preset_name, config=replace(config, reward=reward, at=task.starts))
-    return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)
+    variants = f"variants: {', '.join(task.variants)}" if task.variants else "no variants"
+    return parse(
+        Train,
+        arguments,
+        prog=f"jaxvlm train {task_name}",
+        default=default,
+        description=f"Learn a task from a sentence. {short_name(task.name)} has {variants}.",
+    )
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.clip import openclip
+from jaxvlm.clip.aliases import ALIASES, alias_hint
 from jaxvlm.clip.config import CLIPConfig
 from jaxvlm.clip.layout import Entry, huggingface_entries, leaf, nest
 from jaxvlm.clip.model import CLIP, param_shapes, random_init
@@ -46,16 +47,6 @@ _PICKLES_OF_THE_HUB = (
     "directory and give that, and the way to convert them is told"
 )
 
-# The names that VLM-RM's paper and OpenCLIP use, on the hub.
-ALIASES = {
-    "RN50/openai": "timm/resnet50_clip.openai",
-    "RN101/openai": "timm/resnet101_clip.openai",
-    "RN50x4/openai": "timm/resnet50x4_clip.openai",
-    "ViT-L-14/laion2b_s32b_b82k": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
-    "ViT-H-14/laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    "ViT-bigG-14/laion2b_s39b_b160k": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-}
-
 
 def resolve(name_or_path: str | Path) -> Path:
     """The directory that a checkpoint's name means.
@@ -63,9 +54,10 @@ def resolve(name_or_path: str | Path) -> Path:
     `tiny:<domain>` is the embedded CLIP of a domain (of the humanoid there is a larger one too, `tiny:humanoid-112`);
     `untrained:<domain>[:<seed>]` is the same directory, and
     `untrained:<directory>[:<seed>]` a local one, of which `load` takes all but the weights; then a local directory;
-    then `owner/name` on the Hugging Face hub, or one of `ALIASES`, from the local cache if it is there and over the
-    network otherwise, with the hub client's progress bar on a terminal. A download that was cut off is no checkpoint:
-    the next call fetches what is missing. Raises CheckpointError.
+    then `owner/name` on the Hugging Face hub (or `hf-hub:owner/name`, as OpenCLIP writes it), or one of `ALIASES`,
+    from the local cache if it is there and over the network otherwise, with the hub client's progress bar on a
+    terminal. A download that was cut off is no checkpoint: the next call fetches what is missing. Raises
+    CheckpointError.
     """
     name = str(name_or_path)
     kind, _, rest = name.partition(":")
@@ -79,10 +71,12 @@ def resolve(name_or_path: str | Path) -> Path:
         return path
     if path.is_file():
         raise CheckpointError(f"{name!r} is a file; give the directory that holds {_FILES_WANTED}")
+    name = name.removeprefix("hf-hub:")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise CheckpointError(
             f"CLIP checkpoint {name!r} is not a directory here; give a directory that holds {_FILES_WANTED}, "
             f"a hub name such as 'openai/clip-vit-large-patch14', or one of {', '.join(_tiny_names())}"
+            f"{alias_hint(name)}"
         )
     return _from_hub(ALIASES.get(name, name), name)
 
@@ -284,7 +278,7 @@ def _from_hub(name: str, asked: str) -> Path:
         raise CheckpointError(
             f"{what} is neither a directory nor {place}, and the hub did not give it "
             f"({type(error).__name__}: {reason}); without network, put {_FILES_WANTED} "
-            "into a directory and give its path"
+            f"into a directory and give its path{alias_hint(asked)}"
         ) from error
 
 
@@ -354,8 +348,11 @@ def _weight_files(directory: Path) -> list[Path]:
         if (directory / openclip.WEIGHTS).is_file():
             return [directory / openclip.WEIGHTS]
         if pickles:
+            # OpenAI's own files are archives of TorchScript, which `torch.load` refuses; some hold transposed views.
             raise CheckpointError(
-                f"{refused}safetensors.torch.save_file(torch.load({pickles[0]!r}, weights_only=True), "
+                f"{refused}weights = torch.load({pickles[0]!r}, weights_only=True), or of a TorchScript archive, as "
+                f"OpenAI's files are, weights = torch.jit.load({pickles[0]!r}, map_location='cpu').state_dict(); then "
+                "safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, "
                 f"{openclip.WEIGHTS!r})"
             )
         raise CheckpointError(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Scalar
 
 from jaxvlm.errors import ConfigError
@@ -20,6 +22,20 @@ def normalise(embedding: Float[Array, "*batch e"]) -> Float[Array, "*batch e"]:
     return embedding / jnp.maximum(jnp.linalg.norm(embedding, axis=-1, keepdims=True), _TINY)
 
 
+def check_vectors(**embeddings: ArrayLike) -> None:
+    """Raises ConfigError for embeddings, by their names, that are not one vector each and of one size."""
+    shapes = {name: np.shape(embedding) for name, embedding in embeddings.items()}
+    for name, shape in shapes.items():
+        if len(shape) != 1:
+            raise ConfigError(
+                f"{name} has shape {shape}, but a reward is that of one embedding f32[e]: vmap it, as in "
+                "jax.vmap(goal_baseline, in_axes=(0, None, None, None))(states, goal, baseline, alpha)"
+            )
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {shape[0]}" for name, shape in shapes.items())
+        raise ConfigError(f"embeddings of one CLIP have one size, and these have several: {found}")
+
+
 def similarity(state: Float[Array, " e"], goal: Float[Array, " e"]) -> Float[Array, ""]:
     """Cosine similarity of a state and a goal embedding.
 
@@ -32,8 +48,7 @@ def similarity(state: Float[Array, " e"], goal: Float[Array, " e"]) -> Float[Arr
     Returns:
       f32[], in [-1, 1].
     """
-    chex.assert_rank([state, goal], 1)
-    chex.assert_equal_shape([state, goal])
+    check_vectors(state=state, goal=goal)
     return jnp.vdot(normalise(state), normalise(goal))
 
 
@@ -60,8 +75,7 @@ def goal_baseline(
     Returns:
       f32[], at most 1. Where goal and baseline coincide, the direction and with it `t` are taken as zero.
     """
-    chex.assert_rank([state, goal, baseline], 1)
-    chex.assert_equal_shape([state, goal, baseline])
+    check_vectors(state=state, goal=goal, baseline=baseline)
     direction = goal - baseline
     direction = direction / jnp.maximum(jnp.linalg.norm(direction), _TINY)
     offset = normalise(state) - goal
@@ -90,7 +104,9 @@ def softmax_negatives(
     Returns:
       f32[], in [0, 1].
     """
-    chex.assert_rank([state, goal, negatives], [1, 1, 2])
+    check_vectors(state=state, goal=goal)
+    if negatives.ndim != 2 or negatives.shape[1] != goal.shape[0]:
+        raise ConfigError(f"negatives have shape {negatives.shape}; give one row of {goal.shape[0]} for each")
     candidates = normalise(jnp.concatenate([goal[None], negatives]))
     return jax.nn.softmax(candidates @ normalise(state) / temperature)[0]
 

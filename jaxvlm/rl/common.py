@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxvlm.errors import ConfigError
 from jaxvlm.rl.buffer import Batch
-from jaxvlm.rl.networks import ACTIVATIONS
+from jaxvlm.rl.networks import ACTIVATIONS, flatten_observation
 from jaxvlm.rl.types import ArrayLike, Params
 from jaxvlm.spaces import Box, Discrete, Space
 
@@ -78,6 +78,27 @@ def validate_observation_space(space: Space) -> Box:
     if not isinstance(space, Box) or not space.shape:
         raise ConfigError(f"observation space {space} is not a Box with a shape; give vector observations")
     return space
+
+
+def flat_observation(observation: ArrayLike, space: Box, params: Params) -> jax.Array:
+    """What a network with `params` reads: `[..., *space.shape]` -> f32[..., O].
+
+    Raises ConfigError for observations that are not of the space, and for parameters of several agents at once.
+    """
+    shape, rank = np.shape(observation), len(space.shape)
+    if shape[max(0, len(shape) - rank) :] != space.shape:
+        raise ConfigError(
+            f"the observation has shape {shape}, but this agent was made for {space.shape}, with batch axes in front "
+            "where there are any"
+        )
+    # A network of one agent has vectors, its biases; beside others they are matrices.
+    if min((np.ndim(leaf) for leaf in jax.tree.leaves(params)), default=1) > 1:
+        count = np.shape(jax.tree.leaves(params)[0])[0]
+        raise ConfigError(
+            f"{count} agents are given at once: take one, as in jax.tree.map(lambda leaf: leaf[0], agents), or vmap "
+            "over them"
+        )
+    return flatten_observation(jnp.asarray(observation), rank)
 
 
 def validate_discrete(space: Space, algorithm: str) -> Discrete:

@@ -16,7 +16,10 @@ CONTROLS = ("random", "zero")
 
 @dataclass(frozen=True)
 class Control:
-    """`act(state, observation [B, ...], key, step, deterministic) -> action [B, ...]`; `state` is any pytree."""
+    """`act(state, observation [B, ...], key=None, step=None, deterministic=False) -> action [B, ...]`.
+
+    `state` is any pytree; only random actions need the key.
+    """
 
     act: Callable[..., jax.Array]
 
@@ -36,9 +39,15 @@ def make_control(name: str, action_space: Space) -> Control:
     random = random_policy(action_space)
 
     def act(
-        state: Any, observation: jax.Array, key: jax.Array, step: jax.Array, deterministic: bool = False
+        state: Any,
+        observation: jax.Array,
+        key: jax.Array | None = None,
+        step: jax.Array | int | None = None,
+        deterministic: bool = False,
     ) -> jax.Array:
         if name == "random":
+            if key is None:
+                raise ConfigError("random actions need a key")
             return random(observation, key)
         shape = () if isinstance(action_space, Discrete) else action_space.shape
         return jnp.zeros((observation.shape[0], *shape), action_space.dtype)

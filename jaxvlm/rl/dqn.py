@@ -11,6 +11,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float
 
+from jaxvlm.errors import ConfigError
 from jaxvlm.rl import common
 from jaxvlm.rl.buffer import Batch
 from jaxvlm.rl.networks import MLP, Activation, flatten_observation
@@ -69,9 +70,8 @@ class DQN:
 
     init(key, hyper=DQNHyper()) -> state
     q_values(params, observation [..., O]) -> f32[..., A]
-    act(state, observation [..., O], key, step, deterministic=False) -> i32[...]: epsilon-greedy; `step`
-    counts
-      environment steps and is shared by all seeds; `key` and `step` may be None when deterministic.
+    act(state, observation [..., O], key=None, step=None, deterministic=False) -> i32[...]: epsilon-greedy; `step`
+      counts environment steps and is shared by all seeds; `key` and `step` are needed unless deterministic.
     update(state, batch, key=None) -> (state, metrics): one gradient step; `key` is there so that all
     algorithms are called alike.
     sync(state, count=1) -> state: `count` target synchronisations at once (for target_sync="vector-step").
@@ -112,7 +112,7 @@ def make_dqn(config: DQNConfig, observation_space: Space, action_space: Space) -
     rank = len(observations.shape)
 
     def q_values(params: Any, observation: jax.Array) -> jax.Array:
-        return network.apply(params, flatten_observation(observation, rank))  # pyright: ignore[reportReturnType]
+        return network.apply(params, common.flat_observation(observation, observations, params))  # pyright: ignore[reportReturnType]
 
     def init(key: jax.Array, hyper: DQNHyper | None = None) -> DQNState:
         hyper = DQNHyper() if hyper is None else hyper
@@ -131,15 +131,17 @@ def make_dqn(config: DQNConfig, observation_space: Space, action_space: Space) -
     def act(
         state: DQNState,
         observation: jax.Array,
-        key: jax.Array | None,
-        step: jax.Array | int | None,
+        key: jax.Array | None = None,
+        step: jax.Array | int | None = None,
         deterministic: bool = False,
     ) -> jax.Array:
         greedy = jnp.argmax(q_values(state.params, observation), axis=-1).astype(actions.dtype)
         if deterministic:
             return greedy
         if key is None or step is None:
-            raise ValueError("act needs a key and the step count unless deterministic=True")
+            raise ConfigError(
+                "act needs a key and the step count, which say how it explores, unless deterministic=True"
+            )
         explore_key, action_key = jax.random.split(key)
         explore = jax.random.uniform(explore_key, greedy.shape) < epsilon_at(state.hyper, step)
         return jnp.where(explore, jax.random.randint(action_key, greedy.shape, 0, actions.n), greedy)

@@ -63,8 +63,9 @@ class PPO:
     """Pure functions over a `PPOState`.
 
     init(key, hyper=PPOHyper()) -> state
-    act(state, observation [..., O], key, step=None, deterministic=False) -> i32[...] or f32[..., A]: a sample, or the
-      likeliest action when deterministic (`key` may then be None). Continuous actions are clipped to their bounds.
+    act(state, observation [..., O], key=None, step=None, deterministic=False) -> i32[...] or f32[..., A]: a sample, or
+      the likeliest action when deterministic; `key` is needed unless deterministic. Continuous actions are clipped to
+      their bounds.
     probabilities(params, observation [..., O]) -> f32[..., A], of discrete actions
     values(params, observation [..., O]) -> f32[...]
     update(state, rows [T, N, ...], last_observation [N, ...], key) -> (state, metrics): all epochs over one rollout;
@@ -170,7 +171,8 @@ def make_ppo(config: PPOConfig, observation_space: Space, action_space: Space) -
 
     def head(params: Any, observation: jax.Array) -> jax.Array:
         """Logits of discrete actions, means of continuous ones."""
-        return actor.apply({"params": params["actor"]["network"]}, flatten_observation(observation, rank))  # pyright: ignore[reportReturnType]
+        network = params["actor"]["network"]
+        return actor.apply({"params": network}, common.flat_observation(observation, observations, network))  # pyright: ignore[reportReturnType]
 
     def values(params: Any, observation: jax.Array) -> jax.Array:
         out: Any = critic.apply({"params": params["critic"]}, flatten_observation(observation, rank))
@@ -213,14 +215,14 @@ def make_ppo(config: PPOConfig, observation_space: Space, action_space: Space) -
     def act(
         state: PPOState,
         observation: jax.Array,
-        key: jax.Array | None,
+        key: jax.Array | None = None,
         step: jax.Array | int | None = None,
         deterministic: bool = False,
     ) -> jax.Array:
         del step
         out = head(state.params, observation)
         if not deterministic and key is None:
-            raise ValueError("act needs a key unless deterministic=True")
+            raise ConfigError("act needs a key, which draws the action, unless deterministic=True")
         if discrete:
             chosen = jnp.argmax(out, axis=-1) if deterministic else jax.random.categorical(key, out)  # pyright: ignore[reportArgumentType]
             return chosen.astype(action_space.dtype)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
+from jaxvlm.errors import ConfigError
 from jaxvlm.rl import common
 from jaxvlm.rl.buffer import Batch
 from jaxvlm.rl.dqn import Metrics, td_target
@@ -80,10 +81,9 @@ class SAC:
     """Pure functions over a `SACState`. Actions are in the environment's units, in the buffer as well.
 
     init(key, hyper=SACHyper()) -> state
-    act(state, observation [..., O], key, step=None, deterministic=False) -> f32[..., A]: a sample, or the
-    tanh of the
-      mean when deterministic, as `mode` (`key` may then be None). `step` is there so that all algorithms are called
-      alike.
+    act(state, observation [..., O], key=None, step=None, deterministic=False) -> f32[..., A]: a sample, or the tanh of
+      the mean when deterministic, as `mode`; `key` is needed unless deterministic. `step` is there so that all
+      algorithms are called alike.
     mode(actor, observation [..., O]) -> f32[..., A]: the tanh of the mean.
     update(state, batch, key) -> (state, metrics): one gradient step of everything.
     log_prob(actor, observation, key) -> (action in [-1, 1], f32[...]): a sample and its log-density.
@@ -134,7 +134,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
         )
 
     def gaussian(params: Any, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return actor.apply(params, flatten_observation(observation, rank))  # pyright: ignore[reportReturnType]
+        return actor.apply(params, common.flat_observation(observation, observations, params))  # pyright: ignore[reportReturnType]
 
     def log_prob(params: Any, observation: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_std = gaussian(params, observation)
@@ -172,7 +172,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
     def act(
         state: SACState,
         observation: jax.Array,
-        key: jax.Array | None,
+        key: jax.Array | None = None,
         step: jax.Array | int | None = None,
         deterministic: bool = False,
     ) -> jax.Array:
@@ -180,7 +180,7 @@ def make_sac(config: SACConfig, observation_space: Space, action_space: Space) -
         if deterministic:
             return mode(state.actor, observation)
         if key is None:
-            raise ValueError("act needs a key unless deterministic=True")
+            raise ConfigError("act needs a key, which draws the action, unless deterministic=True")
         sample_key, noise_key = jax.random.split(key)
         action, _ = log_prob(state.actor, observation, sample_key)
         noise = state.hyper.action_noise * jax.random.normal(noise_key, action.shape)

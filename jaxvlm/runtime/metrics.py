@@ -36,13 +36,18 @@ class MetricsWriter:
     """Appends rows to `<path>.jsonl` and `<path>.csv`, flushed one by one, and forwards them to sinks.
 
     A value is a number, or a list with one number a seed: the JSON line keeps the list, the CSV holds the
-    mean of its finite entries, sinks get the mean as `name` and the entries as `name/seed0`, ... NaN and
+    mean of its finite entries, sinks get the mean as `name` and the entries as `name/seed7`, ... by seed. NaN and
     infinities are `null` in JSON and empty in the CSV. A key that turns up later becomes a new last
     column; the CSV is then rewritten as a whole.
     """
 
-    def __init__(self, path: str | Path, sinks: Iterable[Sink] = ()):
+    def __init__(self, path: str | Path, sinks: Iterable[Sink] = (), first_seed: int = 0):
         """Continues the files at `path` (a `.jsonl` file) or starts them.
+
+        Args:
+            path: of the JSON lines; the CSV lies beside it.
+            sinks: where rows go besides.
+            first_seed: the seed of a list's first entry; seeds count up from it.
 
         Raises:
             RunError: the files cannot be read or written, or hold something else than metrics.
@@ -50,6 +55,7 @@ class MetricsWriter:
         self.path = Path(path)
         self.csv_path = self.path.with_suffix(".csv")
         self._sinks = tuple(sinks)
+        self._first_seed = first_seed
         self._files: tuple[io.TextIOWrapper, io.TextIOWrapper] | None = None
         self._header: list[str] = []
         self._rewrite(read_rows(self.path))
@@ -58,7 +64,7 @@ class MetricsWriter:
         """Appends one row.
 
         Args:
-            step: environment steps taken so far, over all environments of one seed.
+            step: rows so far of all environments of one seed: its environment steps, and the resets between episodes.
             values: name to scalar, or to one number a seed; jax and NumPy scalars and vectors are accepted.
 
         Raises:
@@ -80,7 +86,7 @@ class MetricsWriter:
         if not set(row) <= set(self._header):
             self._rewrite_csv(read_rows(self.path))
         for sink in self._sinks:
-            sink.write(int(step), _scalars(row))
+            sink.write(int(step), _scalars(row, self._first_seed))
 
     def conclude(self, step: int, values: Mapping[str, Value]) -> None:
         """Sends an evaluation to the sinks, as `evaluation/<name>`; the files hold training's rows alone.
@@ -91,7 +97,7 @@ class MetricsWriter:
         """
         row = {f"{EVALUATION}{name}": _numbers(value) for name, value in values.items()}
         for sink in self._sinks:
-            sink.write(int(step), _scalars(row))
+            sink.write(int(step), _scalars(row, self._first_seed))
 
     def truncate(self, step: int) -> None:
         """Drops the rows after `step`: what a resumed run will write again. A half-written line goes too."""
@@ -209,9 +215,9 @@ def _quote(name: str) -> str:
     return line.getvalue()
 
 
-def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+def _scalars(row: Mapping[str, Any], first_seed: int) -> dict[str, float]:
     scalars = {name: mean(value) for name, value in row.items() if name != "step"}
     for name, value in row.items():
         if isinstance(value, list) and len(value) > 1:
-            scalars |= {f"{name}/seed{seed}": mean(entry) for seed, entry in enumerate(value)}
+            scalars |= {f"{name}/seed{seed}": mean(entry) for seed, entry in enumerate(value, first_seed)}
     return scalars

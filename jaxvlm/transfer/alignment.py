@@ -47,14 +47,14 @@ class Aligned:
 class AlignConfig:
     """What shapes the alignment's program, and its numbers."""
 
-    head: Head = "mlp"
+    head: Head = "mlp"  # of each side: an MLP or a linear map
     hidden: int = 64  # width of the MLP's one hidden layer
     dimensions: int = 32  # of the shared space
     steps: int = 300  # gradient steps, every pair in each
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
+    learning_rate: float = 3e-3  # of AdamW
+    weight_decay: float = 1e-4  # of AdamW
     temperature: float = 0.1  # of the similarities, or where it starts if learned
-    learn_temperature: bool = False
+    learn_temperature: bool = False  # or keep it
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:

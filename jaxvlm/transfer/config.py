@@ -14,30 +14,35 @@ class TransferConfig:
     """Numbers of the experiment."""
 
     algorithm: str = "ppo"  # ppo or dqn; sac where actions are continuous
-    sources: int = 48
-    seeds: int = 5
+    sources: int = 48  # known tasks of each seed, whose policies are the bank
+    seeds: int = 5  # repetitions, each with a room, tasks and a bank of its own
     validation: int = 8  # tasks of each seed on which an arm's numbers are chosen
     targets: int = 8  # tasks of each seed that are reported
     threshold: float = 0.9  # share of the best possible return
     initialisation: str = "common"  # of a seed's bank: one start for all policies, or "independent" ones
     match: bool = True  # independent policies get their hidden units into the order of the first known one's
     probes: int = 16  # states in which behaviour is looked at
-    arms: tuple[str, ...] = USUAL
+    arms: tuple[str, ...] = USUAL  # ways to start a new task that are compared
+    # Of the softmax over similarities, to choose from.
     temperatures: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    # Of the start's last layer, to choose from; small ones explore.
     actor_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
+    # Of the critic's last layer, to choose from; with 0 it says 0.
     critic_scales: tuple[float, ...] = (0.0, 1.0)
-    plain: bool = (
-        False  # similarities over their sum in place of a softmax, as the paper weighs; not the oracle's
-    )
+    # Weights are similarities over their sum in place of a softmax, as in the paper; not the oracle's.
+    plain: bool = False
     tune: bool = True  # choose on validation tasks; else the last temperature and scales 1
+    # How known policies are learned.
     base: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=32, updates=60))
+    # How new tasks are learned from an arm's start.
     fine: LearnConfig = field(default_factory=lambda: LearnConfig(num_envs=16, updates=36))
+    # How instructions and policies are aligned.
     align: AlignConfig = field(default_factory=AlignConfig)
     retries: int = 3  # of a known policy that ends below `learned`
     learned: float = 0.95  # share of the best return at which a known policy counts as learned
     few_shot: int = 4  # updates after which the few-shot return is read
     chunk: int = 0  # runs fine-tuned at a time; 0: as many as suit the device, see `chunks.chunk_size`
-    seed: int = 0
+    seed: int = 0  # of everything that is drawn; experiments of different seeds share no world
 
     def seed_of(self, world: int) -> int:
         """Of what a world draws; experiments of different seeds share none."""

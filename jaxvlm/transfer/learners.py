@@ -41,20 +41,20 @@ ALGORITHMS = ("ppo", "dqn", "sac")
 class LearnConfig:
     """Numbers of a run. The first ones shape the program."""
 
-    num_envs: int = 16
+    num_envs: int = 16  # environments of a run
     rollout_length: int = 16  # rows per environment and update, reset rows included
-    updates: int = 40
+    updates: int = 40  # rollouts, each followed by learning from it
     epochs: int = 4  # of PPO: passes over the rows of an update
     minibatches: int = 2  # of PPO
     gradient_steps: int = 32  # of DQN and SAC, an update
     batch_size: int = 64  # of DQN and SAC
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
-    learning_rate: float = 3e-3
-    discount: float = 0.98
+    hidden_sizes: tuple[int, ...] = (64, 64)  # widths of each network's layers
+    activation: str = "tanh"  # or relu, elu
+    learning_rate: float = 3e-3  # of Adam
+    discount: float = 0.98  # weight of the next step's value
     entropy_coefficient: float = 0.01  # of PPO; of SAC where the learned one starts, above 0
     epsilon_start: float = 1.0  # of DQN: share of random actions, falls linearly over half of the run
-    epsilon_end: float = 0.05
+    epsilon_end: float = 0.05  # of DQN: share of random actions from then on
     tau: float = 0.01  # of DQN and SAC: how far targets follow in a gradient step
 
     def __post_init__(self) -> None:

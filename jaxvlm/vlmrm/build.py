@@ -4,7 +4,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -44,8 +44,8 @@ class Tower:
 
     name: str  # what was asked for, with its domain
     clip: Any  # the flax module
-    params: Any  # its variables
-    tokenizer: Any
+    params: Any = field(repr=False)  # its variables
+    tokenizer: Any = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -58,21 +58,37 @@ class Tower:
         return self.clip.config.vision.num_positions
 
     def encode(self, params: Any, frames: jax.Array) -> jax.Array:
-        """u8[b, size, size, 3] -> f32[b, e]."""
+        """u8[b, size, size, 3] -> f32[b, e], not normalised.
+
+        Raises:
+          ConfigError: the frames are of another type or size. `render` draws floats in [0, 1], which the model itself
+            would take as normalised by the checkpoint's mean and deviation, and embed something else.
+        """
+        if frames.dtype != jnp.uint8:
+            raise ConfigError(
+                f"frames are {frames.dtype}; encode takes uint8 in 0..255: jaxvlm.render.to_uint8 turns drawn floats "
+                "in [0, 1] into them, and what jaxvlm.clip.preprocess returns goes through "
+                'clip.apply(params, frames, method="encode_image")'
+            )
         return self.clip.apply(params, frames, method="encode_image")
 
     def embed(self, prompts: Any) -> jax.Array:
-        """Prompts to normalised embeddings, f32[p, e], from the user's cache where they are there."""
+        """Prompts to normalised embeddings, f32[p, e], from the user's cache where they are there.
+
+        Raises ConfigError for prompts that `embed_prompts` refuses, a single string among them.
+        """
         from jaxvlm.clip import embed_prompts
         from jaxvlm.runtime import prompt_cache_folder
 
+        # A string is handed on as it is and refused there; as a list it would be letters.
+        prompts = prompts if isinstance(prompts, str) else list(prompts)
         folder = prompt_cache_folder()
         if folder is None:
-            return embed_prompts(self.clip, self.params, self.tokenizer, list(prompts))
+            return embed_prompts(self.clip, self.params, self.tokenizer, prompts)
         from jaxvlm.clip.prompt_cache import embed_cached
 
         return embed_cached(
-            self.clip, self.params, self.tokenizer, list(prompts), digest=self.digest, folder=folder
+            self.clip, self.params, self.tokenizer, prompts, digest=self.digest, folder=folder
         )
 
     @functools.cached_property
@@ -95,10 +111,11 @@ class Built:
     )
 
 
-def load_tower(name: str, domain: str, size: int = 0) -> Tower:
-    """Loads `tiny`, `untrained`, a directory or a hub name; `domain` says which embedded model `tiny` means.
+def load_tower(name: str, domain: str = "", size: int = 0) -> Tower:
+    """Loads `tiny`, `untrained`, a directory or a hub name.
 
-    `size` is the side of its frames in pixels, 0 the checkpoint's own.
+    `domain` says which embedded model `tiny` or `untrained` means, as `tiny:<domain>` does; others need none. `size` is
+    the side of its frames in pixels, 0 the checkpoint's own.
     """
     from jaxvlm.clip import load, load_tokenizer
 
@@ -126,7 +143,7 @@ def find_tower(name: str, domain: str, size: int = 0) -> tuple[str, Any]:
 
 def _of_domain(name: str, domain: str) -> str:
     """`tiny:<domain>` for `tiny`, and so on."""
-    return f"{name}:{domain}" if name in ("tiny", "untrained") else name
+    return f"{name}:{domain}" if domain and name in ("tiny", "untrained") else name
 
 
 def digest(params: Any) -> str:

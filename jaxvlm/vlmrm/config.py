@@ -120,21 +120,20 @@ class TrainConfig:
     task: Annotated[str, tyro.conf.Suppress]
     preset: Annotated[str, tyro.conf.Suppress] = "default"
     variant: str | None = None
-    """How the environment is set up, for tasks with a choice; the humanoid's are compact, full, paper and graded, of
-    kneeling also handwritten, and of tasks with phases no-clock; other libraries' environments have theirs, which ends
-    episodes where they do."""
+    """How the environment is set up, for tasks with variants; the first lines of this page name the task's own.
+    `theirs`, of other libraries' environments, ends episodes where that library does."""
     seed: int = 0
     """First seed; seeds count up from it."""
     seeds: int = 1
     """Independent agents trained side by side in one program."""
     steps: int = 60_000
-    """Environment steps of each seed."""
+    """Rows of each seed: environment steps and a reset an episode (0.5 % of CartPole's rows, 1 % of the humanoid's)."""
     num_envs: int = 16
     """Environments of each seed."""
     rollout_length: int = 201
     """Rows per environment and iteration; an episode takes its steps plus one row for the reset."""
     learning_starts: int = 3_000
-    """Steps with random actions before the first update."""
+    """Steps with random actions before the first update, counted as `--steps` are."""
     at: tuple[int, ...] = ()
     """Steps of an episode after which later phases begin, one for each; none: the task's own."""
     hold: int = 1
@@ -159,12 +158,12 @@ class TrainConfig:
 
     @property
     def steps_per_iteration(self) -> int:
-        """Rows that all environments of one seed add in an iteration, reset rows included."""
+        """Rows that all environments of one seed add in an iteration: environment steps, and a reset an episode."""
         return self.num_envs * self.rollout_length
 
     @property
     def iterations(self) -> int:
-        """Iterations that reach `steps`."""
+        """Iterations that reach `steps` rows; the last one may go beyond them."""
         return -(-self.steps // self.steps_per_iteration)
 
     @property

@@ -121,7 +121,7 @@ def load_policy(run: Run | str | Path, env: Any, env_params: Any) -> tuple[DQN |
     task = make_task("humanoid-kneeling", "compact")  # of envs.registry; the run's task and variant
     algorithm, agents = load_policy("runs/kneeling", task.env, task.params)
     agent = jax.tree.map(lambda leaf: leaf[0], agents)  # of the first seed
-    action = algorithm.act(agent, observation, None, None, deterministic=True)
+    action = algorithm.act(agent, observation, deterministic=True)
     ```
 
     Args:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -461,8 +462,22 @@ def test_help_of_every_verb(call):
     assert "(default: 3000000)" in flags
     for flag in ("--preset", "--alpha", "--prompt", "--clip", "--seeds", "--actor-hidden-sizes", "--chunk"):
         assert flag in flags
-    for word in ("laptop", "theirs"):
+    for word in ("laptop", "theirs", "mountain-car has no variants."):
         assert word in flags
+    assert (
+        "humanoid-lotus has variants: compact, full, paper, graded."
+        in call("train", "humanoid-lotus", "--help")[1]
+    )
+
+
+@pytest.mark.slow
+def test_every_flag_of_transfer_says_what_it_is(call):
+    page = " ".join(
+        word for line in call("transfer", "--help")[1].splitlines() for word in line.strip("│").split()
+    )
+    metavar = r"(?: (?:\{\S+|\[\w+ \[\w+ \.\.\.\]\]|[A-Z]+))"
+    assert len(re.findall(rf"--[\w.-]+{metavar}", page)) > 40
+    assert re.findall(rf"(--[\w.-]+){metavar} \(default", page) == []
 
 
 @pytest.mark.slow

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from envs.captions import captioned_dataset
 from envs.humanoid.env import Humanoid
 from envs.registry import make_task
-from jaxvlm.cli.preflight import balanced, concept_of, goal_of, preflight, views_note
+from jaxvlm.cli.preflight import balanced, concept_of, flat_note, goal_of, preflight, views_note
 from jaxvlm.cli.session import build_shown
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import free_camera
 from jaxvlm.vlmrm import preset
+from jaxvlm.vlmrm.program import RewardStats
 
 
 def told(task, name="laptop", rollout_length=None, **reward) -> list[str]:
@@ -141,3 +143,17 @@ def test_a_camera_that_sees_nothing_is_refused():
     task = replace(make_task("humanoid-kneeling"), env=TurnedAway(goal="kneeling"))
     with pytest.raises(ConfigError, match="camera 'away' at"):
         told(task, camera=("away",))
+
+
+def test_rewards_that_never_vary_are_remarked():
+    config = preset("cartpole", "dqn", "laptop")
+    counts, means = jnp.array([100.0, 100.0]), jnp.array([0.25, 0.25])
+
+    def note(deviation, count=counts, reward="clip"):
+        stats = RewardStats(count=count, mean=means, m2=count * jnp.asarray(deviation) ** 2)
+        return flat_note(replace(config, reward=replace(config.reward, reward=reward)), stats)
+
+    assert "all 200 frames of random actions earned the same reward, 0.25:" in (note([0.0, 1e-7]) or "")
+    assert note([0.0, 1e-3]) is None  # of one seed they vary
+    assert note([0.0, 0.0], reward="ground-truth") is None
+    assert note([0.0, 0.0], count=jnp.zeros(2)) is None  # nothing was seen: learning starts at once

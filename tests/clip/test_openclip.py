@@ -200,7 +200,7 @@ def test_weights_have_to_be_there_and_fit(directory):
         load(directory)
     (directory / "open_clip_pytorch_model.bin").touch()
     with pytest.raises(
-        CheckpointError, match=r"only pickled weights.*save_file\(torch.load\('open_clip_pytorch"
+        CheckpointError, match=r"only pickled weights.*weights = torch.load\('open_clip_pytorch.*save_file\("
     ):
         load(directory)
 
@@ -259,6 +259,39 @@ def test_names_of_the_paper_are_those_of_the_hub(monkeypatch, tmp_path):
         with pytest.raises(CheckpointError, match=repository):
             load(name)
     assert set(asked) == set(ALIASES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ViT-B-32/openai", ""),
+        ("ViT-B-32", ""),
+        ("RN50x64/openai", "did you mean 'RN50x4/openai'? "),
+        ("vit-l-14/laion2b_s32b_b82k", "did you mean 'ViT-L-14/laion2b_s32b_b82k'? "),
+    ],
+)
+def test_other_names_of_openclip_are_told_which_are_known(name, meant):
+    with pytest.raises(CheckpointError) as error:
+        load(name)
+    message = str(error.value)
+    assert repr(name) in message
+    assert f"; {meant}of OpenCLIP's names RN50/openai, RN101/openai" in message
+    assert "'openai/clip-vit-large-patch14'" in message
+
+
+def test_repositories_may_be_written_as_openclip_does(monkeypatch):
+    asked = []
+
+    def download(name, **_):
+        asked.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    for name in ("hf-hub:some/repository", "hf-hub:ViT/whatever"):
+        with pytest.raises(CheckpointError) as error:
+            load(name)
+        assert "OpenCLIP's names" not in str(error.value)
+    assert set(asked) == {"some/repository", "ViT/whatever"}
 
 
 def test_configs_of_both_layouts_say_the_same():

@@ -73,6 +73,16 @@ def test_other_weights_dtypes_and_configs_miss(tower, calls, folder):
     assert len(calls) == len(entries(folder)) == 4
 
 
+def test_a_single_sentence_is_not_taken_for_letters(tower, calls, folder, monkeypatch):
+    with pytest.raises(ConfigError, match=r"give \['upright'\]"):
+        tower.embed("upright")
+    monkeypatch.setenv("JAXVLM_PROMPT_CACHE", "0")
+    with pytest.raises(ConfigError, match=r"give \['upright'\]"):
+        tower.embed("upright")
+    assert not calls
+    assert not folder.exists()
+
+
 def test_another_version_of_the_code_misses(tower, calls, folder, monkeypatch):
     tower.embed(PROMPTS)
     monkeypatch.setattr(prompt_cache, "_code", lambda: "another")

@@ -1,6 +1,7 @@
 """Tasks of a user's own file or module: what is filled in, and what is said where something is wrong."""
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def test_our_names_are_not_taken_for_files():
             "TASKS['up'] = replace(TASKS['up'], algorithm='sac')",
             "'sac', but its actions are discrete; leave it out",
         ),
+        (
+            "TASKS['up'] = replace(TASKS['up'], algorithm='ppo')",
+            "algorithm of .* is 'ppo'; choose sac, for continuous actions, or dqn",
+        ),
         ("def captions(): return 3", "returns a int and no CaptionedDataset"),
         ("def captions(): return nothing", r"line \d+, cannot make its captions: NameError"),
         ("import sys; sys.exit(3)", r"mine\.py, line \d+, cannot be imported: SystemExit: 3"),
@@ -222,6 +227,29 @@ TASKS = {{"up": Task(env=Broken(), goal_prompts=("a pole",), episode_length=7)}}
 """
     )
     with pytest.raises(ConfigError, match=message):
+        make_task(str(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("jnp.nan", "from camera 'default' holds numbers that are not finite"),
+        ("255.0", r"holds values from 255 to 255; they have to be in \[0, 1\], so divide"),
+        ("-0.1", r"holds values from -0\.1 to -0\.1; they have to be in \[0, 1\]"),
+        ("1.001", None),
+    ],
+)
+def test_frames_outside_the_contract_are_refused(file, value, message):
+    path = file(
+        f"""
+class Broken(CartPole):
+    def render(self, scene, assets, camera, size):
+        return jnp.full((size, size, 3), {value})
+
+TASKS = {{"up": Task(env=Broken(), goal_prompts=("a pole",), episode_length=7)}}
+"""
+    )
+    with nullcontext() if message is None else pytest.raises(ConfigError, match=message):
         make_task(str(path))
 
 

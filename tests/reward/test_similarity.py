@@ -13,6 +13,7 @@ from jaxvlm.reward import (
     validate_alpha,
     validate_prompts,
 )
+from jaxvlm.reward.similarity import check_vectors
 
 
 def projection_matrix_reward(state, goal, baseline, alpha):
@@ -93,6 +94,14 @@ def test_shapes_and_types_are_checked():
         goal_baseline(jnp.ones((2, 4)), jnp.ones(4), jnp.ones(4), 0.0)
     with pytest.raises((AssertionError, TypeError)):
         similarity(jnp.ones(4), jnp.ones(5))
+
+
+def test_batches_and_other_sizes_are_told_from_single_embeddings():
+    check_vectors(state=jnp.ones(4), goal=np.ones(4))
+    with pytest.raises(ConfigError, match=r"state has shape \(2, 4\), but .* vmap it, as in jax\.vmap\("):
+        check_vectors(state=jnp.ones((2, 4)), goal=jnp.ones(4))
+    with pytest.raises(ConfigError, match=r"these have several: state 4, goal 5"):
+        check_vectors(state=jnp.ones(4), goal=jnp.ones(5))
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), float("inf")])

@@ -119,10 +119,13 @@ def test_mean_ignores_what_is_not_finite():
 
 def test_sinks_get_means_and_seeds(tmp_path):
     recorder = Recorder()
-    with MetricsWriter(tmp_path / "metrics.jsonl", [recorder]) as writer:
+    with MetricsWriter(tmp_path / "metrics.jsonl", [recorder], first_seed=7) as writer:
         writer.write(5, {"reward": [1.0, 3.0], "loss": 0.5, "one": [7.0]})
     assert recorder.rows == [
-        (5, {"reward": 2.0, "loss": 0.5, "one": 7.0, "reward/seed0": 1.0, "reward/seed1": 3.0})
+        (5, {"reward": 2.0, "loss": 0.5, "one": 7.0, "reward/seed7": 1.0, "reward/seed8": 3.0})
+    ]
+    assert read_rows(tmp_path / "metrics.jsonl") == [
+        {"step": 5, "reward": [1.0, 3.0], "loss": 0.5, "one": [7.0]}
     ]
     assert recorder.closed
 

@@ -14,7 +14,7 @@ import pytest
 from envs.cartpole import CartPole
 from envs.registry import make_task
 from envs.wrappers import Judged, TimeLimit
-from jaxvlm.errors import ConfigError
+from jaxvlm.errors import CheckpointError, ConfigError
 from jaxvlm.render import make_ray_assets
 from jaxvlm.vlmrm.build import build
 from jaxvlm.vlmrm.config import RewardSettings
@@ -49,6 +49,24 @@ def test_more_frames_than_fit_are_not_taken():
     built = build(tiny_config(reward_chunk=10**9), task.env, task.params, domain="cartpole")
     assert built.program.chunk < 10**9
     assert any("--chunk 1000000000" in note and "fit into the free memory" in note for note in built.notes)
+
+
+def test_floats_are_not_taken_for_normalised_frames():
+    clip = SimpleNamespace(apply=lambda params, frames, method: frames[:, 0, 0])
+    tower = build_module.Tower(name="any", clip=clip, params=None, tokenizer=None)
+    frames = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+    assert tower.encode(None, frames).shape == (2, 3)
+    for kind in (np.float32, jnp.bfloat16, np.int32):
+        with pytest.raises(ConfigError, match=f"frames are {jnp.dtype(kind)}.*to_uint8"):
+            tower.encode(None, frames.astype(kind))
+
+
+def test_a_tower_prints_no_weights_and_real_clips_need_no_domain():
+    tower = build_module.load_tower("tiny:cartpole")
+    assert "projection_dim=64" in repr(tower)
+    assert len(repr(tower)) < 2_000
+    with pytest.raises(CheckpointError, match="known: tiny:cartpole"):
+        build_module.load_tower("tiny")
 
 
 class Blind(build_module.Tower):
