@@ -43,4 +43,4 @@ def test_it_answers_everything_and_says_how_it_went(benchmark, monkeypatch, caps
     printed = capsys.readouterr().out
     assert "20 answers of 2 raters in" in printed
     assert "20 answers are in the file" in printed
-    assert printed.splitlines()[-1].startswith("TOO SLOW: 95th percentile of tasks ")
+    assert printed.splitlines()[-1].startswith("TOO SLOW: 95th percentile of picture ")
