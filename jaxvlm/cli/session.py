@@ -18,6 +18,7 @@ from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.names import plain_name
 from jaxvlm.render import draw_batch
+from jaxvlm.reward import Label
 from jaxvlm.rl import CONTROLS, make_control
 from jaxvlm.runtime import (
     MetricsWriter,
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
 
 EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 LARGE_FRAME = 96  # pixels a side; with larger ones an iteration can take minutes on a CPU
+REWARD_LABELS = {
+    "clip": "CLIP reward",
+    "ground-truth": "ground-truth reward",
+    "mix": "CLIP and ground-truth reward",
+    "own": "own reward",
+}
 GIF_SIZE = 160  # pixels a side of one episode
 GIF_EVERY = 2  # steps between frames
 
@@ -66,7 +73,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     enable_compilation_cache()
     task = find_task(config.task, config.variant)
     # Before anything is announced.
-    validate_run(config, task.env, task.params)
+    validate_run(config, task.env, task.params, label_in(config, task))
     if name:
         check_free(name, runs_dir)
     print(describe(config), flush=True)
@@ -159,7 +166,7 @@ def trained_steps(run: Run) -> int:
 def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) -> Built:
     """`build`, which says so where it plays: a humanoid's physics compiles for a minute."""
     reward = config.reward
-    if reward.reward == "clip" and (reward.patches == "covered" or reward.quantise != "none"):
+    if reward.scores_pictures and (reward.patches == "covered" or reward.quantise != "none"):
         print(
             "playing random actions, whose frames are shown to the tower as it is and as it is to be ...",
             flush=True,
@@ -171,7 +178,13 @@ def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) ->
         domain=task.domain,
         holds_buffer=holds_buffer,
         opposite_prompts=task.opposite_prompts,
+        label=label_in(config, task),
     )
+
+
+def label_in(config: TrainConfig, task: "Task") -> Label | None:
+    """A task's own reward where it is learned from; `--reward clip` and the others leave it out."""
+    return task.label if config.reward.reward == "own" else None
 
 
 def describe(config: TrainConfig) -> str:
@@ -180,7 +193,13 @@ def describe(config: TrainConfig) -> str:
     agents = f"{config.seeds} seeds" if config.seeds > 1 else f"seed {config.seed}"
     if reward.reward == "ground-truth":
         return f"{config.task}: learning from the ground-truth reward, {config.steps:,} steps, {agents}"
+    if reward.reward == "own" and not reward.scores_pictures:
+        return f"{config.task}: learning from its own reward without a CLIP, {config.steps:,} steps, {agents}"
     prompts = sentences(config, '"') or "no sentence"
+    if reward.reward == "own":
+        prompts = f"its own reward and {prompts}"
+    elif reward.reward == "mix":
+        prompts = f"{reward.truth_weight:g} times the ground-truth reward and {reward.clip_weight:g} times {prompts}"
     return (
         f"{config.task}: learning from {prompts} with CLIP {reward.clip}, alpha {reward.alpha:g}, "
         f"{config.steps:,} steps, {agents}"
@@ -306,6 +325,7 @@ def finish(
         "prompt": list(config.reward.prompt),
         **schedule(config, task),
         "alpha": config.reward.alpha,
+        **weights(config),
         "episodes": config.episodes,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         **summarise(episodes, task.metric),
@@ -323,13 +343,13 @@ def finish(
     gif = save_gif(run.videos / f"{shown}.gif", tile(frames), task.gif_fps)
     sheet = save_contact_sheet(run.videos / f"{shown}.png", frames)
     curves, rows = run.plots / "learning_curves.png", run.rows()
-    truth = config.reward.reward == "ground-truth"
     if rows:  # the controls can be played before a run has any
+        spoken = f": {sentences(config)}" if config.reward.scores_pictures else ""
         learning_curves(
             curves,
             rows,
-            title=plain_name(config.task) + ("" if truth else f": {sentences(config)}"),
-            reward_label="ground-truth reward" if truth else "CLIP reward",
+            title=plain_name(config.task) + spoken,
+            reward_label=REWARD_LABELS[config.reward.reward],
         )
     # Beside the best checkpoint, so that they can be passed on without it; what was read from the file stays as it is.
     agents = run.path / FILE if checkpoint == "best" and kept is None and (run.path / FILE).exists() else None
@@ -365,6 +385,14 @@ def schedule(config: TrainConfig, task: "Task") -> dict[str, Any]:
         ],
         "transition": getattr(task.env, "transition", 0),
     }
+
+
+def weights(config: TrainConfig) -> dict[str, float]:
+    """What `evaluation.json` says of a mix of rewards."""
+    reward = config.reward
+    if reward.reward != "mix":
+        return {}
+    return {"clip_weight": reward.clip_weight, "truth_weight": reward.truth_weight}
 
 
 def play(

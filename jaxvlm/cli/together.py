@@ -9,7 +9,7 @@ from typing import Any
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.provenance import facts
-from jaxvlm.cli.session import build_shown, describe, finish, in_use
+from jaxvlm.cli.session import build_shown, describe, finish, in_use, label_in
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.metrics import mean
@@ -88,7 +88,7 @@ def _build_all(configs: Sequence[TrainConfig], tasks: Sequence[Any]) -> list[Bui
 
 def _build(config: TrainConfig, task: Any) -> Built:
     """One of the tasks, announced."""
-    validate_run(config, task.env, task.params)  # before anything is announced
+    validate_run(config, task.env, task.params, label_in(config, task))  # before anything is announced
     print(describe(config), flush=True)
     built = build_shown(config, task)
     for note in (*built.notes, *preflight(config, task, built)):

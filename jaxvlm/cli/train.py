@@ -64,6 +64,8 @@ def settings(task_name: str, preset_name: str, arguments: Sequence[str]) -> Trai
         look=task.look,
         camera=task.cameras,
     )
+    if task.label is not None and reward.reward == "clip":
+        reward = replace(reward, reward="own")
     default = Train(preset=preset_name, config=replace(config, reward=reward, at=task.starts))
     return parse(Train, arguments, prog=f"jaxvlm train {task_name}", default=default)
 

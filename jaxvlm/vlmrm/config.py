@@ -1,5 +1,6 @@
 """Settings of a VLM-RM training run. Every field is a flag of `jaxvlm train`."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,14 @@ from jaxvlm.errors import ConfigError
 class RewardSettings:
     """Where the reward comes from."""
 
-    reward: Literal["clip", "ground-truth"] = "clip"
-    """`ground-truth` trains on the environment's own reward through the same program, as the control."""
+    reward: Literal["clip", "ground-truth", "mix", "own"] = "clip"
+    """`ground-truth` trains on the environment's own reward through the same program, as the control; `mix` on
+    `clip-weight` times the CLIP reward plus `truth-weight` times the environment's; `own` on what the `label` of a task
+    of one's own makes of both."""
+    clip_weight: float = 1.0
+    """Of the CLIP reward in `--reward mix`."""
+    truth_weight: float = 1.0
+    """Of the environment's own reward in `--reward mix`."""
     clip: str = "tiny"
     """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` draws
     weights in the shape of the checkpoint there), a directory or a hub name."""
@@ -51,6 +58,11 @@ class RewardSettings:
     """Products of the image tower in 8-bit numbers, by qwix; says how far embeddings move."""
     patches: Literal["all", "covered"] = "all"
     """`covered` leaves out the patches of the image in which random actions never show anything."""
+
+    @property
+    def scores_pictures(self) -> bool:
+        """Whether a CLIP has a say; `own` does without one where there is no sentence."""
+        return self.reward in ("clip", "mix") or (self.reward == "own" and bool(self.prompt))
 
 
 @dataclass(frozen=True)
@@ -252,6 +264,7 @@ def validate_config(config: TrainConfig) -> None:
             f"clip-size is {config.reward.clip_size}; give the side of the frames in pixels, or 0 for the "
             "checkpoint's own"
         )
+    _validate_weights(config.reward)
     algorithm = config.algorithm
     for name in ("learning_rate", "discount", "tau"):
         value = getattr(algorithm, name)
@@ -265,3 +278,16 @@ def validate_config(config: TrainConfig) -> None:
         raise ConfigError(
             f"exploration-fraction is {algorithm.exploration_fraction:g}; it has to be between 0 and 1"
         )
+
+
+def _validate_weights(settings: RewardSettings) -> None:
+    weights = {"clip-weight": settings.clip_weight, "truth-weight": settings.truth_weight}
+    for name, value in weights.items():
+        if settings.reward != "mix" and value != 1:
+            raise ConfigError(
+                f"{name} is {value:g}, but --reward is {settings.reward}; weights are those of --reward mix"
+            )
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value:g}; give a finite number")
+    if not any(weights.values()):
+        raise ConfigError("clip-weight and truth-weight are both 0, so there is no reward; raise one of them")
