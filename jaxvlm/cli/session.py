@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_task
+from jaxvlm.cli.longer import set_apart, what_changes
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.provenance import facts, refuse_other_weights, source_of
 from jaxvlm.compiler import compiler_options
@@ -49,6 +50,7 @@ from jaxvlm.vlmrm import (
     summarise,
 )
 from jaxvlm.vlmrm.build import validate_run
+from jaxvlm.vlmrm.config import trained_to
 from jaxvlm.vlmrm.policies import FILE, best_agent, best_step, came_without_checkpoints, save_policies
 from jaxvlm.vlmrm.train import abstract_state, iterate, seeds_of, start
 
@@ -92,8 +94,11 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
         _train(built, run, sinks, resumed=False)
 
 
-def train_on(path: str, *, runs_dir: Path) -> None:
-    """Goes on from the newest checkpoint of a run."""
+def train_on(path: str, *, runs_dir: Path, steps: int | None = None) -> None:
+    """Goes on from the newest checkpoint of a run, to `steps` in all where they are given.
+
+    The run's `config.json` then has both numbers, and its figures so far are kept beside those that are to come.
+    """
     enable_compilation_cache()
     run = Run.open(path, runs_dir=runs_dir)
     config, sinks = read_config(run)
@@ -102,11 +107,19 @@ def train_on(path: str, *, runs_dir: Path) -> None:
             f"run {run.path} came without its checkpoints, so its training cannot go on and its results are left as "
             "they are; train anew under another --name"
         )
+    trained, before = run.checkpoints.latest() or 0, config
+    if steps is not None:
+        config = trained_to(config, trained, steps)
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
+    for note in what_changes(config, trained) if config != before else ():
+        print(f"note: {note}", flush=True)
     built = build_shown(config, task)
     refuse_other_weights(run, built)
     with in_use(run):
+        if config != before:
+            set_apart(run, trained)
+            write_json(run.path / "config.json", {**run.config, **config.to_dict()})
         # Where only the evaluation is left nothing is trained, and this is no session that did.
         if run.checkpoints.latest() != config.iterations * config.steps_per_iteration:
             for difference in run.record_session(**facts(built)):

@@ -253,7 +253,7 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
             target_period=settings.target_period,
             epsilon_start=settings.epsilon_start,
             epsilon_end=settings.epsilon_end,
-            epsilon_steps=settings.exploration_fraction * config.steps,
+            epsilon_steps=settings.exploration_fraction * config.falling_steps,
             max_grad_norm=settings.max_grad_norm,
         )
         validate_dqn_hyper(hyper)

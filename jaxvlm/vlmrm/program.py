@@ -75,8 +75,9 @@ class TrainState:
 
 
 def steps_of(config: TrainConfig) -> jax.Array:
-    """`Inputs.steps` of a config."""
-    return jnp.float32(config.iterations * config.steps_per_iteration)
+    """`Inputs.steps` of a config: whole iterations."""
+    per_iteration = config.steps_per_iteration
+    return jnp.float32(-(-config.falling_steps // per_iteration) * per_iteration)
 
 
 @struct.dataclass
@@ -102,7 +103,7 @@ class Inputs:
     reward: (
         RewardParams | None
     )  # None without a CLIP: trains on the environment's own reward, or on one's own
-    steps: jax.Array  # f32[], of each seed in the whole training: what a falling learning rate falls over
+    steps: jax.Array  # f32[], of each seed: what a falling learning rate falls over, then it stays
     mix: Mix | None = None  # with a CLIP; None trains on its reward alone, or on one's own
 
 
@@ -269,7 +270,7 @@ class Program:
         config, hyper = self.config, state.agent.hyper
         if config.learning_rate_end == 1:
             return state.agent
-        share = 1.0 - (1.0 - config.learning_rate_end) * state.step / steps
+        share = 1.0 - (1.0 - config.learning_rate_end) * jnp.minimum(state.step / steps, 1.0)
         return replace(state.agent, hyper=replace(hyper, learning_rate=hyper.learning_rate * share))
 
     def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
