@@ -30,7 +30,9 @@ def train_together(
     """
     check_sinks(sinks)
     enable_compilation_cache()
-    tasks = [find_task(config.task, config.variant) for config in configs]
+    # Of one task there is one environment, which need not be equal to another of its kind.
+    found = {each: find_task(*each) for each in {(config.task, config.variant) for config in configs}}
+    tasks = [found[config.task, config.variant] for config in configs]
     env, params = import_ours("envs.registry").one_environment(tasks)
     joint = join(_build_all(configs, tasks), env, params)
     config = joint.program.config

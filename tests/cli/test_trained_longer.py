@@ -3,8 +3,11 @@
 import json
 import shlex
 
+import jax
+import numpy as np
 import pytest
 
+from jaxvlm.cli import session as sessions
 from jaxvlm.cli.longer import set_apart, what_changes
 from jaxvlm.errors import ConfigError
 from jaxvlm.runtime import Run
@@ -16,7 +19,7 @@ from tests.vlmrm.conftest import tiny_config
 # From the environment's own reward: nothing is drawn, so that little has to be compiled.
 TINY = shlex.split(
     "--num-envs 2 --rollout-length 20 --learning-starts 30 --updates 2 --batch-size 8 --buffer-size 400 "
-    "--hidden-sizes 8 --exploration-fraction 1 --episodes 2 --checkpoint-every 1 --reward ground-truth --runs-dir . --name"
+    "--hidden-sizes 8 --exploration-fraction 1 --checkpoint-every 1 --reward ground-truth --runs-dir . --name"
 )
 
 
@@ -29,7 +32,12 @@ def rows(run):
 
 
 @pytest.mark.slow
-def test_it_equals_one_training_where_schedules_are_those_of_the_longer_one(call, tmp_path):
+def test_it_equals_one_training_where_schedules_are_those_of_the_longer_one(call, tmp_path, monkeypatch):
+    def finish(built, run, agent, **_):
+        leaves = jax.tree.leaves(agent)
+        (run.path / "evaluation.json").write_text(json.dumps([np.asarray(leaf).tolist() for leaf in leaves]))
+
+    monkeypatch.setattr(sessions, "finish", finish)  # what is evaluated is enough
     assert call("train", "cartpole", "--steps", 160, *TINY, "once")[0] == 0
     assert call("train", "cartpole", "--steps", 80, "--schedule-steps", 160, *TINY, "short")[0] == 0
     assert call("train", "cartpole", "--steps", 80, *TINY, "other")[0] == 0
@@ -39,10 +47,10 @@ def test_it_equals_one_training_where_schedules_are_those_of_the_longer_one(call
     code, out, err = call("resume", short, "--steps", 160)
     assert (code, "numbers are those of one training of 160 steps" in out) == (0, True), err
     assert rows(short) == rows(once)
+    # Numbers and not bytes: a checkpoint does not keep the sign of an array of zeros.
     ours, theirs = (json.loads((run / "evaluation.json").read_text()) for run in (short, once))
-    assert (ours["per_seed"], ours["trained_steps"]) == (theirs["per_seed"], 160)
+    assert ours == theirs
     assert (short / "evaluation-after-80.json").read_bytes() == before
-    assert (short / "evaluation-after-80-episodes.csv").exists()
     kept = json.loads((short / "config.json").read_text())
     assert (kept["steps"], kept["earlier_steps"], kept["schedule_steps"]) == (160, [80], 160)
     assert kept["sinks"] == []
