@@ -116,6 +116,10 @@ def train_on(path: str, *, runs_dir: Path, steps: int | None = None) -> None:
         print(f"note: {note}", flush=True)
     built = build_shown(config, task)
     refuse_other_weights(run, built)
+    if config.reward.reward == "own" and run.differences(task_digest=source_of(built)):
+        print(
+            "note: the task's file has changed; if its label has, the replay buffer holds rewards of the old one"
+        )
     with in_use(run):
         if config != before:
             set_apart(run, trained)

@@ -49,7 +49,7 @@ def test_a_mix_is_its_weights_times_the_rewards_and_takes_others_without_compili
             learned, weights[0] * clip + weights[1] * rows.reward, rtol=1e-4, atol=1e-6
         )
         np.testing.assert_allclose(kept, clip, atol=1e-6)
-    assert jitted._cache_size() == 1
+    assert jitted._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.slow
