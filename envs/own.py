@@ -230,6 +230,10 @@ def _check_fields(task: Any, full: str) -> None:
         raise ConfigError(
             f"threshold of {full} is {task.threshold!r}; it is a share of steps, above 0 and at most 1"
         )
+    if task.label is not None and not callable(task.label):
+        raise ConfigError(
+            f"label of {full} is {task.label!r}; give a function (clip, truth, seen) of the reward to learn from"
+        )
     if task.config is not None and not isinstance(task.config, TrainConfig):
         raise ConfigError(
             f"config of {full} is a {type(task.config).__name__}; give a jaxvlm.vlmrm.TrainConfig"

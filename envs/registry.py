@@ -20,6 +20,7 @@ from envs.mountain_car import MountainCar
 from envs.phases import Phased
 from envs.wrappers import TimeLimit
 from jaxvlm.errors import ConfigError
+from jaxvlm.reward import Label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class Task:
     starts: tuple[int, ...] = ()  # steps after which the later phases begin
     criterion: str = ""  # of one's own: what people who judge episodes are told to look for
     config: Any = None  # of one's own: a `TrainConfig` in place of the presets `default` and `laptop`
+    # Of one's own: (clip, truth, seen) -> f32[], the reward that is learned from, see `jaxvlm.reward.Seen`.
+    label: Label | None = None
 
     @property
     def params(self) -> Any:

@@ -155,7 +155,9 @@ def play(built: Built, task: "Task", agent: Any) -> Played:
             length=task.episode_length + 1,  # an observation is that of the row above
             stream=MINING,
         )
-        return replace(rows, valid=counted), program.label_stage(inputs, rows)
+        # What is fooled is the CLIP, also where it is one part of what was learned from.
+        learned, clip = program.rewards(inputs, rows)
+        return replace(rows, valid=counted), learned if clip is None else clip
 
     rows, rewards = jax.device_get(rows_of(built.inputs, agent, seeds_of(built)))
     # An observation is seen before the action, so that of a row's state is in the row below.

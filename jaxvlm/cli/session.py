@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvlm.cli.common import find_task
+from jaxvlm.cli.longer import set_apart, what_changes
 from jaxvlm.cli.preflight import flat_note, preflight
 from jaxvlm.cli.provenance import facts, refuse_other_weights, source_of
 from jaxvlm.compiler import compiler_options
 from jaxvlm.errors import ConfigError, RunError
 from jaxvlm.names import plain_name
 from jaxvlm.render import draw_batch
+from jaxvlm.reward import Label
 from jaxvlm.rl import CONTROLS, make_control
 from jaxvlm.runtime import (
     MetricsWriter,
@@ -48,6 +50,7 @@ from jaxvlm.vlmrm import (
     summarise,
 )
 from jaxvlm.vlmrm.build import validate_run
+from jaxvlm.vlmrm.config import trained_to
 from jaxvlm.vlmrm.policies import (
     agent_after,
     best_agent,
@@ -65,6 +68,12 @@ if TYPE_CHECKING:
 
 EVALUATION_BLOCK = 20  # episodes of a seed in one call, so that progress is shown and memory stays bounded
 LARGE_FRAME = 96  # pixels a side; with larger ones an iteration can take minutes on a CPU
+REWARD_LABELS = {
+    "clip": "CLIP reward",
+    "ground-truth": "ground-truth reward",
+    "mix": "CLIP and ground-truth reward",
+    "own": "own reward",
+}
 GIF_SIZE = 160  # pixels a side of one episode
 GIF_EVERY = 2  # steps between frames
 
@@ -75,7 +84,7 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
     enable_compilation_cache()
     task = find_task(config.task, config.variant)
     # Before anything is announced.
-    validate_run(config, task.env, task.params)
+    validate_run(config, task.env, task.params, label_in(config, task))
     if name:
         check_free(name, runs_dir)
     print(describe(config), flush=True)
@@ -94,8 +103,11 @@ def train_new(config: TrainConfig, *, name: str | None, runs_dir: Path, sinks: S
         _train(built, run, sinks, resumed=False)
 
 
-def train_on(path: str, *, runs_dir: Path) -> None:
-    """Goes on from the newest checkpoint of a run."""
+def train_on(path: str, *, runs_dir: Path, steps: int | None = None) -> None:
+    """Goes on from the newest checkpoint of a run, to `steps` in all where they are given.
+
+    The run's `config.json` then has both numbers, and its figures so far are kept beside those that are to come.
+    """
     enable_compilation_cache()
     run = Run.open(path, runs_dir=runs_dir)
     config, sinks = read_config(run)
@@ -104,11 +116,23 @@ def train_on(path: str, *, runs_dir: Path) -> None:
             f"run {run.path} came without its checkpoints, so its training cannot go on and its results are left as "
             "they are; train anew under another --name"
         )
+    trained, before = run.checkpoints.latest() or 0, config
+    if steps is not None:
+        config = trained_to(config, trained, steps)
     task = find_task(config.task, config.variant)
     print(f"resuming {run.path}: {describe(config)}", flush=True)
+    for note in what_changes(config, trained) if config != before else ():
+        print(f"note: {note}", flush=True)
     built = build_shown(config, task)
     refuse_other_weights(run, built)
+    if config.reward.reward == "own" and run.differences(task_digest=source_of(built)):
+        print(
+            "note: the task's file has changed; if its label has, the replay buffer holds rewards of the old one"
+        )
     with in_use(run):
+        if config != before:
+            set_apart(run, trained)
+            write_json(run.path / "config.json", {**run.config, **config.to_dict()})
         # Where only the evaluation is left nothing is trained, and this is no session that did.
         if run.checkpoints.latest() != config.iterations * config.steps_per_iteration:
             for difference in run.record_session(**facts(built)):
@@ -170,7 +194,7 @@ def trained_steps(run: Run) -> int:
 def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) -> Built:
     """`build`, which says so where it plays: a humanoid's physics compiles for a minute."""
     reward = config.reward
-    if reward.reward == "clip" and (reward.patches == "covered" or reward.quantise != "none"):
+    if reward.scores_pictures and (reward.patches == "covered" or reward.quantise != "none"):
         print(
             "playing random actions, whose frames are shown to the tower as it is and as it is to be ...",
             flush=True,
@@ -182,7 +206,13 @@ def build_shown(config: TrainConfig, task: Any, *, holds_buffer: bool = True) ->
         domain=task.domain,
         holds_buffer=holds_buffer,
         opposite_prompts=task.opposite_prompts,
+        label=label_in(config, task),
     )
+
+
+def label_in(config: TrainConfig, task: "Task") -> Label | None:
+    """A task's own reward where it is learned from; `--reward clip` and the others leave it out."""
+    return task.label if config.reward.reward == "own" else None
 
 
 def describe(config: TrainConfig) -> str:
@@ -191,7 +221,13 @@ def describe(config: TrainConfig) -> str:
     agents = f"{config.seeds} seeds" if config.seeds > 1 else f"seed {config.seed}"
     if reward.reward == "ground-truth":
         return f"{config.task}: learning from the ground-truth reward, {config.steps:,} steps, {agents}"
+    if reward.reward == "own" and not reward.scores_pictures:
+        return f"{config.task}: learning from its own reward without a CLIP, {config.steps:,} steps, {agents}"
     prompts = sentences(config, '"') or "no sentence"
+    if reward.reward == "own":
+        prompts = f"its own reward and {prompts}"
+    elif reward.reward == "mix":
+        prompts = f"{reward.truth_weight:g} times the ground-truth reward and {reward.clip_weight:g} times {prompts}"
     return (
         f"{config.task}: learning from {prompts} with CLIP {reward.clip}, alpha {reward.alpha:g}, "
         f"{config.steps:,} steps, {agents}"
@@ -330,6 +366,7 @@ def finish(
         "prompt": list(config.reward.prompt),
         **schedule(config, task),
         "alpha": config.reward.alpha,
+        **weights(config),
         "episodes": config.episodes,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         **summarise(episodes, task.metric),
@@ -347,13 +384,13 @@ def finish(
     gif = save_gif(run.videos / f"{shown}.gif", tile(frames), task.gif_fps)
     sheet = save_contact_sheet(run.videos / f"{shown}.png", frames)
     curves, rows = run.plots / "learning_curves.png", run.rows()
-    truth = config.reward.reward == "ground-truth"
     if rows:  # the controls can be played before a run has any
+        spoken = f": {sentences(config)}" if config.reward.scores_pictures else ""
         learning_curves(
             curves,
             rows,
-            title=plain_name(config.task) + ("" if truth else f": {sentences(config)}"),
-            reward_label="ground-truth reward" if truth else "CLIP reward",
+            title=plain_name(config.task) + spoken,
+            reward_label=REWARD_LABELS[config.reward.reward],
         )
     # Beside the best checkpoint, so that they can be passed on without it; what was read from the file stays as it is.
     agents = run.path / FILE if checkpoint == "best" and kept is None and (run.path / FILE).exists() else None
@@ -389,6 +426,14 @@ def schedule(config: TrainConfig, task: "Task") -> dict[str, Any]:
         ],
         "transition": getattr(task.env, "transition", 0),
     }
+
+
+def weights(config: TrainConfig) -> dict[str, float]:
+    """What `evaluation.json` says of a mix of rewards."""
+    reward = config.reward
+    if reward.reward != "mix":
+        return {}
+    return {"clip_weight": reward.clip_weight, "truth_weight": reward.truth_weight}
 
 
 def play(

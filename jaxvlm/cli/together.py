@@ -9,7 +9,7 @@ from typing import Any
 from jaxvlm.cli.common import find_task, import_ours
 from jaxvlm.cli.preflight import preflight
 from jaxvlm.cli.provenance import facts
-from jaxvlm.cli.session import build_shown, conclude, describe, finish, in_use
+from jaxvlm.cli.session import build_shown, conclude, describe, finish, in_use, label_in
 from jaxvlm.errors import JaxvlmError, RunError
 from jaxvlm.runtime import MetricsWriter, Progress, Run, enable_compilation_cache, make_sinks, stop_flag
 from jaxvlm.runtime.metrics import mean
@@ -30,7 +30,9 @@ def train_together(
     """
     check_sinks(sinks)
     enable_compilation_cache()
-    tasks = [find_task(config.task, config.variant) for config in configs]
+    # Of one task there is one environment, which need not be equal to another of its kind.
+    found = {each: find_task(*each) for each in {(config.task, config.variant) for config in configs}}
+    tasks = [found[config.task, config.variant] for config in configs]
     env, params = import_ours("envs.registry").one_environment(tasks)
     joint = join(_build_all(configs, tasks), env, params)
     config = joint.program.config
@@ -95,7 +97,7 @@ def _build_all(configs: Sequence[TrainConfig], tasks: Sequence[Any]) -> list[Bui
 
 def _build(config: TrainConfig, task: Any) -> Built:
     """One of the tasks, announced."""
-    validate_run(config, task.env, task.params)  # before anything is announced
+    validate_run(config, task.env, task.params, label_in(config, task))  # before anything is announced
     print(describe(config), flush=True)
     built = build_shown(config, task)
     for note in (*built.notes, *preflight(config, task, built)):

@@ -9,10 +9,16 @@ from jaxvlm.reward.epic import goal_distance as goal_distance
 from jaxvlm.reward.epic import pearson as pearson
 from jaxvlm.reward.epic import pearson_distance as pearson_distance
 from jaxvlm.reward.label import RewardParams as RewardParams
+from jaxvlm.reward.label import embed_scenes as embed_scenes
 from jaxvlm.reward.label import in_phase as in_phase
 from jaxvlm.reward.label import label as label
 from jaxvlm.reward.label import make_reward_params as make_reward_params
 from jaxvlm.reward.label import phases_of as phases_of
+from jaxvlm.reward.label import score_views as score_views
+from jaxvlm.reward.own import Label as Label
+from jaxvlm.reward.own import Seen as Seen
+from jaxvlm.reward.own import check_label as check_label
+from jaxvlm.reward.own import own_reward as own_reward
 from jaxvlm.reward.ranking import auc as auc
 from jaxvlm.reward.ranking import spearman as spearman
 from jaxvlm.reward.similarity import goal_baseline as goal_baseline

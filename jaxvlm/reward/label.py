@@ -183,6 +183,34 @@ def encode_scenes(
     return embeddings.reshape(num_chunks * per_chunk, num_views, -1)[:num_scenes]
 
 
+def embed_scenes(
+    params: RewardParams,
+    scenes: Any,
+    *,
+    encode: Callable[[Any, jax.Array], jax.Array],
+    render: Callable[[Any, Any, Any, int], jax.Array],
+    size: int,
+    chunk: int,
+    batch_ndim: int = 2,
+) -> Float[Array, "*batch v e"]:
+    """`encode_scenes` of scenes with `batch_ndim` leading axes; arguments are those of `label`."""
+    batch_shape = jax.tree.leaves(scenes)[0].shape[:batch_ndim]
+    # The product and not -1: a leaf may be empty (a scene without cameras of its own).
+    flat = jax.tree.map(lambda leaf: leaf.reshape(math.prod(batch_shape), *leaf.shape[batch_ndim:]), scenes)
+    embeddings = encode_scenes(params, flat, encode=encode, render=render, size=size, chunk=chunk)
+    return embeddings.reshape(*batch_shape, *embeddings.shape[1:])
+
+
+def score_views(
+    params: RewardParams, embeddings: Float[Array, "*batch v e"], phases: Int[Array, "*batch"] | None = None
+) -> Float[Array, "*batch"]:
+    """Rewards of scenes whose views are embedded: the mean of the views' scores; `phases` as for `label`."""
+    with jax.named_scope("score"):
+        if phases is not None:  # the same from every view
+            phases = jnp.broadcast_to(phases[..., None], embeddings.shape[:-1])
+        return jnp.mean(score(params, embeddings, phases), axis=-1)
+
+
 def label(
     params: RewardParams,
     scenes: Any,
@@ -209,11 +237,7 @@ def label(
     Returns:
       f32 rewards of the batch shape.
     """
-    batch_shape = jax.tree.leaves(scenes)[0].shape[:batch_ndim]
-    # The product and not -1: a leaf may be empty (a scene without cameras of its own).
-    flat = jax.tree.map(lambda leaf: leaf.reshape(math.prod(batch_shape), *leaf.shape[batch_ndim:]), scenes)
-    embeddings = encode_scenes(params, flat, encode=encode, render=render, size=size, chunk=chunk)
-    with jax.named_scope("score"):
-        if phases is not None:  # the same from every view
-            phases = jnp.broadcast_to(phases.reshape(-1, 1), embeddings.shape[:2])
-        return jnp.mean(score(params, embeddings, phases), axis=-1).reshape(batch_shape)
+    embeddings = embed_scenes(
+        params, scenes, encode=encode, render=render, size=size, chunk=chunk, batch_ndim=batch_ndim
+    )
+    return score_views(params, embeddings, phases)

@@ -14,7 +14,15 @@ import numpy as np
 from jaxvlm.clip.patches import image_bytes
 from jaxvlm.errors import ConfigError
 from jaxvlm.render import RayAssets
-from jaxvlm.reward import RewardParams, make_reward_params, validate_alpha, validate_phases
+from jaxvlm.reward import (
+    Label,
+    RewardParams,
+    Seen,
+    check_label,
+    make_reward_params,
+    validate_alpha,
+    validate_phases,
+)
 from jaxvlm.rl import (
     DQN,
     SAC,
@@ -32,7 +40,7 @@ from jaxvlm.rl import (
 from jaxvlm.rl.buffer import free_memory
 from jaxvlm.runtime.files import expand
 from jaxvlm.vlmrm.config import DQNSettings, RewardSettings, TrainConfig, validate_config
-from jaxvlm.vlmrm.program import Inputs, Program, steps_of
+from jaxvlm.vlmrm.program import Inputs, Program, mix_of, steps_of
 from jaxvlm.vlmrm.shortcuts import with_shortcuts
 
 SHOWN = 5  # names in a note
@@ -262,7 +270,7 @@ def build_agent(config: TrainConfig, env: Any, env_params: Any) -> tuple[DQN | S
             target_period=settings.target_period,
             epsilon_start=settings.epsilon_start,
             epsilon_end=settings.epsilon_end,
-            epsilon_steps=settings.exploration_fraction * config.steps,
+            epsilon_steps=settings.exploration_fraction * config.falling_steps,
             max_grad_norm=settings.max_grad_norm,
         )
         validate_dqn_hyper(hyper)
@@ -341,8 +349,8 @@ def _ends(config: TrainConfig, env: Any) -> str | None:
     return None
 
 
-def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
-    """Everything about a run that can be refused without loading or making anything.
+def validate_run(config: TrainConfig, env: Any, env_params: Any, label: Label | None = None) -> Any:
+    """Everything about a run that can be refused without loading or making anything; `label` is that of `build`.
 
     Returns:
       The environment's parameters, with the phases where the config wants them.
@@ -356,7 +364,16 @@ def validate_run(config: TrainConfig, env: Any, env_params: Any) -> Any:
     validate_look(settings.look, env)
     validate_cameras(settings.camera, env)
     alpha = validate_alpha(settings.alpha)
-    if settings.reward == "clip":
+    if settings.reward == "own" and label is None:
+        raise ConfigError(
+            f"--reward is own, but {config.task} has no reward of its own: give its Task a `label` (docs/your-own.md), "
+            "or choose clip, mix or ground-truth"
+        )
+    if settings.reward != "own" and label is not None:
+        raise ConfigError(
+            f"a label is given, but --reward is {settings.reward}; set it to own, or leave the label out"
+        )
+    if settings.scores_pictures:
         validate_phases(
             settings.prompt, settings.then, settings.baseline, settings.negative, alpha, settings.sigmoid
         )
@@ -375,6 +392,7 @@ def build(
     domain: str,
     holds_buffer: bool = True,
     opposite_prompts: Sequence[str] = (),
+    label: Label | None = None,
 ) -> Built:
     """Makes the program of a run.
 
@@ -387,11 +405,14 @@ def build(
         whole checkpoint is read, not where the best agents act.
       opposite_prompts: sentences that should score low at the goal; embedded for `Built.opposite`, since a program
         keeps no text tower.
+      label: makes the reward that is learned from, for `--reward own`: a pure function `(clip, truth, seen)` of CLIP's
+        reward of a row, the environment's and what else is known (`jaxvlm.reward.Seen`). It becomes a part of the
+        program, and what it closes over a constant there.
 
     Raises:
       JaxvlmError: the first thing that cannot work, before anything is compiled or written.
     """
-    env_params = validate_run(config, env, env_params)
+    env_params = validate_run(config, env, env_params, label)
     settings = config.reward
     # The buffer is checked against memory before CLIP is loaded: the cheaper refusal first.
     buffer = make_replay_buffer(
@@ -403,7 +424,7 @@ def build(
     )
     agent, hyper = build_agent(config, env, env_params)
     reward, notes, tower, size, weights, opposite = None, (), None, 0, None, None
-    if settings.reward == "clip":
+    if settings.scores_pictures:
         settings = replace(settings, clip=_whole_path(settings.clip))
         tower = load_tower(config.reward.clip, domain, settings.clip_size)
         weights = tower.digest
@@ -415,6 +436,10 @@ def build(
         reward = replace(reward, clip={"params": {"visual": tower.params["params"]["visual"]}})
         notes = (*notes, *more)
         size = tower.size
+    # Weights come as an argument: an encoder that held them too would keep a copy for each of several tasks.
+    encode = replace(tower, params=None).encode if tower else None
+    if label is not None:
+        check_label(label, *_one_row(env, env_params, reward, encode, size))
     if settings.standardise and not config.learning_starts:
         notes = (
             *notes,
@@ -442,14 +467,33 @@ def build(
             agent=agent,
             buffer=buffer,
             action_space=env.action_space(env_params),
-            # Weights come as an argument: an encoder that held them too would keep a copy for each of several tasks.
-            encode=replace(tower, params=None).encode if tower else None,
+            encode=encode,
             frame_size=size,
             chunk=chunk,
+            label=label,
         ),
-        inputs=Inputs(env_params=env_params, reward=reward, steps=steps_of(config)),
+        inputs=Inputs(env_params=env_params, reward=reward, steps=steps_of(config), mix=mix_of(settings)),
         hyper=hyper,
         notes=notes,
         clip_digest=weights,
         opposite=opposite,
     )
+
+
+def _one_row(
+    env: Any, env_params: Any, reward: RewardParams | None, encode: Any, size: int
+) -> tuple[Any, ...]:
+    """What a label is called with: CLIP's reward of a row, the environment's, and `Seen`; shapes and dtypes alone."""
+
+    def row(key: jax.Array, params: Any, reward: Any) -> tuple[Any, ...]:
+        observation, state = env.reset(key, params)
+        action = env.action_space(params).sample(key)
+        _, state, _, _, _, info = env.step(key, state, action, params)
+        embedding = None
+        if reward is not None:
+            views = jax.tree.leaves(reward.cameras)[0].shape[0]
+            embedding = encode(reward.clip, jnp.zeros((views, size, size, 3), jnp.uint8))
+        seen = Seen(env.scene(state, params), observation, action, embedding, info.get("phase"))
+        return None if reward is None else jnp.float32(0), jnp.float32(0), seen
+
+    return jax.eval_shape(row, jax.random.key(0), env_params, reward)

@@ -1,6 +1,7 @@
 """Settings of a VLM-RM training run. Every field is a flag of `jaxvlm train`."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -12,8 +13,14 @@ from jaxvlm.errors import ConfigError
 class RewardSettings:
     """Where the reward comes from."""
 
-    reward: Literal["clip", "ground-truth"] = "clip"
-    """`ground-truth` trains on the environment's own reward through the same program, as the control."""
+    reward: Literal["clip", "ground-truth", "mix", "own"] = "clip"
+    """`ground-truth` trains on the environment's own reward through the same program, as the control; `mix` on
+    `clip-weight` times the CLIP reward plus `truth-weight` times the environment's; `own` on what the `label` of a task
+    of one's own makes of both."""
+    clip_weight: float = 1.0
+    """Of the CLIP reward in `--reward mix`."""
+    truth_weight: float = 1.0
+    """Of the environment's own reward in `--reward mix`."""
     clip: str = "tiny"
     """CLIP checkpoint: `tiny` (embedded, knows these scenes), `untrained` (control; `untrained:DIRECTORY` draws
     weights in the shape of the checkpoint there), a directory or a hub name."""
@@ -52,6 +59,11 @@ class RewardSettings:
     patches: Literal["all", "covered"] = "all"
     """`covered` leaves out the patches of the image in which random actions never show anything."""
 
+    @property
+    def scores_pictures(self) -> bool:
+        """Whether a CLIP has a say; `own` does without one where there is no sentence."""
+        return self.reward in ("clip", "mix") or (self.reward == "own" and bool(self.prompt))
+
 
 @dataclass(frozen=True)
 class DQNSettings:
@@ -78,7 +90,7 @@ class DQNSettings:
     epsilon_end: float = 0.05
     """Share of random actions at the end."""
     exploration_fraction: float = 0.25
-    """Share of the training over which epsilon falls."""
+    """Share of the training, or of `--schedule-steps`, over which epsilon falls."""
     max_grad_norm: float = 10.0
     """Longer gradients are scaled down to this norm."""
     bootstrap_at_truncation: bool = True
@@ -142,6 +154,9 @@ class TrainConfig:
     """Gradient steps an iteration."""
     learning_rate_end: float = 1.0
     """Share of the learning rate that is left at the last step; it falls linearly from the first."""
+    schedule_steps: int = 0
+    """Steps over which learning rate and epsilon fall, fewer or more than `--steps`; 0: as many. With more,
+    `jaxvlm resume RUN --steps` later gets to the same numbers as one training of that many steps."""
     batch_size: int = 128
     """Transitions in a gradient step."""
     buffer_size: int = 200_000
@@ -155,6 +170,8 @@ class TrainConfig:
     STEP` and `jaxvlm dataset make --checkpoint all`; 0 for none."""
     reward: RewardSettings = field(default_factory=RewardSettings)
     algorithm: DQNSettings | SACSettings = field(default_factory=DQNSettings)
+    earlier_steps: Annotated[tuple[int, ...], tyro.conf.Suppress] = ()
+    """What `steps` was before `jaxvlm resume --steps` changed it, the first one first."""
 
     @property
     def steps_per_iteration(self) -> int:
@@ -165,6 +182,11 @@ class TrainConfig:
     def iterations(self) -> int:
         """Iterations that reach `steps` rows; the last one may go beyond them."""
         return -(-self.steps // self.steps_per_iteration)
+
+    @property
+    def falling_steps(self) -> int:
+        """Steps over which learning rate and epsilon fall."""
+        return self.schedule_steps or self.steps
 
     @property
     def buffer_rows(self) -> int:
@@ -192,6 +214,7 @@ class TrainConfig:
                     "reward": RewardSettings(**_tuples(data["reward"])),
                     "algorithm": kind(**_tuples(data["algorithm"])),
                     "at": tuple(data.get("at", ())),
+                    "earlier_steps": tuple(data.get("earlier_steps", ())),
                 }
             )
         except (KeyError, TypeError) as error:
@@ -224,6 +247,10 @@ def validate_config(config: TrainConfig) -> None:
         raise ConfigError(f"keep-policies is {config.keep_policies}; give a number of files, and 0 for none")
     if config.learning_starts < 0:
         raise ConfigError(f"learning-starts is {config.learning_starts}; it may not be negative")
+    if config.schedule_steps < 0:
+        raise ConfigError(
+            f"schedule-steps is {config.schedule_steps}; give a number of steps, or 0 for those of the training"
+        )
     last_seed = config.seed + config.seeds - 1
     if config.seed < 0 or last_seed >= 2**31:
         raise ConfigError(f"seeds {config.seed} to {last_seed} are not all between 0 and {2**31 - 1}")
@@ -256,6 +283,7 @@ def validate_config(config: TrainConfig) -> None:
             f"clip-size is {config.reward.clip_size}; give the side of the frames in pixels, or 0 for the "
             "checkpoint's own"
         )
+    _validate_weights(config.reward)
     algorithm = config.algorithm
     for name in ("learning_rate", "discount", "tau"):
         value = getattr(algorithm, name)
@@ -269,3 +297,42 @@ def validate_config(config: TrainConfig) -> None:
         raise ConfigError(
             f"exploration-fraction is {algorithm.exploration_fraction:g}; it has to be between 0 and 1"
         )
+
+
+def trained_to(config: TrainConfig, trained: int, steps: int) -> TrainConfig:
+    """The config of a run that goes on to another number of steps than it was to have.
+
+    Learning rate and epsilon that fall go on as they were to, since a part of them has been; the rest of the training
+    has their last values. Where nothing has been trained yet, they are those of the new number.
+
+    Args:
+      config: of the run.
+      trained: steps that it has been trained for, each seed.
+      steps: that it is to be trained for in all.
+
+    Raises:
+      ConfigError: it has been trained for that many already, or the settings cannot work with them.
+    """
+    changed = replace(config, steps=steps, earlier_steps=(*config.earlier_steps, config.steps))
+    if steps > 0 and changed.iterations * config.steps_per_iteration <= trained:
+        raise ConfigError(
+            f"steps is {steps:,}, but the run has been trained for {trained:,} already; give more, they count from its "
+            "beginning"
+        )
+    if trained:
+        changed = replace(changed, schedule_steps=config.falling_steps)
+    validate_config(changed)
+    return config if changed.iterations == config.iterations else changed
+
+
+def _validate_weights(settings: RewardSettings) -> None:
+    weights = {"clip-weight": settings.clip_weight, "truth-weight": settings.truth_weight}
+    for name, value in weights.items():
+        if settings.reward != "mix" and value != 1:
+            raise ConfigError(
+                f"{name} is {value:g}, but --reward is {settings.reward}; weights are those of --reward mix"
+            )
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} is {value:g}; give a finite number")
+    if not any(weights.values()):
+        raise ConfigError("clip-weight and truth-weight are both 0, so there is no reward; raise one of them")

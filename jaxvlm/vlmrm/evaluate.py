@@ -97,7 +97,7 @@ def run_episodes(
     if score is not False and inputs.reward is not None:
         rewards = jax.lax.cond(
             score,
-            lambda: program.label_stage(inputs, rows),
+            lambda: program.rewards(inputs, rows)[1],
             lambda: jnp.zeros(counted.shape, jnp.float32),
         )
         # An episode that diverges in its first step has none that count.

@@ -73,7 +73,8 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
     """Puts tasks side by side.
 
     Args:
-      tasks: built alone, alike but for their names, prompts, goals and the weights of their CLIPs.
+      tasks: built alone, alike but for their names, prompts, goals, alphas, weights of a mix and weights of their
+        CLIPs.
       env: the environment of all, whose parameters say which goal is meant.
       params: its parameters, one for each task.
 
@@ -88,7 +89,8 @@ def join(tasks: Sequence[Built], env: Any, params: Sequence[Any]) -> Joint:
         if (different := _difference(tasks[0], built)) is not None:
             raise ConfigError(
                 f"{built.program.config.task} and {first.config.task} have different settings ({different}); tasks "
-                "that train in one program may differ in their sentences and in the weights of their CLIPs only"
+                "that train in one program may differ in sentences, alphas, weights of a mix and in the "
+                "weights of their CLIPs only"
             )
     tasks = sharing_clips(tasks)
     buffer = first.buffer
@@ -116,8 +118,9 @@ def _difference(one: Built, other: Built) -> str | None:
                 found |= {f"{name}.{inner}": v for inner, v in value.items()}
             else:
                 found[name] = value
-        # The chunk is what fitted into the memory that was free, which changes from one task to the next.
-        names = ("clip", "prompt", "baseline", "negative", "chunk")
+        # Numbers of the reward are arguments. The chunk is what fitted into the memory that was free, which changes
+        # from one task to the next.
+        names = ("clip", "prompt", "baseline", "negative", "chunk", "alpha", "clip_weight", "truth_weight")
         for name in ("task", *(f"reward.{name}" for name in names)):
             del found[name]
         # The encoder of a `Tower` is its method; what the tower is shapes the program, its weights do not.
@@ -130,6 +133,8 @@ def _difference(one: Built, other: Built) -> str | None:
             "shapes of prompts, looks and cameras": leaves,
         }
 
+    if one.program.label is not other.program.label:
+        return "label, the reward of their own"
     ours, theirs = settings(one), settings(other)
     for name, value in ours.items():
         if theirs[name] != value:

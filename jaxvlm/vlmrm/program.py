@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxvlm.reward import RewardParams, label, phases_of
+from jaxvlm.reward import (
+    Label,
+    RewardParams,
+    Seen,
+    embed_scenes,
+    normalise,
+    own_reward,
+    phases_of,
+    score_views,
+)
 from jaxvlm.rl import (
     DQN,
     REPLAY_AXES,
@@ -28,7 +37,7 @@ from jaxvlm.rl import (
     init_rollout,
     random_policy,
 )
-from jaxvlm.vlmrm.config import TrainConfig
+from jaxvlm.vlmrm.config import RewardSettings, TrainConfig
 
 LEAST_DEVIATION = 0.01  # of a reward that is a probability, see `_standardisation`
 
@@ -66,8 +75,24 @@ class TrainState:
 
 
 def steps_of(config: TrainConfig) -> jax.Array:
-    """`Inputs.steps` of a config."""
-    return jnp.float32(config.iterations * config.steps_per_iteration)
+    """`Inputs.steps` of a config: whole iterations."""
+    per_iteration = config.steps_per_iteration
+    return jnp.float32(-(-config.falling_steps // per_iteration) * per_iteration)
+
+
+@struct.dataclass
+class Mix:
+    """Weights of the two rewards whose sum is learned from."""
+
+    clip: jax.Array  # f32[]
+    truth: jax.Array  # f32[], of the environment's own
+
+
+def mix_of(settings: RewardSettings) -> Mix | None:
+    """`Inputs.mix` of a config's reward."""
+    if settings.reward != "mix":
+        return None
+    return Mix(clip=jnp.float32(settings.clip_weight), truth=jnp.float32(settings.truth_weight))
 
 
 @struct.dataclass
@@ -75,8 +100,11 @@ class Inputs:
     """Arguments that no iteration changes: numbers in them never recompile the program."""
 
     env_params: Any
-    reward: RewardParams | None  # None trains on the environment's own reward
-    steps: jax.Array  # f32[], of each seed in the whole training: what a falling learning rate falls over
+    reward: (
+        RewardParams | None
+    )  # None without a CLIP: trains on the environment's own reward, or on one's own
+    steps: jax.Array  # f32[], of each seed: what a falling learning rate falls over, then it stays
+    mix: Mix | None = None  # with a CLIP; None trains on its reward alone, or on one's own
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,7 @@ class Program:
     encode: Callable[[Any, jax.Array], jax.Array] | None
     frame_size: int
     chunk: int
+    label: Label | None = None  # makes the reward that is learned from, of one's own
 
     def init(self, inputs: Inputs, seed: jax.Array, hyper: Any) -> TrainState:
         """First state for seeds `seed`, i32[seeds]; a seed draws the same numbers alone and among others."""
@@ -142,7 +171,7 @@ class Program:
                 rollout,
                 key,
                 self.config.rollout_length,
-                scenes=inputs.reward is not None,
+                scenes=inputs.reward is not None or self.label is not None,
                 hold=self.config.hold if self.config.hold > 1 else None,
             )
 
@@ -153,21 +182,38 @@ class Program:
             return jax.vmap(one_seed)(state.rollout, state.agent, keys)
 
     def label_stage(self, inputs: Inputs, rows: Rows) -> jax.Array:
-        """Rewards of the rows, f32[seed, time, env]: drawn, encoded and scored in chunks."""
-        if inputs.reward is None:
-            return rows.reward
-        assert self.encode is not None
-        with jax.named_scope("label"):
-            return label(
-                inputs.reward,
-                rows.scene,
-                encode=self.encode,
-                render=self.env.render,
-                size=self.frame_size,
-                chunk=self.chunk,
-                batch_ndim=3,
-                phases=rows.phase if phases_of(inputs.reward) > 1 else None,
-            )
+        """Rewards of the rows that are learned from, f32[seed, time, env]."""
+        return self.rewards(inputs, rows)[0]
+
+    def rewards(self, inputs: Inputs, rows: Rows) -> tuple[jax.Array, jax.Array | None]:
+        """Rewards of the rows that are learned from, and CLIP's own, None without one; f32[seed, time, env] both.
+
+        Rows are drawn, encoded and scored in chunks.
+        """
+        clip, embeddings = None, None
+        if inputs.reward is not None:
+            assert self.encode is not None
+            with jax.named_scope("label"):
+                embeddings = embed_scenes(
+                    inputs.reward,
+                    rows.scene,
+                    encode=self.encode,
+                    render=self.env.render,
+                    size=self.frame_size,
+                    chunk=self.chunk,
+                    batch_ndim=3,
+                )
+                phases = rows.phase if phases_of(inputs.reward) > 1 else None
+                clip = score_views(inputs.reward, embeddings, phases)
+        if self.label is not None:
+            embeddings = None if embeddings is None else normalise(embeddings)
+            seen = Seen(rows.scene, rows.observation, rows.action, embeddings, rows.phase)
+            return own_reward(self.label, clip, rows.reward, seen, rows.valid), clip
+        if clip is None:
+            return rows.reward, None
+        if inputs.mix is not None:
+            return inputs.mix.clip * clip + inputs.mix.truth * rows.reward, clip
+        return clip, clip
 
     def insert_stage(
         self, state: TrainState, rollout: RolloutState, rows: Rows, rewards: jax.Array
@@ -177,17 +223,19 @@ class Program:
             add = jax.vmap(self.buffer.add, in_axes=(REPLAY_AXES, 0, 0), out_axes=REPLAY_AXES)
             return add(state.buffer, replace(rows, reward=rewards, scene=None), rollout.observation)
 
-    def update_stage(self, state: TrainState, steps: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+    def update_stage(
+        self, state: TrainState, steps: jax.Array, weight: jax.Array | float = 1.0
+    ) -> tuple[Any, dict[str, jax.Array]]:
         """Takes `updates` gradient steps from the buffer; metrics are means over them, f32[seed].
 
-        `steps` is `Inputs.steps`.
+        `steps` is `Inputs.steps`, `weight` that of the CLIP reward in a mix.
         """
         config = self.config
         if config.reward.standardise:
-            probabilities = config.reward.reward == "clip" and bool(
+            probabilities = config.reward.scores_pictures and bool(
                 config.reward.negative or config.reward.sigmoid
             )
-            shift, scale = _standardisation(state.reward_stats, probabilities)
+            shift, scale = _standardisation(state.reward_stats, probabilities, weight)
         else:
             shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)
 
@@ -222,14 +270,14 @@ class Program:
         config, hyper = self.config, state.agent.hyper
         if config.learning_rate_end == 1:
             return state.agent
-        share = 1.0 - (1.0 - config.learning_rate_end) * state.step / steps
+        share = 1.0 - (1.0 - config.learning_rate_end) * jnp.minimum(state.step / steps, 1.0)
         return replace(state.agent, hyper=replace(hyper, learning_rate=hyper.learning_rate * share))
 
     def iteration(self, inputs: Inputs, state: TrainState) -> tuple[TrainState, dict[str, jax.Array]]:
         """One pass of algorithm 1. Returns the next state and metrics, f32[seed] each."""
         config = self.config
         rollout, rows = self.rollout_stage(inputs, state)
-        rewards = self.label_stage(inputs, rows)
+        rewards, clip_rewards = self.rewards(inputs, rows)
         buffer = self.insert_stage(state, rollout, rows, rewards)
         stats = jax.lax.cond(
             state.step < config.learning_starts,
@@ -257,15 +305,19 @@ class Program:
             lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype),
             jax.eval_shape(self.update_stage, state, inputs.steps)[1],
         )
+        clip_weight = 1.0 if inputs.mix is None else inputs.mix.clip
         agent, losses = jax.lax.cond(
             state.step > config.learning_starts,
-            self.update_stage,
+            lambda state, steps: self.update_stage(state, steps, clip_weight),
             lambda state, _: (state.agent, blank),
             state,
             inputs.steps,
         )
+        # What is learned from may be CLIP's own.
+        apart = {} if clip_rewards is None or clip_rewards is rewards else {"clip_reward": mean(clip_rewards)}
         metrics = {
             "reward": mean_reward,
+            **apart,
             "ground_truth_reward": mean(rows.reward),
             "success": mean(rows.success),
             "transitions": weight.sum((1, 2)),
@@ -307,16 +359,20 @@ def _by_phase(rows: Rows, rewards: jax.Array, phases: int) -> dict[str, jax.Arra
     return found
 
 
-def _standardisation(stats: RewardStats, probabilities: bool) -> tuple[jax.Array, jax.Array]:
+def _standardisation(
+    stats: RewardStats, probabilities: bool, weight: jax.Array | float = 1.0
+) -> tuple[jax.Array, jax.Array]:
     """What is taken from rewards and what they are multiplied by, f32[seed] each.
 
     A probability far from the goal can vary by 1e-17 only; in such units the goal's 1 would be a reward that no critic
     fits. Of them a deviation counts as `LEAST_DEVIATION` at least, so that what was never met is worth 100 at most.
+    `weight` is that of the probability in a mix.
     """
     deviation = jnp.sqrt(stats.m2 / jnp.maximum(stats.count, 1.0))
     if probabilities:
         # Where nothing was seen, as with learning from the first step on, rewards stay as they are.
-        return stats.mean, jnp.where(stats.count > 0, 1.0 / jnp.maximum(deviation, LEAST_DEVIATION), 1.0)
+        floor = LEAST_DEVIATION * jnp.abs(weight)
+        deviation = jnp.where(stats.count > 0, jnp.maximum(deviation, floor), 0.0)
     # Rewards that never varied before learning starts (a goal nobody met) are shifted only. What rounding makes of
     # equal ones grows with their mean; the least normal number keeps the scale finite.
     least = jnp.maximum(1e-5 * jnp.abs(stats.mean), jnp.finfo(jnp.float32).tiny)

@@ -210,6 +210,31 @@ BAD_INPUT = {
         "cartpole cannot be trained in one program with humanoid-lotus",
     ),
     "one pose twice": (["train", "humanoid-lotus,humanoid-lotus"], "a task is named twice"),
+    "alphas for each of two poses": (
+        ["train", "humanoid-lotus,humanoid-splits", "--each-alpha", "0", "1"],
+        "--each-prompt and --each-alpha are of one task",
+    ),
+    "a sentence and several": (
+        ["train", "cartpole", "--prompt", "a", "--each-prompt", "b", "c"],
+        "--prompt and --each-prompt are given",
+    ),
+    "an alpha twice": (["train", "cartpole", "--each-alpha", "0.5", "0.50"], "--each-alpha has 0.5 twice"),
+    "alphas that nothing hears": (
+        ["train", "cartpole", "--reward", "ground-truth", "--each-alpha", "0", "1"],
+        "--reward ground-truth has no CLIP",
+    ),
+    "no name for two alphas": (
+        ["train", "cartpole", "--each-alpha", "0", "1", "--name", "."],
+        "run name '.' names no new directory",
+    ),
+    "a weight without a mix": (
+        ["train", "cartpole", "--clip-weight", "2"],
+        "weights are those of --reward mix",
+    ),
+    "a reward that the task lacks": (
+        ["train", "cartpole", "--reward", "own"],
+        "cartpole has no reward of its own: give its Task a `label`",
+    ),
     "one sentence for two poses": (
         ["train", "humanoid-lotus,humanoid-splits", "--prompt", "a robot"],
         "give --prompt, --then, --baseline or --negative with one task",
@@ -501,3 +526,26 @@ def test_check_warns_of_an_untrained_checkpoint_and_unknown_words(call):
     assert code == 0
     assert "has never seen 'flamingo'" in printed
     assert "training can work" not in printed
+
+
+def test_each_sentence_and_alpha_has_a_run_of_its_own(call, monkeypatch):
+    given = []
+
+    def train_together(configs, *, names, **_):
+        given.extend(zip(names, configs, strict=True))
+
+    monkeypatch.setattr("jaxvlm.cli.together.train_together", train_together)
+    sweep = ("--each-prompt", "a pole", "a cart", "--each-alpha", 0, 0.5)
+    assert call("train", "cartpole", *sweep, "--name", "deep/x", "--seeds", 3)[0] == 0
+    assert [(name, config.reward.prompt, config.reward.alpha) for name, config in given] == [
+        ("deep/x-prompt-1-alpha-0.0", ("a pole",), 0.0),
+        ("deep/x-prompt-1-alpha-0.5", ("a pole",), 0.5),
+        ("deep/x-prompt-2-alpha-0.0", ("a cart",), 0.0),
+        ("deep/x-prompt-2-alpha-0.5", ("a cart",), 0.5),
+    ]
+    assert {config.seeds for _, config in given} == {3}
+    given.clear()
+    assert call("train", "mountain-car", "--each-alpha", 1, 0)[0] == 0
+    assert [name[-10:] for name, _ in given] == ["-alpha-1.0", "-alpha-0.0"]
+    assert all(name.startswith("mountain-car-") for name, _ in given)
+    assert len({config.reward.prompt for _, config in given}) == 1

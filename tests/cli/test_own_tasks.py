@@ -86,6 +86,24 @@ def test_its_settings_are_whole_episodes_or_its_own(poles):
     assert settings(f"{poles}:quick", "paper", []).config.num_envs == 8
 
 
+def test_a_reward_of_its_own_is_the_default_and_can_be_left_out(poles):
+    from jaxvlm.cli.common import find_task
+    from jaxvlm.cli.session import describe, label_in
+    from jaxvlm.cli.train import settings
+
+    poles.write_text(
+        FILE + 'TASKS["up"] = replace(TASKS["up"], label=lambda clip, truth, seen: clip - truth)\n'
+    )
+    poles.write_text("from dataclasses import replace\n" + poles.read_text())
+    name = f"{poles}:up"
+    config, task = settings(name, "default", []).config, find_task(name)
+    assert (config.reward.reward, label_in(config, task)) == ("own", task.label)
+    assert 'from its own reward and "pole vertically' in describe(config)
+    alone = settings(name, "default", ["--reward", "clip"]).config
+    assert (alone.reward.reward, label_in(alone, task)) == ("clip", None)
+    assert settings(f"{poles}:quick", "default", []).config.reward.reward == "clip"
+
+
 def test_without_a_clip_the_way_out_is_named(call, poles):
     code, _, err = call("train", f"{poles}:up")
     assert (code, "Traceback" in err) == (2, False)

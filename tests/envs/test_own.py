@@ -133,6 +133,7 @@ def test_our_names_are_not_taken_for_files():
             "TASKS['up'] = replace(TASKS['up'], episode_length=0)",
             "episode_length of .*:up is 0; give its steps",
         ),
+        ("TASKS['up'] = replace(TASKS['up'], label=0.5)", "label of .*:up is 0.5; give a function"),
         ("TASKS['up'] = replace(TASKS['up'], window=8)", "window of .*:up is 8 of 7 steps of an episode"),
         (
             "TASKS['up'] = replace(TASKS['up'], algorithm='sac')",

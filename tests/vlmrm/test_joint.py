@@ -88,6 +88,19 @@ def test_only_what_differs_is_stacked(joint):
     assert joint.axes.reward.baseline is None
 
 
+def test_alphas_are_numbers_of_each_task_and_what_a_reward_is_of_all():
+    alphas = [build_random(tiny_config(reward_alpha=alpha)) for alpha in (0.2, 0.9)]
+    env, params = alphas[0].program.env, alphas[0].inputs.env_params
+    both = join(alphas, env, [params, params])
+    np.testing.assert_allclose(both.inputs.reward.alpha, [0.2, 0.9])
+    assert both.axes.reward.goal is None  # one sentence
+    assert [both.alone(index).program.config.reward.alpha for index in range(2)] == [0.2, 0.9]
+    mix = replace(alphas[0].program.config, reward=replace(alphas[0].program.config.reward, reward="mix"))
+    other = replace(alphas[0], program=replace(alphas[0].program, config=mix))
+    with pytest.raises(ConfigError, match=r"different settings \(reward.reward: 'mix' and 'clip'\)"):
+        join([alphas[0], other], env, [params, params])
+
+
 @pytest.mark.slow
 def test_stopping_saves_every_task(joint, tmp_path):
     runs, rows = train(start_joint(joint), tmp_path, stop=True)
