@@ -7,7 +7,8 @@
 
 The first holds a run's best agents. The others are kept along the whole training, at most `--keep-policies` of them: a
 whole checkpoint holds the replay buffer, so of these there are two. Which steps they are of follows from the
-configuration alone, so a run that was killed and resumed has the same ones as one that never stopped.
+configuration alone, so a run that was killed and resumed has the same ones as one that never stopped. One that is
+trained longer keeps those of before beside the new ones.
 """
 
 import contextlib

@@ -36,6 +36,7 @@ def test_it_equals_one_training_where_schedules_are_those_of_the_longer_one(call
     def finish(built, run, agent, **_):
         leaves = jax.tree.leaves(agent)
         (run.path / "evaluation.json").write_text(json.dumps([np.asarray(leaf).tolist() for leaf in leaves]))
+        return {"trained_steps": run.checkpoints.latest(), "per_seed": {}}
 
     monkeypatch.setattr(sessions, "finish", finish)  # what is evaluated is enough
     assert call("train", "cartpole", "--steps", 160, *TINY, "once")[0] == 0
