@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxvlm.cli import main
+from jaxvlm.cli import main, outcome
 from jaxvlm.cli import session as sessions
 from jaxvlm.errors import RunError
 from jaxvlm.runtime import Checkpoints, Run
@@ -291,7 +291,7 @@ def test_a_control_is_evaluated_before_anything_was_trained(tmp_path, capsys):
 
 def test_pictures_of_an_episode_that_ended_early_hold_its_last_frame(monkeypatch):
     """Two seeds, two episodes of 7 steps; a scene is its own brightness."""
-    monkeypatch.setattr(sessions, "GIF_SIZE", 1)
+    monkeypatch.setattr(outcome, "GIF_SIZE", 1)
     seed, time, episode = np.ogrid[:2, :7, :2]
     scene = {"level": (100 * seed + 10 * time + 5 * episode).astype(np.float32)}
     render = lambda scene, assets, camera, size: jnp.full((size, size, 3), scene["level"] / 255)  # noqa: E731
@@ -301,7 +301,7 @@ def test_pictures_of_an_episode_that_ended_early_hold_its_last_frame(monkeypatch
     unused: Any = None
     episodes = Episodes(unused, unused, unused, None, scene, length)
     built = build_random(tiny_config(reward_reward="ground-truth"))
-    frames = sessions.draw_episodes(built, cast(Any, SimpleNamespace(env=env)), episodes)
+    frames = outcome.draw_episodes(built, cast(Any, SimpleNamespace(env=env)), episodes)
     assert frames.shape == (4, 4, 1, 1, 3)  # time, then episode by episode the seeds
     assert frames[..., 0, 0, 0].T.tolist() == [
         [0, 20, 40, 60],
