@@ -168,6 +168,7 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
     from jaxvlm.errors import RunError
     from jaxvlm.runtime import Run
     from jaxvlm.vlmrm import TrainConfig, build
+    from jaxvlm.vlmrm.config import rewarded_by
     from jaxvlm.vlmrm.policies import best_step, is_whole, steps_along
 
     run = Run.open(name, runs_dir=options.runs_dir)
@@ -188,7 +189,7 @@ def _run_plans(name: str, options: Make) -> list[Plan]:
             raise RunError(f"run {run.path} has no {wanted} checkpoint {way}")
         chosen |= dict.fromkeys(match)
     # Agents act the same whatever they were rewarded by, and a large CLIP would be loaded for nothing.
-    blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
+    blind = replace(config, reward=rewarded_by(config.reward, "ground-truth"))
     whole = any(kind == "step" and is_whole(run, step) for kind, step in chosen)
     built = build(blind, task.env, task.params, domain=task.domain, holds_buffer=whole)
     ways = ("deterministic", "sampled") if options.actions == "both" else (options.actions,)

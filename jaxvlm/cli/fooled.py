@@ -32,6 +32,7 @@ from jaxvlm.runtime.environment import describe_environment
 from jaxvlm.runtime.files import replace_file, write_json
 from jaxvlm.runtime.plots import new_figure, save_figure
 from jaxvlm.vlmrm import Built
+from jaxvlm.vlmrm.config import rewarded_by
 from jaxvlm.vlmrm.policies import best_agent
 from jaxvlm.vlmrm.train import seeds_of
 
@@ -91,7 +92,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
     run = Run.open(path, runs_dir=runs_dir)
     config, _ = read_config(run)
     if clip is not None:
-        config = replace(config, reward=replace(config.reward, reward="clip", clip=clip, chunk=0))
+        config = replace(config, reward=rewarded_by(config.reward, "clip", clip=clip, chunk=0))
     task = find_task(config.task, config.variant)
     built = build_shown(config, task, holds_buffer=False)
     if clip is None and (other := other_weights(run, built)) is not None:
@@ -107,7 +108,7 @@ def show_fooled(path: str, *, runs_dir: Path, count: int, clip: str | None) -> d
     result = {
         "task": config.task,
         "reward": config.reward.reward,
-        "clip": config.reward.clip if config.reward.reward == "clip" else None,
+        "clip": config.reward.clip if config.reward.scores_pictures else None,
         "clip_digest": built.clip_digest,
         "prompt": list(config.reward.prompt),
         "seeds": config.seeds,

@@ -146,8 +146,10 @@ def signal_note(config: TrainConfig, task: "Task", built: Built, phase: int = 0)
     area, *opposite = [auc(row, truth) for row in np.asarray(rewards(reward, jnp.stack(goals), scenes))]
     measured = f"on {truth.sum()} states at the goal and {(~truth).sum()} others, chance is 0.5"
     if np.isnan(area):
-        return f"this CLIP's scores of {sentence} are not finite, so nothing can be learned from them; see `jaxvlm "
-        "clip check`"
+        return (
+            f"this CLIP's scores of {sentence} are not finite, so nothing can be learned from them; see `jaxvlm clip "
+            "check`"
+        )
     if area < SIGNAL:
         return (
             f"with this CLIP {sentence} does not tell goal frames from others (AUC {area:.2f} {measured}), so training "
@@ -179,7 +181,7 @@ def balanced(truth: np.ndarray, count: int, seed: int) -> np.ndarray:
 def flat_note(config: TrainConfig, stats: RewardStats) -> str | None:
     """A remark where CLIP's rewards were all alike until learning starts, with what was seen of them by then."""
     count, mean, m2 = (np.asarray(leaf, np.float64) for leaf in (stats.count, stats.mean, stats.m2))
-    if config.reward.reward != "clip" or not count.all():
+    if config.reward.reward != "clip" or not count.all() or not np.isfinite([mean, m2]).all():
         return None
     deviation = np.sqrt(m2 / count)
     if (deviation > 1e-5 * np.abs(mean)).any():  # more than rounding makes

@@ -240,13 +240,14 @@ def _record(
     from jaxvlm.rating.record import record
     from jaxvlm.runtime import enable_compilation_cache
     from jaxvlm.vlmrm import TrainConfig, build
+    from jaxvlm.vlmrm.config import rewarded_by
     from jaxvlm.vlmrm.policies import best_agent
     from jaxvlm.vlmrm.train import seeds_of
 
     enable_compilation_cache()
     config = TrainConfig.from_dict({name: value for name, value in run.config.items() if name != "sinks"})
     # Nothing is scored, so the run's CLIP need not be there.
-    blind = replace(config, reward=replace(config.reward, reward="ground-truth"))
+    blind = replace(config, reward=rewarded_by(config.reward, "ground-truth"))
     built = build(blind, task.env, task.params, domain=task.domain, holds_buffer=False)
     agent = best_agent(run, built)
     rule = _rule(task)

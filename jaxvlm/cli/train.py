@@ -124,9 +124,9 @@ def run_together(names: Sequence[str], preset_name: str, arguments: Sequence[str
             f"a task is named twice in {','.join(names)}; use --seeds for more agents of it, --each-prompt or "
             "--each-alpha for several sentences or alphas"
         )
-    if any(argument.partition("=")[0] in ("--each-prompt", "--each-alpha") for argument in arguments):
-        raise ConfigError("--each-prompt and --each-alpha are of one task; name one, or leave them out")
     trains = [settings(name, preset_name, arguments) for name in names]
+    if trains[0].each_prompt or trains[0].each_alpha:
+        raise ConfigError("--each-prompt and --each-alpha are of one task; name one, or leave them out")
     suffix = trains[0].name
     from jaxvlm.cli.together import train_together
     from jaxvlm.runtime.run import check_free

@@ -501,7 +501,8 @@ def histograms(path: Any, summary: dict[str, Any]) -> Any:
         panels,
         labels,
         xlabel="verdict" if frame else "time in the goal (%)",
-        caption="95 % intervals draw whole seeds, of one seed its episodes",
+        caption="Intervals draw whole seeds (of two or three: from the lowest to the highest), of one seed its "
+        "episodes; of success never narrower than Wilson's",
     )
 
 

@@ -237,6 +237,7 @@ class Section:
     compared: tuple[Compared, ...] = ()
     blocks: tuple[Block, ...] = ()
     caution: str = ""  # what a comparison may say
+    broken: bool = False  # whether it could not be drawn, which `blocks` then say
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def fooling(run: Trained, title: str) -> Picture | None:
         f"and misses {', '.join(first['missed']) or 'the goal'}",
         caption=f"{title}: most reward without the goal, from the reward's view and below it from the side.",
         seeds=f"{seeds_of([run])}, {figures['episodes']} episodes each",
-        interval=f"share of states that fool clearly: {share}, {drawn(run.seeds)}"
+        interval=f"share of states that fool clearly: {share}, "
+        + (drawn(run.seeds) if run.seeds > 1 else "95 % bootstrap that draws episodes")
         if share
         else "share not known",
     )

@@ -92,7 +92,7 @@ class Trained:
 
     @cached_property
     def rewards(self) -> list[float]:
-        """The CLIP reward that every seed's agent was kept for: the highest of its training, as the paper chooses."""
+        """The reward (CLIP's, but in controls) that every seed's agent was kept for: its highest, as in the paper."""
         rows = [row["reward"] for row in self.learned if isinstance(row.get("reward"), list)]
         if rows:
             table = np.asarray([[math.nan if v is None else v for v in row] for row in rows], np.float64)

@@ -230,7 +230,7 @@ def _table(done: Sequence[tuple[str, Trained]], what: str) -> Table:
             " At play: states of the best agents, actions sampled; a state fools where it earns more than the median "
             f"held-out state of the goal and misses the predicate, clearly by more than a tolerance; {ends}."
             if any(figures_of(run) for _, run in done)
-            else " What fools the agents was not looked for yet."
+            else " What fools these agents was not looked for yet."
         ),
     )
 

@@ -166,9 +166,8 @@ def _draw(figure: Figure, material: Material) -> tuple[Section, list[str]]:
         section = figure.section(material)
         return section, _blocks(section.blocks)
     except (OSError, LookupError, ValueError, TypeError, StopIteration, JaxvlmError) as error:
-        section = Section(
-            found="", blocks=(Text(f"This section could not be drawn: {type(error).__name__}: {error}"),)
-        )
+        told = Text(f"This section could not be drawn: {type(error).__name__}: {error}")
+        section = Section(found="", blocks=(told,), broken=True)
         return section, _blocks(section.blocks)
 
 
@@ -266,6 +265,8 @@ def _not_run(rows: Sequence[Row], material: Material) -> list[Row]:
 
 def _state(figure: Figure, section: Section, material: Material) -> str:
     """What the contents say of a figure that is not whole."""
+    if section.broken:
+        return "could not be drawn"
     rows = list(figure.rows(material.place))
     missing = _not_run(rows, material)
     if not missing:

@@ -133,22 +133,30 @@ def _control(found: Material, name: str, which: str) -> Interval | None:
     return rate_interval(sum(round(rate * episodes) for rate in rates), episodes * len(rates))
 
 
+def _learned_from(run: Trained) -> str:
+    """What a run's agents learned from, in words."""
+    reward = run.config.get("reward", {})
+    graded = ", graded" if run.config.get("variant") == "graded" else ""
+    kind = reward.get("reward")
+    if kind == "ground-truth":
+        return f"ground truth as reward{graded}"
+    what = f"CLIP {short(run.clip)}, views {' + '.join(reward.get('camera', []))}, alpha {reward.get('alpha', 0):g}"
+    if reward.get("look") != "textured":
+        what += f", look {reward.get('look')}"
+    if kind == "mix":
+        return (
+            f"{reward.get('truth_weight', 0):g} times the ground truth{graded} and {reward.get('clip_weight', 1):g} "
+            f"times {what}"
+        )
+    return f"a reward of its own beside {what}" if kind == "own" else what
+
+
 def _beside(found: Material) -> list[Block]:
     """Runs of other folders on the same poses, a column for each kind of them."""
     kinds: dict[str, dict[str, Trained]] = {}
     for pose in POSES:
         for run in found.runs_of(pose.task):
-            reward = run.config.get("reward", {})
-            if reward.get("reward") == "ground-truth":
-                what = "ground truth as reward" + (
-                    ", graded" if run.config.get("variant") == "graded" else ""
-                )
-            else:
-                views = " + ".join(reward.get("camera", []))
-                what = f"CLIP {short(run.clip)}, views {views}, alpha {reward.get('alpha', 0):g}"
-                if reward.get("look") != "textured":
-                    what += f", look {reward.get('look')}"
-            kinds.setdefault(f"{run.path.parent}: {what}", {}).setdefault(pose.name, run)
+            kinds.setdefault(f"{run.path.parent}: {_learned_from(run)}", {}).setdefault(pose.name, run)
     blocks = list[Block]()
     for kind, runs in kinds.items():
         steps = sorted({int(run.config.get("steps", 0)) for run in runs.values()})

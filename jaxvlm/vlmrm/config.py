@@ -8,12 +8,14 @@ import tyro
 
 from jaxvlm.errors import ConfigError
 
+RewardKind = Literal["clip", "ground-truth", "mix", "own"]
+
 
 @dataclass(frozen=True)
 class RewardSettings:
     """Where the reward comes from."""
 
-    reward: Literal["clip", "ground-truth", "mix", "own"] = "clip"
+    reward: RewardKind = "clip"
     """`ground-truth` trains on the environment's own reward through the same program, as the control; `mix` on
     `clip-weight` times the CLIP reward plus `truth-weight` times the environment's; `own` on what the `label` of a task
     of one's own makes of both."""
@@ -317,12 +319,17 @@ def trained_to(config: TrainConfig, trained: int, steps: int) -> TrainConfig:
     if steps > 0 and changed.iterations * config.steps_per_iteration <= trained:
         raise ConfigError(
             f"steps is {steps:,}, but the run has been trained for {trained:,} already; give more, they count from its "
-            "beginning"
+            "beginning, or leave --steps out if only its evaluation is missing"
         )
     if trained:
         changed = replace(changed, schedule_steps=config.falling_steps)
     validate_config(changed)
     return config if changed.iterations == config.iterations else changed
+
+
+def rewarded_by(settings: RewardSettings, reward: RewardKind, **others: Any) -> RewardSettings:
+    """The settings with another kind of reward, without the weights of a mix; `others` as for `replace`."""
+    return replace(settings, reward=reward, clip_weight=1.0, truth_weight=1.0, **others)
 
 
 def _validate_weights(settings: RewardSettings) -> None:

@@ -232,9 +232,8 @@ class Program:
         """
         config = self.config
         if config.reward.standardise:
-            probabilities = config.reward.scores_pictures and bool(
-                config.reward.negative or config.reward.sigmoid
-            )
+            of_clip = config.reward.reward in ("clip", "mix")  # what a label gives need not be one
+            probabilities = of_clip and bool(config.reward.negative or config.reward.sigmoid)
             shift, scale = _standardisation(state.reward_stats, probabilities, weight)
         else:
             shift, scale = jnp.zeros_like(state.reward_stats.mean), jnp.ones_like(state.reward_stats.mean)

@@ -159,6 +159,7 @@ def iterate(
         finished = session.iteration == config.iterations
         if runs and session.iteration in kept:
             keep_policies(session, runs)
+            clock = time.perf_counter()
         if runs and (stopping or finished or session.iteration % config.checkpoint_every == 0):
             save(session, runs)
             clock = time.perf_counter()

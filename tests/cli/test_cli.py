@@ -214,6 +214,10 @@ BAD_INPUT = {
         ["train", "humanoid-lotus,humanoid-splits", "--each-alpha", "0", "1"],
         "--each-prompt and --each-alpha are of one task",
     ),
+    "alphas for each of two poses, spelt otherwise": (
+        ["train", "humanoid-lotus,humanoid-splits", "--each_alpha", "0", "1"],
+        "--each-prompt and --each-alpha are of one task",
+    ),
     "a sentence and several": (
         ["train", "cartpole", "--prompt", "a", "--each-prompt", "b", "c"],
         "--prompt and --each-prompt are given",

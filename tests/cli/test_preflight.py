@@ -38,6 +38,12 @@ def test_a_sentence_that_says_nothing_is_warned_of():
     assert "clip check" in note
 
 
+def test_scores_that_are_not_finite_are_told(monkeypatch):
+    monkeypatch.setattr("jaxvlm.cli.preflight.auc", lambda scores, truth: float("nan"))
+    (note,) = told(make_task("cartpole"))
+    assert note.endswith("are not finite, so nothing can be learned from them; see `jaxvlm clip check`")
+
+
 def test_a_sentence_whose_goal_no_state_is_at_is_said_to_be_unknown(monkeypatch):
     """Not a number is neither above nor below chance: it must not pass for a signal."""
     dataset = captioned_dataset("cartpole")
@@ -156,4 +162,5 @@ def test_rewards_that_never_vary_are_remarked():
     assert "all 200 frames of random actions earned the same reward, 0.25:" in (note([0.0, 1e-7]) or "")
     assert note([0.0, 1e-3]) is None  # of one seed they vary
     assert note([0.0, 0.0], reward="ground-truth") is None
+    assert note([0.0, jnp.nan]) is None  # not a number is not alike
     assert note([0.0, 0.0], count=jnp.zeros(2)) is None  # nothing was seen: learning starts at once

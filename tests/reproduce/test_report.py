@@ -13,7 +13,7 @@ from filled_folder import filled
 from PIL import Image
 
 from jaxvlm.evaluation import Interval, bootstrap, mean_interval
-from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, fig6, find_figures, scaling
+from jaxvlm.reproduce import Figure, Place, clip_rl, fig4, fig6, find_figures, scaling, table1
 from jaxvlm.reproduce.draw import bands, curves, step_histogram
 from jaxvlm.reproduce.execute import Outcome
 from jaxvlm.reproduce.figure import BUDGETS, Picture, Section, Table, Text
@@ -273,8 +273,25 @@ def test_a_section_that_breaks_costs_no_other(tmp_path):
     _, text = page_of(plan)
     assert "could not be drawn: KeyError" in text
     assert "could not be drawn: FileNotFoundError" in text
+    for name in ("One", "Gone"):
+        assert f'{name}</a> <span class="state missing">could not be drawn</span>' in text
+    assert 'Two</a> <span class="state"></span>' in text
     assert "&lt;b&gt;" in text
     assert "<p>a</p><p><code>b</code></p>" in text
+
+
+def test_runs_that_stand_beside_are_named_by_what_they_learned_from(tmp_path):
+    def said(**reward):
+        (tmp_path / "config.json").write_text(
+            json.dumps({"reward": {"clip": "tiny", "camera": ["default"], "look": "textured", **reward}})
+        )
+        return table1._learned_from(Trained(tmp_path))
+
+    assert said(reward="clip", alpha=0.2) == "CLIP tiny, views default, alpha 0.2"
+    assert said(reward="ground-truth") == "ground truth as reward"
+    mixed = said(reward="mix", clip_weight=0.5, truth_weight=5.0)
+    assert mixed == "5 times the ground truth and 0.5 times CLIP tiny, views default, alpha 0"
+    assert said(reward="own") == "a reward of its own beside CLIP tiny, views default, alpha 0"
 
 
 def test_pictures_of_files_are_inline(tmp_path):

@@ -12,7 +12,7 @@ from envs.registry import make_task
 from jaxvlm.errors import ConfigError
 from jaxvlm.reward import Seen, check_label, own_reward
 from jaxvlm.vlmrm.build import build, validate_run
-from jaxvlm.vlmrm.config import validate_config
+from jaxvlm.vlmrm.config import rewarded_by, validate_config
 from jaxvlm.vlmrm.joint import join
 from jaxvlm.vlmrm.program import RewardStats, _standardisation, mix_of
 from jaxvlm.vlmrm.train import abstract_state
@@ -79,6 +79,15 @@ def test_without_a_mix_nothing_is_added(built):
 def test_weights_that_cannot_work(changes, message):
     with pytest.raises(ConfigError, match=message):
         validate_config(tiny_config(**{f"reward_{name}": value for name, value in changes.items()}))
+
+
+def test_what_a_mix_was_goes_with_its_weights():
+    """A run of a mix is played without a CLIP, or scored by one: its weights would be refused there."""
+    config = tiny_config(reward_reward="mix", reward_clip_weight=2.0, reward_truth_weight=0.0)
+    for kind in ("clip", "ground-truth"):
+        other = rewarded_by(config.reward, kind, alpha=0.5)
+        validate_config(replace(config, reward=other))
+        assert (other.reward, other.alpha) == (kind, 0.5)
 
 
 def test_a_mix_needs_a_sentence_as_clip_does():
